@@ -1,0 +1,71 @@
+PYTHON ?= python3
+VENV ?= .venv
+WORKERS ?= 4
+UV ?= uv
+
+BIN := $(VENV)/bin
+PIP = $$(test -x $(BIN)/pip && echo $(BIN)/python -m pip || echo $(PYTHON) -m pip --python $(BIN)/python)
+
+# The caller's Python settings must not leak into the virtual environment, and without cached bytecode every start of
+# the program compiles it anew.
+unexport PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH VIRTUAL_ENV
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+export PIP_REQUIRE_VIRTUALENV := 0
+
+.PHONY: help demo test check lint types bench lock clean
+.DEFAULT_GOAL := help
+
+help: ## Print this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.ready ## Mirror 2 000 simulated devices through the queue, twice, and show what changed
+	@$(BIN)/gengfu demo
+
+test: check ## Everything that must hold: lint, types, import rules, and the whole test suite
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
+
+check: lint types ## Lint, types and import rules, without the tests
+
+lint: $(VENV)/.ready ## Style, formatting and import rules
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+
+types: $(VENV)/.ready ## Static types, strictly, of src
+	$(BIN)/mypy
+
+bench: $(VENV)/.ready ## Measure against the floor and against the old way
+	$(BIN)/python -m benchmarks
+
+lock: ## Resolve the dependencies anew and write requirements.lock (needs uv)
+	$(UV) pip compile --quiet --universal --upgrade --python-version 3.11 --generate-hashes --group dev \
+		--custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
+
+clean: ## Remove what the tools made; var/ and logs/ stay
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# `python -m venv` needs ensurepip, which Debian packs apart; where it is missing, the pip that is there serves instead.
+$(VENV)/.locked: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Gengfu needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo missing)." \
+			"Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	@rm -rf $(VENV)
+	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then \
+		$(PYTHON) -m venv $(VENV); \
+	elif $(PYTHON) -m pip --version >/dev/null 2>&1; then \
+		$(PYTHON) -m venv --without-pip $(VENV); \
+	else \
+		echo "$(PYTHON) has neither pip nor ensurepip; on Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 2; \
+	fi
+	@echo "Installing the locked dependencies into $(VENV): once, takes about a minute"
+	@$(PIP) install -qq --no-compile --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
+	@touch $@
+
+$(VENV)/.ready: $(VENV)/.locked pyproject.toml
+	@$(PIP) install -qq --no-deps --no-build-isolation --no-index -e .
+	@$(BIN)/python -m compileall -qq src
+	@touch $@
