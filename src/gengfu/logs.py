@@ -1,0 +1,272 @@
+"""Log files and their lines: `time level message key=value ...`, one record a line, secrets as stars."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+import sys
+import threading
+from datetime import datetime, tzinfo
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
+
+from gengfu.errors import ConfigError
+from gengfu.settings import Secret, Settings
+
+MAX_BYTES = 10_000_000
+"""A log file longer than this is set aside as `<name>.1` ..."""
+
+KEPT = 10
+"""... and so many of those are kept."""
+
+_STARS = "******"
+_TOKENS_KEPT = 64
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+_UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
+    ord("\n"): "\\n",
+    ord("\r"): "\\r",
+    ord("\t"): "\\t",
+    0x2028: "\\u2028",
+    0x2029: "\\u2029",
+}
+_PLAIN = re.compile(r"[^\s\"'=\\]+")
+
+
+def setup(settings: Settings, *, file: str | None = None, to_stderr: bool = False, level: str | None = None) -> None:
+    """Sends the program's log records to `<log folder>/<file>`, to stderr, or to both; called again, it replaces what
+    an earlier call set up. `level` stands above the setting `LOG_LEVEL`; of other libraries only warnings are logged.
+
+    Raises:
+        ConfigError: the log file cannot be written.
+    """
+    from zoneinfo import ZoneInfo
+
+    _learn(settings)
+    formatter = LineFormatter(ZoneInfo(settings.gengfu_timezone), _secrets)
+    handlers: list[logging.Handler] = []
+    if file is not None:
+        handlers.append(SharedFileHandler(_open_folder(settings) / file))
+    if to_stderr:
+        handlers.append(logging.StreamHandler(sys.stderr))
+    root = logging.getLogger()
+    root.setLevel(logging.WARNING)
+    for handler in list(root.handlers):
+        if isinstance(handler.formatter, LineFormatter):
+            root.removeHandler(handler)
+            handler.close()
+    for handler in handlers:
+        handler.setFormatter(formatter)
+        root.addHandler(handler)
+    logging.getLogger("gengfu").setLevel((level or settings.log_level).upper())
+
+
+def register_secret(value: str) -> None:
+    """Makes every log line from now on show `value` as stars, plain or escaped; the latest 64 such values are kept."""
+    _secrets.add(value)
+
+
+class Redactor:
+    """Replaces secrets in a text, in any spelling in which a message may carry them: as they are, in a URL, in a repr.
+
+    Safe to use from several threads.
+    """
+
+    def __init__(self) -> None:
+        self._lasting: dict[str, set[str]] = {}
+        self._passing: dict[str, set[str]] = {}
+        self._spellings: tuple[str, ...] = ()
+        self._lock = threading.Lock()
+
+    def add(self, value: str, *, lasting: bool = False) -> None:
+        """Takes a secret; those that are not lasting make room for later ones."""
+        if not value or value in self._lasting or value in self._passing:
+            return
+        # A repr may stand in a repr, as in the text of a list.
+        spellings = {twice for once in _spellings(value) for twice in _spellings(once)}
+        with self._lock:
+            (self._lasting if lasting else self._passing)[value] = spellings
+            while len(self._passing) > _TOKENS_KEPT:
+                del self._passing[next(iter(self._passing))]
+            every = set().union(*self._lasting.values(), *self._passing.values())
+            self._spellings = tuple(sorted(every, key=len, reverse=True))
+
+    def redact(self, text: str) -> str:
+        """The text with stars for secrets."""
+        for spelling in self._spellings:
+            if spelling in text:
+                text = text.replace(spelling, _STARS)
+        return text
+
+
+_secrets = Redactor()
+
+
+class LineFormatter(logging.Formatter):
+    """Formats a record as one line; only a traceback follows, on lines that start with four spaces."""
+
+    def __init__(self, zone: tzinfo, secrets: Redactor) -> None:
+        super().__init__()
+        self._zone = zone
+        self._secrets = secrets
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created, self._zone).isoformat(timespec="milliseconds")
+        redact = self._secrets.redact
+        parts = [time, record.levelname, _escape(redact(_message(record)))]
+        pairs = ((key, redact(str(value))) for key, value in vars(record).items() if key not in _STANDARD)
+        parts += [f"{key}={_value(value)}" for key, value in pairs]
+        line = " ".join(parts)
+        trace = self.formatException(record.exc_info) if record.exc_info else record.exc_text or ""
+        if record.stack_info:
+            trace = f"{trace}\n{record.stack_info}"
+        return "\n    ".join([line, *map(_escape, redact(trace).splitlines())])
+
+
+class SharedFileHandler(logging.Handler):
+    """Appends to a log file that other processes append to as well, and rotates it by size.
+
+    A record is one write, so records of several processes do not mix. Whoever finds the file too long locks it and sets
+    it aside; the others notice that the name has become another file and open that.
+    """
+
+    def __init__(self, path: Path, max_bytes: int = MAX_BYTES, kept: int = KEPT) -> None:
+        """Raises ConfigError when the file cannot be written."""
+        super().__init__()
+        self._path = path
+        self._max_bytes = max_bytes
+        self._kept = kept
+        self._complained = False
+        self._file = -1
+        try:
+            self._reopen()
+        except OSError as error:
+            raise _unwritable(path, error) from error
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = (self.format(record) + "\n").encode("utf-8", "backslashreplace")
+            if self._moved():
+                self._reopen()
+            size = os.fstat(self._file).st_size
+            if size and size + len(line) > self._max_bytes:
+                self._rotate()
+            while line:
+                line = line[os.write(self._file, line) :]
+            self._complained = False
+        except OSError as error:
+            self._complain(error)
+        except Exception:
+            self.handleError(record)
+
+    def close(self) -> None:
+        self.acquire()
+        try:
+            self._close_file()
+        finally:
+            self.release()
+        super().close()
+
+    def _moved(self) -> bool:
+        """Whether the name has become another file, or none, since it was opened."""
+        if self._file < 0:
+            return True
+        try:
+            return not os.path.samestat(os.stat(self._path), os.fstat(self._file))
+        except FileNotFoundError:
+            return True
+
+    def _close_file(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _reopen(self) -> None:
+        self._close_file()
+        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+
+    def _rotate(self) -> None:
+        locked = self._file
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        try:
+            if not self._moved():
+                for number in range(self._kept - 1, 0, -1):
+                    if os.path.exists(f"{self._path}.{number}"):
+                        os.replace(f"{self._path}.{number}", f"{self._path}.{number + 1}")
+                os.replace(self._path, f"{self._path}.1")
+        finally:
+            fcntl.flock(locked, fcntl.LOCK_UN)
+        self._reopen()
+
+    def _complain(self, error: OSError) -> None:
+        """Says once on stderr that lines are being lost; a full disk must not end the work."""
+        if not self._complained and sys.stderr is not None:
+            self._complained = True
+            print(f"gengfu: {_unwritable(self._path, error)}", file=sys.stderr)
+
+
+def _message(record: logging.LogRecord) -> str:
+    """The message with its arguments; a record whose arguments do not fit is worth a line too."""
+    try:
+        return record.getMessage()
+    except Exception:
+        return f"{record.msg} {record.args!r}"
+
+
+def _open_folder(settings: Settings) -> Path:
+    try:
+        settings.logs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(settings.logs, error) from error
+    return settings.logs
+
+
+def _unwritable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"LOG_DIR: {path} cannot be written ({error.strerror}); for example: LOG_DIR=logs")
+
+
+def _learn(settings: Settings) -> None:
+    if settings.api_password is not None:
+        _secrets.add(settings.api_password.reveal(), lasting=True)
+    for url in (settings.database_url, settings.redis_url):
+        for password in _passwords(url):
+            _secrets.add(password, lasting=True)
+
+
+def _passwords(url: Secret | None) -> list[str]:
+    """The passwords in an address, as written and as meant; the rest of it may be logged."""
+    if url is None:
+        return []
+    try:
+        parts = urlsplit(url.reveal())
+    except ValueError:
+        return [url.reveal()]
+    found = [value for name, value in parse_qsl(parts.query) if "pass" in name]
+    if parts.password:
+        found += [parts.password, unquote(parts.password)]
+    return found
+
+
+def _spellings(secret: str) -> set[str]:
+    if secret.isascii() and secret.isalnum():
+        return {secret}
+    import json
+
+    raw = secret.encode("utf-8", "surrogatepass")
+    reprs = {repr(secret)[1:-1], ascii(secret)[1:-1], repr(raw)[2:-1]}
+    # Python quotes a text that holds an apostrophe otherwise, alone and beside other text.
+    reprs |= {spelling.replace("'", "\\'") for spelling in reprs}
+    texts = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+    return {secret, quote(raw, safe=""), quote_plus(raw)} | reprs | texts
+
+
+def _escape(text: str) -> str:
+    return text.translate(_UNPRINTABLE)
+
+
+def _value(text: str) -> str:
+    if _PLAIN.fullmatch(text) and text.isprintable():
+        return text
+    escaped = _escape(text.replace("\\", "\\\\").replace('"', '\\"'))
+    return f'"{escaped}"'

@@ -1,0 +1,275 @@
+"""Settings: environment variables, then `.env`, then `gengfu.toml` in the working folder; read once, then frozen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from gengfu.errors import ConfigError
+
+
+class Secret:
+    """A value that prints as stars, so that it cannot reach a log, an error or a page by accident."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value itself, for the one place that sends it."""
+        return self._value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __repr__(self) -> str:
+        return "******"
+
+
+def _problem(name: str, wrong: str, example: str) -> ConfigError:
+    return ConfigError(f"{name} {wrong}; for example: {name}={example}")
+
+
+def _text(name: str, value: str, example: str) -> str:
+    if not value.strip():
+        raise _problem(name, "is empty", example)
+    return value.strip()
+
+
+def _secret(name: str, value: str, example: str) -> Secret:
+    if not value:
+        raise _problem(name, "is empty", example)
+    return Secret(value)
+
+
+def _http_url(name: str, value: str, example: str) -> str:
+    value = value.strip()
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise _problem(name, "is not an http:// or https:// address", example)
+    if parts.query or parts.fragment or parts.username:
+        raise _problem(name, "must not carry a user, a query or a fragment", example)
+    return value.rstrip("/") + "/"
+
+
+def _database_url(name: str, value: str, example: str) -> Secret:
+    scheme = value.strip().partition("://")[0].partition("+")[0]
+    if "://" not in value or scheme not in ("sqlite", "postgresql", "postgres", "mysql", "mariadb"):
+        raise _problem(name, "is not a sqlite://, postgresql:// or mysql:// address", example)
+    return Secret(value.strip())
+
+
+def _redis_url(name: str, value: str, example: str) -> Secret:
+    if value.strip().partition("://")[0] not in ("redis", "rediss", "unix"):
+        raise _problem(name, "is not a redis://, rediss:// or unix:// address", example)
+    return Secret(value.strip())
+
+
+def _flag(name: str, value: str, example: str) -> bool:
+    word = value.strip().lower()
+    if word in ("1", "true", "yes", "on"):
+        return True
+    if word in ("0", "false", "no", "off"):
+        return False
+    raise _problem(name, f"is {value.strip()!r}, neither true nor false", example)
+
+
+def _zone(name: str, value: str, example: str) -> str:
+    from zoneinfo import ZoneInfo
+
+    try:
+        ZoneInfo(value.strip())
+    except (ValueError, OSError, LookupError):
+        raise _problem(name, f"is {value.strip()!r}, not a time zone that this machine knows", example) from None
+    return value.strip()
+
+
+def _level(name: str, value: str, example: str) -> str:
+    word = value.strip().lower()
+    if word not in ("debug", "info", "warning", "error"):
+        raise _problem(name, f"is {value.strip()!r}, not debug, info, warning or error", example)
+    return word
+
+
+def _file(name: str, value: str, example: str) -> Path:
+    path = Path(_text(name, value, example)).expanduser()
+    if not path.is_file():
+        raise _problem(name, f"names {path}, which is not a file", example)
+    return path
+
+
+def _number(low: float, high: float, kind: Callable[[str], Any]) -> Callable[[str, str, str], Any]:
+    def parse(name: str, value: str, example: str) -> Any:
+        try:
+            number = kind(value.strip())
+        except ValueError:
+            raise _problem(name, f"is {value.strip()!r}, not a number", example) from None
+        if not low <= number <= high:
+            raise _problem(name, f"is {value.strip()}, outside {low:g} to {high:g}", example)
+        return number
+
+    return parse
+
+
+def _setting(parse: Callable[[str, str, str], Any], example: str, default: Any = None) -> Any:
+    return field(default=default, metadata={"parse": parse, "example": example})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the working folder says. Field names are the settings' names in lower case; `None` means not set."""
+
+    home: Path
+    """The working folder: where `.env`, `gengfu.toml`, `var/` and `logs/` lie."""
+
+    api_wechat_url: str | None = _setting(_http_url, "https://vendor.example.com/")
+    """Base address of the vendor's API, always ending with one slash."""
+    api_username: str | None = _setting(_text, "operator")
+    api_password: Secret | None = _setting(_secret, "secret")
+    api_ca_file: Path | None = _setting(_file, "/etc/ssl/vendor-ca.pem")
+    """A file of PEM certificates to trust besides the system's."""
+    api_verify_tls: bool = _setting(_flag, "true", default=True)
+    api_timezone: str = _setting(_zone, "Asia/Shanghai", default="Asia/Shanghai")
+    """The zone of the vendor's times, which carry none."""
+    api_concurrency: int = _setting(_number(1, 256, int), "16", default=16)
+    """The most requests at once per process; the client finds by itself how many of them the server bears."""
+    api_page_size: int = _setting(_number(1, 10_000, int), "100", default=100)
+    api_connect_timeout: float = _setting(_number(0.05, 600, float), "5", default=5.0)
+    """Seconds until a connection must stand."""
+    api_read_timeout: float = _setting(_number(0.05, 600, float), "15", default=15.0)
+    """Seconds of silence in the middle of an answer."""
+    api_total_timeout: float = _setting(_number(0.05, 3600, float), "60", default=60.0)
+    """Seconds for one request as a whole."""
+    database_url: Secret = _setting(_database_url, "sqlite:///var/gengfu.db", default=Secret("sqlite:///var/gengfu.db"))
+    redis_url: Secret | None = _setting(_redis_url, "redis://127.0.0.1:6379/0")
+    """`None` means the embedded Valkey under `var/`."""
+    log_dir: Path = _setting(
+        lambda name, value, example: Path(_text(name, value, example)), "logs", default=Path("logs")
+    )
+    log_level: str = _setting(_level, "info", default="info")
+    gengfu_timezone: str = _setting(_zone, "Asia/Shanghai", default="Asia/Shanghai")
+    """The zone in which people read times and the schedule is written."""
+    guard_percent: float = _setting(_number(0, 100, float), "20", default=20.0)
+    """A run in which more than this share of the live rows vanished at once is held ..."""
+    guard_minimum: int = _setting(_number(0, 1_000_000_000, int), "10", default=10)
+    """... if at least this many vanished."""
+
+    @property
+    def var(self) -> Path:
+        """The folder for what the program itself keeps: the embedded database and broker."""
+        return self.home / "var"
+
+    @property
+    def logs(self) -> Path:
+        """The folder of the log files, absolute."""
+        return self.home / self.log_dir
+
+    def api(self) -> tuple[str, str, Secret]:
+        """Base address, user name and password of the vendor's API.
+
+        Raises:
+            ConfigError: one of the three is not set.
+        """
+        for name in ("api_wechat_url", "api_username", "api_password"):
+            if getattr(self, name) is None:
+                example = next(f for f in fields(self) if f.name == name).metadata["example"]
+                raise _problem(name.upper(), f"is not set (in the environment, or in {self.home / '.env'})", example)
+        assert self.api_wechat_url and self.api_username and self.api_password
+        return self.api_wechat_url, self.api_username, self.api_password
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Reads the settings of the working folder: `GENGFU_HOME`, or else the current folder.
+
+    Raises:
+        ConfigError: a setting or one of the files is malformed.
+    """
+    environ = os.environ if environ is None else environ
+    home = Path(environ.get("GENGFU_HOME") or ".").expanduser().resolve()
+    if not home.is_dir():
+        raise ConfigError(f"GENGFU_HOME names {home}, which is not a folder; for example: GENGFU_HOME=/srv/gengfu")
+    known = {f.name.upper(): f for f in fields(Settings) if f.metadata}
+    found: dict[str, str] = _read_toml(home / "gengfu.toml")
+    found.update(_read_dotenv(home / ".env"))
+    found.update((name, environ[name]) for name in known if name in environ)
+    values: dict[str, Any] = {"home": home}
+    for name, setting in known.items():
+        if name in found:
+            values[setting.name] = setting.metadata["parse"](name, found[name], setting.metadata["example"])
+    return Settings(**values)
+
+
+def _read_dotenv(path: Path) -> dict[str, str]:
+    """`NAME=value`, `name.part = value`, and `[section]` followed by `part = value`; quotes and `#` comments."""
+    found: dict[str, str] = {}
+    section = ""
+    for number, line in enumerate(_lines(path), 1):
+        line = line.strip().removeprefix("export ")
+        if not line or line[0] in "#;":
+            continue
+        if line[0] == "[" and line[-1] == "]":
+            section = line[1:-1].strip() + "."
+            continue
+        key, equals, value = line.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"{path}, line {number}: expected NAME=value, for example: API_USERNAME=operator")
+        found[_canonical(section + key.strip())] = _unquote(value.strip())
+    return found
+
+
+def _canonical(key: str) -> str:
+    return key.replace(".", "_").upper()
+
+
+def _unquote(value: str) -> str:
+    if value[:1] in ("'", '"'):
+        end = value.find(value[0], 1)
+        if end > 0:
+            return value[1:end]
+    comment = value.find(" #")
+    return value[:comment].rstrip() if comment >= 0 else value
+
+
+def _read_toml(path: Path) -> dict[str, str]:
+    text = "\n".join(_lines(path))
+    if not text:
+        return {}
+    import tomllib
+
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    found: dict[str, str] = {}
+    stack: list[tuple[str, Any]] = list(tree.items())
+    while stack:
+        key, value = stack.pop()
+        if isinstance(value, dict):
+            stack.extend((f"{key}.{inner}", item) for inner, item in value.items())
+        else:
+            found[_canonical(key)] = str(value)
+    return found
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text("utf-8-sig").splitlines()
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
