@@ -1,0 +1,57 @@
+"""The types and steps that migrations are written in, one meaning on every database.
+
+MySQL commits each statement of a migration by itself, so an upgrade that was interrupted leaves its first tables behind
+and is run again from the start: there the steps leave alone what is already made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import mysql, sqlite
+
+from gengfu.errors import StoreError
+
+_MY = ("mysql", "mariadb")
+
+TEXT = sa.Text().with_variant(mysql.LONGTEXT(), *_MY)
+BLOB = sa.LargeBinary().with_variant(mysql.LONGBLOB(), *_MY)
+SERIAL = sa.BigInteger().with_variant(sqlite.INTEGER(), "sqlite")
+JSON = sa.JSON().with_variant(mysql.LONGTEXT(), *_MY)
+MOMENT = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), *_MY)
+
+_OPTIONS: dict[str, Any] = {
+    f"{dialect}_{option}": value
+    for dialect in _MY
+    for option, value in {"engine": "InnoDB", "charset": "utf8mb4", "collate": "utf8mb4_bin"}.items()
+}
+"""`utf8mb4_bin`: two keys are the same only if their characters are, as on the other databases."""
+
+
+def create_table(name: str, *items: sa.schema.SchemaItem) -> None:
+    """Creates a table of columns and unique constraints; its indexes follow by `create_index`.
+
+    Raises:
+        StoreError: the database has another table of that name.
+    """
+    inspector = sa.inspect(op.get_bind())
+    if inspector.has_table(name):
+        ours = {item.name for item in items if isinstance(item, sa.Column)}
+        if op.get_bind().dialect.name not in _MY or {column["name"] for column in inspector.get_columns(name)} != ours:
+            raise StoreError(
+                f"the database already has a table named {name} that is not Gengfu's; give Gengfu a database of its own"
+            )
+        return
+    op.create_table(name, *items, **_OPTIONS)
+
+
+def create_index(name: str, table: str, columns: Sequence[str]) -> None:
+    """Creates an index that is not unique."""
+    if op.get_bind().dialect.name in _MY:
+        made = sa.inspect(op.get_bind()).get_indexes(table)
+        if name in (index["name"] for index in made):
+            return
+    op.create_index(name, table, columns)

@@ -1,0 +1,1 @@
+"""One script per revision, listed in order in `gengfu.store.schema.REVISIONS`."""

@@ -1,0 +1,210 @@
+"""Mirrored rows in bulk: the one path that uses each driver below SQLAlchemy, since it carries all of the data."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Table, select, update
+
+from gengfu.store.database import Database
+from gengfu.store.tables import Moment
+
+OWN_COLUMNS = ("first_seen_at", "updated_at", "gone_at", "row_hash", "content_hash")
+"""The columns that a mirror table has besides the vendor's, in the order in which they end a row."""
+
+_LOOKUP = 1_000
+_BATCH_BYTES = 4_000_000
+
+
+Known = tuple[int, int, int, bool]
+"""What the mirror remembers of a row: key, row hash, content hash, and whether it is gone (true or 1)."""
+
+
+class MirrorTable:
+    """One mirrored table: looks rows up by key and writes them in bulk. A row is a tuple of `columns`, key first."""
+
+    def __init__(self, db: Database, table: Table, fields: Sequence[str], volatile: Sequence[str]) -> None:
+        self._db = db
+        self.table = table
+        self.key = fields[0]
+        self.columns = (*fields, *OWN_COLUMNS)
+        self._volatile = tuple(volatile)
+        self._encoders = _encoders(db.kind, table, self.columns)
+        self._beat_encoders = _encoders(db.kind, table, (self.key, "row_hash", *volatile))
+
+    def known(self, connection: Connection, keys: Iterable[int]) -> dict[int, Known]:
+        """What the mirror remembers of those of `keys` that it has, by key."""
+        cursor = _cursor(connection)
+        found: dict[int, Known] = {}
+        for chunk in _chunks(keys, _LOOKUP):
+            cursor.execute(
+                f"SELECT {self.key}, row_hash, content_hash, gone_at IS NOT NULL FROM {self.table.name} "
+                f"WHERE {self.key} IN ({','.join(map(str, chunk))})"
+            )
+            found.update((row[0], row) for row in cursor.fetchall())
+        return found
+
+    def current(self, connection: Connection, keys: Iterable[int]) -> dict[int, tuple[Any, ...]]:
+        """The stored rows of `keys`, as tuples of `columns` in Python's values."""
+        columns = [self.table.c[name] for name in self.columns]
+        found: dict[int, tuple[Any, ...]] = {}
+        for chunk in _chunks(keys, _LOOKUP):
+            for row in connection.execute(select(*columns).where(self.table.c[self.key].in_(chunk))):
+                found[row[0]] = tuple(row)
+        return found
+
+    def encode(self, row: list[Any]) -> tuple[Any, ...]:
+        """`row` with each value as the driver takes it; JSON columns must be JSON text already. Changes the list."""
+        for index, encoder in self._encoders:
+            if row[index] is not None:
+                row[index] = encoder(row[index])
+        return tuple(row)
+
+    def upsert(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Writes encoded `rows`, at most one per key, in key order; an existing row keeps its `first_seen_at`."""
+        if rows:
+            ordered = sorted(rows, key=lambda row: row[0])
+            {"sqlite": self._upsert_sqlite, "postgresql": self._upsert_postgresql, "mysql": self._upsert_mysql}[
+                self._db.kind
+            ](connection, ordered)
+
+    def beat(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Writes the volatile columns and the row hash alone; a row is (key, row_hash, volatile values as Python's)."""
+        if not rows:
+            return
+        encoded = [self._encode_beat(row) for row in sorted(rows, key=lambda row: row[0])]
+        names = ("row_hash", *self._volatile)
+        if self._db.kind == "postgresql":
+            self._beat_postgresql(connection, encoded, names)
+            return
+        mark = "?" if self._db.kind == "sqlite" else "%s"
+        sets = ", ".join(f"{name} = {mark}" for name in names)
+        sql = f"UPDATE {self.table.name} SET {sets} WHERE {self.key} = {mark}"
+        if self._db.kind == "sqlite":
+            _cursor(connection).executemany(sql, ((*row[1:], row[0]) for row in encoded))
+        else:
+            self._beat_mysql(connection, encoded, names)
+
+    def _encode_beat(self, row: Sequence[Any]) -> tuple[Any, ...]:
+        encoded = list(row)
+        for index, encoder in self._beat_encoders:
+            if encoded[index] is not None:
+                encoded[index] = encoder(encoded[index])
+        return tuple(encoded)
+
+    def listed(self, connection: Connection) -> Iterator[int]:
+        """The keys of the live rows, ascending, streamed."""
+        key = self.table.c[self.key]
+        statement = select(key).where(self.table.c.gone_at.is_(None)).order_by(key)
+        result = connection.execution_options(stream_results=True, yield_per=10_000).execute(statement)
+        return iter(result.scalars())
+
+    def gone(self, connection: Connection, keys: Iterable[int], moment: datetime) -> list[int]:
+        """Marks those of `keys` that are live as gone at `moment`; returns the keys it changed."""
+        changed: list[int] = []
+        table, key = self.table, self.table.c[self.key]
+        for chunk in _chunks(sorted(keys), _LOOKUP):
+            met = list(connection.scalars(select(key).where(key.in_(chunk), table.c.gone_at.is_(None)).order_by(key)))
+            if met:
+                connection.execute(update(table).where(key.in_(met)).values(gone_at=moment))
+            changed.extend(met)
+        return changed
+
+    def _updates(self, excluded: Callable[[str], str]) -> str:
+        return ", ".join(f"{name} = {excluded(name)}" for name in self.columns[1:] if name != "first_seen_at")
+
+    def _upsert_sqlite(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        marks = ",".join("?" * len(self.columns))
+        _cursor(connection).executemany(
+            f"INSERT INTO {self.table.name} ({','.join(self.columns)}) VALUES ({marks}) "
+            f"ON CONFLICT ({self.key}) DO UPDATE SET {self._updates(lambda name: f'excluded.{name}')}",
+            rows,
+        )
+
+    def _upsert_postgresql(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        names = ",".join(self.columns)
+        self._copy(connection, names, rows)
+        connection.exec_driver_sql(
+            f"INSERT INTO {self.table.name} ({names}) SELECT {names} FROM incoming ORDER BY {self.key} "
+            f"ON CONFLICT ({self.key}) DO UPDATE SET {self._updates(lambda name: f'EXCLUDED.{name}')}"
+        )
+
+    def _beat_postgresql(self, connection: Connection, rows: Sequence[tuple[Any, ...]], names: Sequence[str]) -> None:
+        self._copy(connection, ",".join((self.key, *names)), rows)
+        sets = ", ".join(f"{name} = incoming.{name}" for name in names)
+        connection.exec_driver_sql(
+            f"UPDATE {self.table.name} AS kept SET {sets} FROM incoming WHERE kept.{self.key} = incoming.{self.key}"
+        )
+
+    def _copy(self, connection: Connection, names: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        connection.exec_driver_sql("DROP TABLE IF EXISTS pg_temp.incoming")
+        connection.exec_driver_sql(
+            f"CREATE TEMPORARY TABLE incoming ON COMMIT DROP AS SELECT {names} FROM {self.table.name} WITH NO DATA"
+        )
+        with _cursor(connection).copy(f"COPY incoming ({names}) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+
+    def _upsert_mysql(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        updates = self._updates(lambda name: f"VALUES({name})")
+        self._insert_mysql(connection, self.columns, rows, updates)
+
+    def _beat_mysql(self, connection: Connection, rows: Sequence[tuple[Any, ...]], names: Sequence[str]) -> None:
+        """A multi-row insert that meets only existing rows: MySQL's one way to update many rows at once.
+
+        The required columns are filled with what is never used, since a row that was known once is never deleted.
+        """
+        required = ("first_seen_at", "updated_at", "content_hash")
+        filled = [(*row, "1970-01-01", "1970-01-01", 0) for row in rows]
+        updates = ", ".join(f"{name} = VALUES({name})" for name in names)
+        self._insert_mysql(connection, (self.key, *names, *required), filled, updates)
+
+    def _insert_mysql(
+        self, connection: Connection, names: Sequence[str], rows: Sequence[tuple[Any, ...]], updates: str
+    ) -> None:
+        head = f"INSERT INTO {self.table.name} ({','.join(names)}) VALUES "
+        tail = f" ON DUPLICATE KEY UPDATE {updates}"
+        cursor = _cursor(connection)
+        marks = "(" + ",".join(["%s"] * len(names)) + ")"
+        batch: list[str] = []
+        size = 0
+        for row in rows:
+            piece: str = cursor.mogrify(marks, row)
+            if batch and size + len(piece) * 2 > _BATCH_BYTES:
+                cursor.execute(head + ",".join(batch) + tail)
+                batch, size = [], 0
+            batch.append(piece)
+            size += len(piece) * 2
+        cursor.execute(head + ",".join(batch) + tail)
+
+
+def _cursor(connection: Connection) -> Any:
+    driver: Any = connection.connection.driver_connection
+    return driver.cursor()
+
+
+def _chunks(keys: Iterable[int], size: int) -> Iterator[list[int]]:
+    iterator = iter(keys)
+    while chunk := list(itertools.islice(iterator, size)):
+        yield chunk
+
+
+def _encoders(kind: str, table: Table, columns: Sequence[str]) -> list[tuple[int, Callable[[Any], Any]]]:
+    """By place: how the driver of `kind` wants a Python value of that column's type, where it differs."""
+    found: list[tuple[int, Callable[[Any], Any]]] = []
+    for place, name in enumerate(columns):
+        if isinstance(table.c[name].type, Moment) and kind != "postgresql":
+            found.append((place, _sqlite_moment if kind == "sqlite" else _naive_moment))
+    return found
+
+
+def _naive_moment(value: datetime) -> datetime:
+    return value.astimezone(UTC).replace(tzinfo=None)
+
+
+def _sqlite_moment(value: datetime) -> str:
+    """A moment in UTC as SQLAlchemy writes it, without the zone."""
+    return value.isoformat(" ", "microseconds")[:26]

@@ -1,0 +1,124 @@
+"""What the rows of runs, windows and pages hold, and the words for where they stand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class RunState(StrEnum):
+    """Where a run stands."""
+
+    QUEUED = "queued"
+    """Accepted; no worker has taken it."""
+    READING = "reading"
+    """Its windows are being fetched."""
+    CLOSING = "closing"
+    """All windows ended; one worker compares and decides."""
+    HELD = "held"
+    """Read whole, but too much vanished at once: a person approves or discards it."""
+    CLOSED = "closed"
+    """Over."""
+
+
+class Verdict(StrEnum):
+    """How a run ended."""
+
+    COMPLETE = "complete"
+    """Every row that existed throughout was read."""
+    DRIFTED = "drifted"
+    """The list shifted while it was read, and reading it again did not settle it."""
+    PARTIAL = "partial"
+    """Pages are missing."""
+    HELD = "held"
+    """Too much vanished at once; nothing was marked as gone."""
+    FAILED = "failed"
+    """It could not be read at all, or was abandoned."""
+
+
+class WindowState(StrEnum):
+    """Where a window stands."""
+
+    WAITING = "waiting"
+    READING = "reading"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One attempt to bring one mirror up to date; the columns of `sync_run`. Counts are rows of the vendor's list."""
+
+    id: int
+    resource: str
+    scope: str
+    active_key: str | None
+    state: RunState
+    verdict: Verdict | None
+    reason: str | None
+    fence: int
+    pass_number: int
+    page_size: int | None
+    pages: int | None
+    windows: int
+    windows_done: int
+    pages_done: int
+    shifted: bool
+    closer: int | None
+    total_first: int | None
+    total_last: int | None
+    seen: int | None
+    new: int
+    changed: int
+    heartbeat: int
+    unchanged: int
+    returned: int
+    gone: int
+    absent: int
+    rejected: int
+    calls: int
+    retries: int
+    throttled: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @property
+    def active(self) -> bool:
+        """Whether workers may still write for it."""
+        return self.active_key is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Consecutive pages, both ends included, and the fencing number of this hold on them."""
+
+    id: int
+    run_id: int
+    pass_number: int
+    first_page: int
+    last_page: int
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class PageRecord:
+    """A page that was read: `ids` as packed 64-bit integers, `took_ms` of the answer that counted."""
+
+    page: int
+    rows: int
+    total: int
+    ids: bytes
+    took_ms: int
+    attempts: int
+    fetched_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row that could not be read."""
+
+    page: int
+    reason: str
+    raw: str

