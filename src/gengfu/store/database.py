@@ -25,6 +25,14 @@ T = TypeVar("T")
 PATIENCE = 30.0
 """Seconds for which a transaction is tried again while the database is away or locked."""
 
+SLEEPER_AFTER = 10
+"""Seconds for which a transaction that writes may stand idle before the server ends it: a process that was frozen, or
+whose machine is gone without a word, must not keep the rows that it locked from the one that takes over its work."""
+
+# Comments that only the one or the other server reads; MySQL knows no such limit for transactions, only for connections.
+_MARIADB_SLEEPERS = f"/*M!100300 , idle_write_transaction_timeout = {SLEEPER_AFTER} */"
+_MYSQL_SLEEPERS = f"/*!50700 , wait_timeout = {2 * SLEEPER_AFTER} */"
+
 _MYSQL_TRANSIENT = {1040, 1053, 1203, 1205, 1213, 2002, 2003, 2006, 2013, 2055}
 _POSTGRES_TRANSIENT = ("08", "40", "53", "55P03", "57P")
 _SQLITE_TRANSIENT = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
@@ -72,13 +80,15 @@ class Database:
             options: dict[str, Any] = {
                 "connect_timeout": 10,
                 "charset": "utf8mb4",
-                "init_command": "SET time_zone = '+00:00'",
+                "init_command": f"SET time_zone = '+00:00' {_MARIADB_SLEEPERS} {_MYSQL_SLEEPERS}",
             }
             return create_engine(
                 self.url, connect_args=options, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_recycle=1800
             )
         options = {"connect_timeout": 10, "options": "-c timezone=UTC"}
-        return create_engine(self.url, connect_args=options, pool_pre_ping=True)
+        engine = create_engine(self.url, connect_args=options, pool_pre_ping=True)
+        event.listen(engine, "begin", _begin_postgresql)
+        return engine
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -108,7 +118,7 @@ class Database:
                 with self.engine.connect().execution_options(gengfu_write=True) as connection, connection.begin():
                     return work(connection)
             except SQLAlchemyError as error:
-                if not _is_transient(error) or monotonic() + pause > deadline:
+                if not is_transient(error) or monotonic() + pause > deadline:
                     raise self.explain(error) from error
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(pause * 2, 1.0)
@@ -160,12 +170,17 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
+def _begin_postgresql(connection: Connection) -> None:
+    if connection.get_execution_options().get("gengfu_write"):
+        connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{SLEEPER_AFTER}s'")
+
+
 def _mysql_code(cause: BaseException) -> int | None:
     code = cause.args[0] if cause.args else None
     return code if isinstance(code, int) else None
 
 
-def _is_transient(error: SQLAlchemyError) -> bool:
+def is_transient(error: SQLAlchemyError) -> bool:
     """Whether the same transaction may well succeed in a moment: connection lost or refused, lock, deadlock."""
     if not isinstance(error, DBAPIError) or error.orig is None:
         return False

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from gengfu.clock import monotonic
 from gengfu.errors import StoreError
-from gengfu.store.database import Database, _is_transient
+from gengfu.store.database import Database, is_transient
 from gengfu.store.tables import auth_refusal
 
 PATIENCE = 10.0
@@ -48,7 +48,7 @@ class RefusalStore:
                     return Refusal(*row) if row is not None else None
             except StoreError as error:
                 cause = error.__cause__
-                if not (isinstance(cause, SQLAlchemyError) and _is_transient(cause)) or monotonic() > deadline:
+                if not (isinstance(cause, SQLAlchemyError) and is_transient(cause)) or monotonic() > deadline:
                     raise
             time.sleep(0.25)
 

@@ -1,0 +1,216 @@
+"""What an answer of the vendor is: a page, a dead login, a wait or a fault; decided from its status and bytes alone."""
+
+from __future__ import annotations
+
+import email.utils
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated
+
+import aiohttp
+import msgspec
+
+DEAD_LOGIN_TEXT = "无效路径或登录状态失效"
+"""The vendor's plain-text answer, with status 200, to a token that is no longer good, and to a path that is none."""
+
+EXCERPT = 200
+"""Characters of an answer that an error shows."""
+
+LONGEST_LIST = 10**12
+"""A `total` above this is no length of any list."""
+
+
+class Kind(StrEnum):
+    """What became of a call."""
+
+    PAGE = "page"
+    """The answer that the contract promises."""
+    DEAD_LOGIN = "dead_login"
+    """The token is no longer good: renew it and ask again."""
+    THROTTLED = "throttled"
+    """The vendor asks for a wait (429, or 503 with `Retry-After`): all workers wait, and the call is no failed try."""
+    OVERLOADED = "overloaded"
+    """The vendor could not cope (502, 503, 504, time-out, broken connection): ask again, and ask less at once."""
+    FAULT = "fault"
+    """An answer that is not what the contract says, but may be the next time."""
+    REJECTED = "rejected"
+    """An answer that will be the same the next time."""
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What a call came to. `rows` and `total` count only for a page, `why` only for everything else."""
+
+    kind: Kind
+    status: int | None = None
+    why: str = ""
+    rows: list[msgspec.Raw] = []
+    total: int = 0
+
+
+class _Body(msgspec.Struct):
+    results: list[msgspec.Raw]
+    total: Annotated[int, msgspec.Meta(ge=0)]
+
+
+_decode = msgspec.json.Decoder(_Body).decode
+_BOM = b"\xef\xbb\xbf"
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+_HTML = re.compile(rb"\s*<(!doctype|html|head|body|\?xml)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Which page was asked for."""
+
+    index: int
+    size: int
+    check_length: bool = True
+    """Whether fewer rows than `total` implies are a fault."""
+
+
+def judge(status: int, body: bytes, expected: Expected, excerpt: Callable[[bytes], str]) -> Verdict:
+    """What an answer to the request for a page is. `excerpt` turns a body into a text fit for an error."""
+    if status == 200:
+        return _judge_page(body, expected, excerpt)
+    said = f"answered {status}: {excerpt(body)}"
+    if status == 401:
+        return Verdict(Kind.DEAD_LOGIN, status, said)
+    if status == 429:
+        return Verdict(Kind.THROTTLED, status, said)
+    if status in (502, 503, 504):
+        return Verdict(Kind.OVERLOADED, status, said)
+    if 300 <= status < 400:
+        return Verdict(Kind.REJECTED, status, f"{said} (a redirect; is API_WECHAT_URL the vendor's own address?)")
+    if 400 <= status < 500:
+        return Verdict(Kind.REJECTED, status, said)
+    return Verdict(Kind.FAULT, status, said)
+
+
+def _judge_page(body: bytes, expected: Expected, excerpt: Callable[[bytes], str]) -> Verdict:
+    try:
+        page = _decode(body)
+    except msgspec.DecodeError as error:
+        mended = _mended(body)
+        if mended != body:
+            return _judge_page(mended, expected, excerpt)
+        return _judge_oddity(body, error, excerpt)
+    rows, total = page.results, page.total
+    wrong = _length_fault(len(rows), total, expected)
+    if wrong:
+        return Verdict(Kind.FAULT, 200, f"answered 200 with {wrong}")
+    return Verdict(Kind.PAGE, 200, rows=rows, total=total)
+
+
+def _mended(body: bytes) -> bytes:
+    """The body without a byte order mark, and with the replacement character for halves of surrogate pairs: one broken
+    name must not cost the page."""
+    return _ESCAPE.sub(lambda found: rb"\ufffd" if found["lone"] else found[0], body.removeprefix(_BOM))
+
+
+def _length_fault(rows: int, total: int, expected: Expected) -> str:
+    if total > LONGEST_LIST:
+        return f"a total of {str(total)[:40]}, which is no length of a list"
+    if rows > expected.size:
+        return f"{rows} rows where {expected.size} were asked for"
+    implied = min(max(total - expected.index * expected.size, 0), expected.size)
+    if expected.check_length and rows < implied:
+        return f"{rows} rows on page {expected.index} where its own total of {total} implies {implied}"
+    return ""
+
+
+def _judge_oddity(body: bytes, error: msgspec.DecodeError, excerpt: Callable[[bytes], str]) -> Verdict:
+    said = excerpt(body)
+    if _HTML.match(body):
+        return Verdict(Kind.FAULT, 200, f"answered 200 with HTML in place of JSON: {said}")
+    if is_dead_login(body):
+        return Verdict(Kind.DEAD_LOGIN, 200, f"answered 200: {said}")
+    if isinstance(error, msgspec.ValidationError):
+        return Verdict(Kind.FAULT, 200, f"answered 200 with JSON that is not the contract's ({error}): {said}")
+    if not body.strip():
+        return Verdict(Kind.FAULT, 200, "answered 200 with an empty body")
+    if body.lstrip()[:1] in (b"{", b"["):
+        return Verdict(Kind.FAULT, 200, f"answered 200 with JSON that is cut or broken ({error}): {said}")
+    return Verdict(Kind.FAULT, 200, f"answered 200 with something that is not JSON: {said}")
+
+
+def is_dead_login(body: bytes) -> bool:
+    """Whether a body that is no page is the vendor's dead-login text, in UTF-8 or as a Chinese Windows writes it."""
+    return any(DEAD_LOGIN_TEXT.encode(encoding) in body[:400] for encoding in ("utf-8", "gb18030"))
+
+
+def heed(verdict: Verdict, asked: float | None) -> Verdict:
+    """The verdict on a 429 or 503 that asked for a wait of so many seconds: whoever says when is not broken."""
+    if verdict.kind is Kind.OVERLOADED and asked is not None:
+        return Verdict(Kind.THROTTLED, verdict.status, verdict.why)
+    return verdict
+
+
+def judge_error(error: BaseException) -> Verdict:
+    """What a call is that brought no answer.
+
+    Raises:
+        BaseException: `error` itself, when it is not about the connection.
+    """
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        reason = getattr(error.certificate_error, "verify_message", "") or type(error.certificate_error).__name__
+        why = f"shows a certificate that is not trusted ({reason}); if it is the right one, set API_CA_FILE"
+        return Verdict(Kind.REJECTED, why=f"{why} to the PEM file of its authority")
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return Verdict(Kind.OVERLOADED, why="could not be connected to in time (API_CONNECT_TIMEOUT)")
+    if isinstance(error, aiohttp.SocketTimeoutError):
+        return Verdict(Kind.OVERLOADED, why="fell silent in the middle of the call (API_READ_TIMEOUT)")
+    if isinstance(error, TimeoutError):
+        return Verdict(Kind.OVERLOADED, why="took too long as a whole (API_TOTAL_TIMEOUT)")
+    if isinstance(error, aiohttp.InvalidURL):
+        return Verdict(Kind.REJECTED, why="is not an address that can be asked; look at API_WECHAT_URL")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return Verdict(Kind.OVERLOADED, why=f"could not be connected to ({error.strerror or error.os_error})")
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return Verdict(Kind.OVERLOADED, why="closed the connection without an answer")
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return Verdict(Kind.FAULT, why="cut its answer short")
+    if isinstance(error, aiohttp.ClientResponseError):
+        return Verdict(Kind.FAULT, why=f"answered with broken HTTP ({error.status})")
+    if isinstance(error, (aiohttp.ClientError, OSError)):
+        return Verdict(
+            Kind.OVERLOADED, why=f"broke the connection ({getattr(error, 'strerror', None) or type(error).__name__})"
+        )
+    raise error
+
+
+def excerpt(body: bytes, scrub: Callable[[str], str]) -> str:
+    """The first 200 characters of a body, in quotes and fit for an error."""
+    return f"'{clean(body[: EXCERPT * 10].decode('utf-8', 'replace'), scrub)}'"
+
+
+def clean(text: str, scrub: Callable[[str], str]) -> str:
+    """The first 200 characters of a foreign text, without secrets, and without anything that a terminal would obey."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in scrub(text)[:EXCERPT])
+
+
+def retry_after(value: str | None, date: str | None, now: datetime) -> float | None:
+    """Seconds that a `Retry-After` asks for, as a number or as an HTTP date (RFC 9110, 10.2.3); `None` for garbage.
+
+    A date is taken against the answer's own `Date`, so that the two machines' clocks need not agree.
+    """
+    text = (value or "").strip()
+    if re.fullmatch(r"\d{1,9}(\.\d+)?", text, re.ASCII):
+        return float(text)
+    until = _http_date(text)
+    if until is None:
+        return None
+    return max(0.0, (until - (_http_date(date or "") or now)).total_seconds())
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        moment = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,119 @@
+"""The vendor's lists, page by page, for job threads: concurrent inside, plain iterators outside."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from gengfu.clock import Clock, utcnow
+from gengfu.errors import AnswerError, Stopped
+from gengfu.settings import Settings
+from gengfu.vendor.auth import AuthService
+from gengfu.vendor.courier import Courier, Errand
+from gengfu.vendor.flight import Flight
+from gengfu.vendor.listing import Failure, Listing, Page
+from gengfu.vendor.login import Identity
+from gengfu.vendor.shared import RedisFactory, Shared
+from gengfu.vendor.traffic import Tally, Traffic
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Totals of this process since it started."""
+
+    calls: int
+    """Requests for pages."""
+    retries: int
+    """Those of them that repeated a request because of a fault."""
+    throttled: int
+    """Answers with 429."""
+    logins: int
+    """Requests for a token."""
+
+
+class VendorClient:
+    """Reads lists of the vendor. Every job thread of the process shares its connections, its limit and its login.
+
+    What can be repeated is repeated: with jitter, a few times for each page, within a budget for all. A 429 makes every
+    process wait. A page is one only if it is what the contract says; everything else is a `Failure` with its reason.
+    """
+
+    def __init__(self, settings: Settings, auth: AuthService, redis: RedisFactory, clock: Clock = utcnow) -> None:
+        self._settings = settings
+        self._auth = auth
+        self._redis = redis
+        self._clock = clock
+        self._tally = Tally()
+        self._flights: set[Flight] = set()
+
+    @cached_property
+    def _traffic(self) -> Traffic:
+        shared = Shared(self._redis, Identity(*self._settings.api()).account)
+        return Traffic(self._settings.api_concurrency, self._tally, self._auth.line, shared)
+
+    @cached_property
+    def _courier(self) -> Courier:
+        return Courier(self._settings.api()[0], self._auth, self._traffic, self._clock)
+
+    def pages(
+        self, listing: Listing, indices: Iterable[int], size: int, stop: threading.Event | None = None
+    ) -> Iterator[list[Page | Failure]]:
+        """Fetches pages of `size` rows, many at once, in the order given, and yields what has arrived in the meantime.
+
+        A page with fewer rows than its own `total` implies is a fault. Nothing is asked before the first iteration;
+        leaving the iteration cancels what is open.
+
+        Raises:
+            LoginRefused: the vendor refuses the credentials.
+            Postpone: the vendor asks to wait for more than 30 s.
+            Stopped: `stop` was set, or the client was closed; what was open is cancelled.
+            VendorError, BrokerError, StoreError, ConfigError: there is no login, for other reasons.
+        """
+        return self._fly(Errand(listing, size, check_length=True), indices, stop)
+
+    def page(
+        self, listing: Listing, index: int, size: int, stop: threading.Event | None = None, *, check_length: bool = True
+    ) -> Page:
+        """Fetches one page. Without `check_length` it may have fewer rows than its `total` implies.
+
+        Raises:
+            AnswerError: there was no such page after every try; the text names the request, the status and what came.
+            GengfuError: as `pages`.
+        """
+        for batch in self._fly(Errand(listing, size, check_length), (index,), stop):
+            for result in batch:
+                if isinstance(result, Failure):
+                    raise AnswerError(result.cause)
+                return result
+        raise Stopped(f"reading {listing.path} was stopped")
+
+    def _fly(
+        self, errand: Errand, indices: Iterable[int], stop: threading.Event | None
+    ) -> Iterator[list[Page | Failure]]:
+        flight = Flight(
+            errand,
+            indices,
+            line=self._auth.line,
+            traffic=self._traffic,
+            courier=self._courier,
+            ceiling=self._settings.api_concurrency,
+            stop=stop,
+        )
+        self._flights.add(flight)
+        try:
+            yield from flight.batches()
+        finally:
+            self._flights.discard(flight)
+
+    def counters(self) -> Counters:
+        """The totals so far; what a run used is the difference of two."""
+        tally = self._tally
+        return Counters(tally.calls, tally.retries, tally.throttled, self._auth.logins)
+
+    def close(self) -> None:
+        """Ends what is under way (who waits for it gets Stopped) and closes the connections."""
+        for flight in list(self._flights):
+            flight.cancel(Stopped("the vendor client was closed"))
+        self._auth.close()

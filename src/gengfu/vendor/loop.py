@@ -1,0 +1,139 @@
+"""The event loop thread of a process and the HTTP session that lives in it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import aiohttp
+import uvloop
+
+from gengfu.clock import monotonic
+from gengfu.errors import ConfigError
+from gengfu.settings import Settings
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+CAUTION_EVERY = 60.0
+"""Seconds between two warnings that TLS is not verified, so that each run has one and not each window."""
+
+
+class Line:
+    """The process's line to the vendor: one thread with an event loop, one HTTP session, a few threads for what blocks.
+
+    1. Nothing exists until the first call; the session is made in the loop when first asked for.
+    2. Job threads hand work in with `run` (and wait) or `post` (and do not).
+    3. `close` cancels what still runs there, closes the connections and ends the threads. A later call starts anew.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._starting = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._pool: ThreadPoolExecutor | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._cautioned_at: float | None = None
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        with self._starting:
+            if self._loop is None:
+                self._loop = uvloop.new_event_loop()
+                self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="gengfu-vendor-io")
+                self._thread = threading.Thread(target=self._loop.run_forever, name="gengfu-vendor", daemon=True)
+                self._thread.start()
+            return self._loop
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Runs the coroutine in the loop and waits for it. Not to be called from the loop's own thread."""
+        return asyncio.run_coroutine_threadsafe(work, self._started()).result()
+
+    def post(self, callback: Callable[..., object], *args: object) -> None:
+        """Has the loop call something soon."""
+        self._started().call_soon_threadsafe(callback, *args)
+
+    async def offload(self, work: Callable[[], T]) -> T:
+        """Runs something that blocks in a thread of its own; called in the loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    def session(self) -> aiohttp.ClientSession:
+        """The HTTP session; called in the loop.
+
+        Raises:
+            ConfigError: the file of trusted certificates is not one.
+        """
+        if self._session is None:
+            settings = self._settings
+            timeout = aiohttp.ClientTimeout(
+                total=settings.api_total_timeout,
+                sock_connect=settings.api_connect_timeout,
+                sock_read=settings.api_read_timeout,
+            )
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, ssl=_tls(settings)),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"client": "system", "User-Agent": "gengfu"},
+                timeout=timeout,
+            )
+            # aiohttp would send a call again by itself when a kept connection breaks: one more that no budget sees.
+            self._session._retry_connection = False
+        return self._session
+
+    def caution(self) -> None:
+        """Warns that the vendor's certificate is not verified, if so; at most once a minute."""
+        if self._settings.api_verify_tls or not (self._settings.api_wechat_url or "").startswith("https:"):
+            return
+        now = monotonic()
+        if self._cautioned_at is None or now - self._cautioned_at >= CAUTION_EVERY:
+            self._cautioned_at = now
+            log.warning(
+                "API_VERIFY_TLS is off: the vendor's certificate is not verified, and who stands in between can read "
+                "the login. Set API_CA_FILE to the PEM file of its authority instead"
+            )
+
+    def close(self) -> None:
+        """Ends everything; harmless when nothing was started."""
+        with self._starting:
+            loop, thread, pool, session = self._loop, self._thread, self._pool, self._session
+            self._loop = self._thread = self._pool = self._session = None
+        if loop is None or thread is None or pool is None:
+            return
+        asyncio.run_coroutine_threadsafe(_wind_up(session), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+        pool.shutdown(wait=False)
+
+
+async def _wind_up(session: aiohttp.ClientSession | None) -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    if session is not None:
+        await session.close()
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | bool:
+    if not (settings.api_wechat_url or "").startswith("https:"):
+        return True
+    context = ssl.create_default_context()
+    if settings.api_ca_file is not None:
+        try:
+            context.load_verify_locations(settings.api_ca_file)
+        except (ssl.SSLError, OSError) as error:
+            raise ConfigError(
+                f"API_CA_FILE names {settings.api_ca_file}, which holds no certificate in PEM form ({error.strerror}); "
+                "for example: API_CA_FILE=/etc/ssl/vendor-ca.pem"
+            ) from None
+    if not settings.api_verify_tls:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
