@@ -254,3 +254,11 @@ print(*{"sqlalchemy", "redis", "dramatiq", "aiohttp", "rich", "click", "tomllib"
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == ""
+
+
+def test_a_whole_name_below_a_section_stands_for_itself(home: Path) -> None:
+    text = "[api]\nusername = operator\nDATABASE_URL = sqlite:///elsewhere.db\nAPI_PASSWORD = open sesame\n"
+    settings = dotenv(home, text)
+    assert settings.api_username == "operator"
+    assert settings.database_url.reveal() == "sqlite:///elsewhere.db"
+    assert settings.api_password == Secret("open sesame")

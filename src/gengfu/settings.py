@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -205,7 +205,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         raise ConfigError(f"GENGFU_HOME names {home}, which is not a folder; for example: GENGFU_HOME=/srv/gengfu")
     known = {f.name.upper(): f for f in fields(Settings) if f.metadata}
     found: dict[str, str] = _read_toml(home / "gengfu.toml")
-    found.update(_read_dotenv(home / ".env"))
+    found.update(_read_dotenv(home / ".env", known))
     found.update((name, environ[name]) for name in known if name in environ)
     values: dict[str, Any] = {"home": home}
     for name, setting in known.items():
@@ -214,8 +214,11 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     return Settings(**values)
 
 
-def _read_dotenv(path: Path) -> dict[str, str]:
-    """`NAME=value`, `name.part = value`, and `[section]` followed by `part = value`; quotes and `#` comments."""
+def _read_dotenv(path: Path, known: Container[str]) -> dict[str, str]:
+    """`NAME=value`, `name.part = value`, and `[section]` followed by `part = value`; quotes and `#` comments.
+
+    A whole name stands for itself below a section too, unless that section has a part of this name.
+    """
     found: dict[str, str] = {}
     section = ""
     for number, line in enumerate(_lines(path), 1):
@@ -228,7 +231,8 @@ def _read_dotenv(path: Path) -> dict[str, str]:
         key, equals, value = line.partition("=")
         if not equals or not key.strip():
             raise ConfigError(f"{path}, line {number}: expected NAME=value, for example: API_USERNAME=operator")
-        found[_canonical(section + key.strip())] = _unquote(value.strip())
+        name, whole = _canonical(section + key.strip()), _canonical(key.strip())
+        found[whole if name not in known and whole in known else name] = _unquote(value.strip())
     return found
 
 
