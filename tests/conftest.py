@@ -26,6 +26,7 @@ from gengfu.store.database import Database
 from servers import DatabaseServer, ValkeyServer, migrate, sqlite_url, valkey_binary
 
 if TYPE_CHECKING:
+    from servers import SmallDisk
     from stage import Nursery, Stage
     from system import System
 
@@ -311,3 +312,15 @@ def open_system(tmp_path: Path, sqlite_template: Path) -> Iterator[Callable[...,
             return system
 
         yield make
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A disk of a few megabytes, for which a test must be run by root; to be asked for before `open_system`."""
+    from servers import SmallDisk
+
+    disk = SmallDisk(tmp_path / "disk")
+    if disk.absence is not None:
+        _absent("a small disk", disk.absence)
+    yield disk
+    disk.close()

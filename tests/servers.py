@@ -163,3 +163,44 @@ def valkey_binary() -> Path | None:
     machine = f"{platform.system().lower()}-{platform.machine()}"
     binary = Path(package.origin).parent / "_binaries" / machine / "valkey-server"
     return binary if binary.exists() else None
+
+
+class SmallDisk:
+    """A disk of its own, in memory, that can be full, larger or read-only, until `close`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        tried = self._run("mount", "-t", "tmpfs", "-o", "size=3m", "gengfu-test", str(folder))
+        self.absence = tried.stderr.strip() if tried.returncode else None
+        """Why it cannot be made here."""
+
+    def fill(self) -> None:
+        """Leaves no room on it."""
+        with (self.folder / "filler").open("wb", buffering=0) as filler:
+            for size in (65536, 512, 1):
+                try:
+                    while True:
+                        filler.write(bytes(size))
+                except OSError:
+                    continue
+
+    def empty(self) -> None:
+        """Takes away what `fill` put there."""
+        (self.folder / "filler").unlink()
+
+    def remount(self, options: str) -> None:
+        """Changes how it is mounted: `size=32m`, `ro`, `rw`."""
+        done = self._run("mount", "-o", f"remount,{options}", str(self.folder))
+        assert done.returncode == 0, done.stderr
+
+    def close(self) -> None:
+        if self.absence is None:
+            self._run("umount", "--lazy", str(self.folder))
+
+    @staticmethod
+    def _run(*command: str) -> subprocess.CompletedProcess[str]:
+        try:
+            return subprocess.run(command, capture_output=True, text=True, check=False)
+        except OSError as error:
+            return subprocess.CompletedProcess(command, 127, "", str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import sqlite3
 import threading
@@ -67,6 +68,8 @@ class Database:
             return self._engine
 
     def _make_engine(self) -> Engine:
+        # Whoever used a connection that was lost tells of it; the pool would add a stack trace.
+        logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
         if self.path is not None:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,17 +94,26 @@ class Database:
         return engine
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """A connection for reading.
+    def read(self, patience: float = 0.0) -> Iterator[Connection]:
+        """A connection for reading; a database that is away is asked again for `patience` seconds.
 
         Raises:
             StoreError: the database is not there or refuses.
         """
         try:
-            with self.engine.connect() as connection:
+            with self._connect(patience) as connection:
                 yield connection
         except SQLAlchemyError as error:
             raise self.explain(error) from error
+
+    def _connect(self, seconds: float) -> Connection:
+        patience = _Patience(seconds)
+        while True:
+            try:
+                return self.engine.connect()
+            except SQLAlchemyError as error:
+                if not patience.bears(error):
+                    raise
 
     def write(self, work: Callable[[Connection], T], patience: float = PATIENCE) -> T:
         """Runs `work` in one transaction and commits. While the database is away, locked or broke a deadlock, it is
@@ -111,17 +123,14 @@ class Database:
         Raises:
             StoreError: the database cannot do it.
         """
-        deadline = monotonic() + patience
-        pause = 0.05
+        bearing = _Patience(patience)
         while True:
             try:
                 with self.engine.connect().execution_options(gengfu_write=True) as connection, connection.begin():
                     return work(connection)
             except SQLAlchemyError as error:
-                if not is_transient(error) or monotonic() + pause > deadline:
+                if not bearing.bears(error):
                     raise self.explain(error) from error
-            time.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(pause * 2, 1.0)
 
     def explain(self, error: SQLAlchemyError) -> StoreError:
         """The error as one sentence that names the database but never its password."""
@@ -139,6 +148,22 @@ class Database:
             if self._engine is not None:
                 self._engine.dispose()
                 self._engine = None
+
+
+class _Patience:
+    """So many seconds for which an error that may pass is borne, with a wait before each further try."""
+
+    def __init__(self, seconds: float) -> None:
+        self._deadline = monotonic() + seconds
+        self._pause = 0.05
+
+    def bears(self, error: SQLAlchemyError) -> bool:
+        """Whether to try again, now that the wait is over."""
+        if not is_transient(error) or monotonic() + self._pause > self._deadline:
+            return False
+        time.sleep(self._pause * random.uniform(0.5, 1.0))
+        self._pause = min(self._pause * 2, 1.0)
+        return True
 
 
 def _driver_url(url: Secret, path: Path | None) -> URL:

@@ -129,7 +129,9 @@ def _present(presence: Presence) -> list[ColumnElement[bool]]:
 
 
 def _contains(text: str) -> ColumnElement[bool]:
-    found = [column.icontains(text, autoescape=True) for column in _SEARCHED]
+    # SQLite knows no capitals beyond ASCII.
+    spellings = {text} if text.isascii() else {text, text.lower(), text.upper(), text.title()}
+    found = [column.icontains(spelling, autoescape=True) for column in _SEARCHED for spelling in sorted(spellings)]
     if text.isascii() and text.isdigit() and int(text) <= _MOST_ID:
         found.append(device.c.id == int(text))
     return or_(*found)

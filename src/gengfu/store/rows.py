@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, select, update
+from sqlalchemy import ColumnElement, Connection, Table, func, select, update
 
 from gengfu.store.database import Database
 from gengfu.store.tables import Moment
@@ -16,6 +16,7 @@ OWN_COLUMNS = ("first_seen_at", "updated_at", "gone_at", "row_hash", "content_ha
 """The columns that a mirror table has besides the vendor's, in the order in which they end a row."""
 
 _LOOKUP = 1_000
+"""Keys in one statement. On SQLite they go as one value: its driver keeps the last 128 statements, at 0.1 MB each."""
 _BATCH_BYTES = 4_000_000
 
 
@@ -32,18 +33,22 @@ class MirrorTable:
         self.key = fields[0]
         self.columns = (*fields, *OWN_COLUMNS)
         self._volatile = tuple(volatile)
-        self._encoders = _encoders(db.kind, table, self.columns)
+        self._encoders = _encoders(db.kind, table, fields)
+        self._own_encoders = _encoders(db.kind, table, OWN_COLUMNS[:3])
         self._beat_encoders = _encoders(db.kind, table, (self.key, "row_hash", *volatile))
 
     def known(self, connection: Connection, keys: Iterable[int]) -> dict[int, Known]:
         """What the mirror remembers of those of `keys` that it has, by key."""
         cursor = _cursor(connection)
         found: dict[int, Known] = {}
+        head = (
+            f"SELECT {self.key}, row_hash, content_hash, gone_at IS NOT NULL FROM {self.table.name} WHERE {self.key} IN"
+        )
         for chunk in _chunks(keys, _LOOKUP):
-            cursor.execute(
-                f"SELECT {self.key}, row_hash, content_hash, gone_at IS NOT NULL FROM {self.table.name} "
-                f"WHERE {self.key} IN ({','.join(map(str, chunk))})"
-            )
+            if self._db.kind == "sqlite":
+                cursor.execute(f"{head} (SELECT value FROM json_each(?))", (str(chunk),))
+            else:
+                cursor.execute(f"{head} ({','.join(map(str, chunk))})")
             found.update((row[0], row) for row in cursor.fetchall())
         return found
 
@@ -52,16 +57,26 @@ class MirrorTable:
         columns = [self.table.c[name] for name in self.columns]
         found: dict[int, tuple[Any, ...]] = {}
         for chunk in _chunks(keys, _LOOKUP):
-            for row in connection.execute(select(*columns).where(self.table.c[self.key].in_(chunk))):
+            for row in connection.execute(select(*columns).where(self._among(chunk))):
                 found[row[0]] = tuple(row)
         return found
 
-    def encode(self, row: list[Any]) -> tuple[Any, ...]:
-        """`row` with each value as the driver takes it; JSON columns must be JSON text already. Changes the list."""
-        for index, encoder in self._encoders:
-            if row[index] is not None:
-                row[index] = encoder(row[index])
-        return tuple(row)
+    def _among(self, keys: Sequence[int]) -> ColumnElement[bool]:
+        key = self.table.c[self.key]
+        if self._db.kind == "sqlite":
+            return key.in_(select(func.json_each(str(keys)).table_valued("value").c.value))
+        return key.in_(keys)
+
+    def encode(self, values: list[Any]) -> list[Any]:
+        """The vendor's part of a row, each value as the driver takes it; JSON columns must be JSON text already.
+        Changes the list."""
+        return _encoded(values, self._encoders)
+
+    def encode_own(
+        self, first_seen_at: datetime | None, updated_at: datetime | None, gone_at: datetime | None
+    ) -> list[Any]:
+        """The moments of `OWN_COLUMNS`, as the driver takes them."""
+        return _encoded([first_seen_at, updated_at, gone_at], self._own_encoders)
 
     def upsert(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Writes encoded `rows`, at most one per key, in key order; an existing row keeps its `first_seen_at`."""
@@ -75,7 +90,7 @@ class MirrorTable:
         """Writes the volatile columns and the row hash alone; a row is (key, row_hash, volatile values as Python's)."""
         if not rows:
             return
-        encoded = [self._encode_beat(row) for row in sorted(rows, key=lambda row: row[0])]
+        encoded = [tuple(_encoded(list(row), self._beat_encoders)) for row in sorted(rows, key=lambda row: row[0])]
         names = ("row_hash", *self._volatile)
         if self._db.kind == "postgresql":
             self._beat_postgresql(connection, encoded, names)
@@ -87,13 +102,6 @@ class MirrorTable:
             _cursor(connection).executemany(sql, ((*row[1:], row[0]) for row in encoded))
         else:
             self._beat_mysql(connection, encoded, names)
-
-    def _encode_beat(self, row: Sequence[Any]) -> tuple[Any, ...]:
-        encoded = list(row)
-        for index, encoder in self._beat_encoders:
-            if encoded[index] is not None:
-                encoded[index] = encoder(encoded[index])
-        return tuple(encoded)
 
     def listed(self, connection: Connection) -> Iterator[int]:
         """The keys of the live rows, ascending, streamed."""
@@ -107,9 +115,11 @@ class MirrorTable:
         changed: list[int] = []
         table, key = self.table, self.table.c[self.key]
         for chunk in _chunks(sorted(keys), _LOOKUP):
-            met = list(connection.scalars(select(key).where(key.in_(chunk), table.c.gone_at.is_(None)).order_by(key)))
+            met = list(
+                connection.scalars(select(key).where(self._among(chunk), table.c.gone_at.is_(None)).order_by(key))
+            )
             if met:
-                connection.execute(update(table).where(key.in_(met)).values(gone_at=moment))
+                connection.execute(update(table).where(self._among(met)).values(gone_at=moment))
             changed.extend(met)
         return changed
 
@@ -199,6 +209,13 @@ def _encoders(kind: str, table: Table, columns: Sequence[str]) -> list[tuple[int
         if isinstance(table.c[name].type, Moment) and kind != "postgresql":
             found.append((place, _sqlite_moment if kind == "sqlite" else _naive_moment))
     return found
+
+
+def _encoded(values: list[Any], encoders: Sequence[tuple[int, Callable[[Any], Any]]]) -> list[Any]:
+    for place, encoder in encoders:
+        if values[place] is not None:
+            values[place] = encoder(values[place])
+    return values
 
 
 def _naive_moment(value: datetime) -> datetime:

@@ -19,15 +19,19 @@ KEPT_RUNS = 50
 
 
 class RunStore:
-    """Reads and moves runs. What changes something for a worker raises Fenced when that worker has lost its hold."""
+    """Reads and moves runs. What changes something for a worker raises Fenced when that worker has lost its hold.
 
-    def __init__(self, db: Database, clock: Clock) -> None:
+    For reading, a database that is away is asked again for `patience` seconds.
+    """
+
+    def __init__(self, db: Database, clock: Clock, patience: float = 0.0) -> None:
         self._db = db
         self._clock = clock
+        self._patience = patience
 
     def get(self, run_id: int) -> Run | None:
         """The run of that id."""
-        with self._db.read() as connection:
+        with self._db.read(self._patience) as connection:
             return _run_of(connection, run_id)
 
     def latest(self, limit: int = 20, scope: str | None = None, verdict: Verdict | None = None) -> list[Run]:
@@ -37,7 +41,7 @@ class RunStore:
             query = query.where(sync_run.c.scope == scope)
         if verdict is not None:
             query = query.where(sync_run.c.verdict == verdict)
-        with self._db.read() as connection:
+        with self._db.read(self._patience) as connection:
             return [_run(row) for row in connection.execute(query).mappings()]
 
     def windows(self, run_id: int) -> list[Mapping[str, Any]]:
@@ -63,7 +67,7 @@ class RunStore:
         return self._rows(select(sync_reject).where(sync_reject.c.run_id == run_id).order_by(sync_reject.c.id))
 
     def _rows(self, query: Select[Any]) -> list[Mapping[str, Any]]:
-        with self._db.read() as connection:
+        with self._db.read(self._patience) as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def page_records(self, connection: Connection, run_id: int) -> Iterator[tuple[int, PageRecord]]:
@@ -156,7 +160,7 @@ class RunStore:
     def pages_of(self, window: Window) -> set[int]:
         """The pages of the window that are already recorded."""
         query = select(sync_page.c.page).where(sync_page.c.window_id == window.id)
-        with self._db.read() as connection:
+        with self._db.read(self._patience) as connection:
             return set(connection.scalars(query))
 
     def record(

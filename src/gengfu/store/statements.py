@@ -36,10 +36,10 @@ class Statements:
             return None if key is None else cast("int", key[0])
         if dialect == "mysql":
             result = self._connection.execute(insert(target).values(**row).prefix_with("IGNORE"))
-            return result.lastrowid if result.rowcount == 1 else None
+            return int(result.lastrowid) if result.rowcount == 1 else None
         make = postgresql.insert if dialect == "postgresql" else sqlite.insert
         statement = make(target).values(**row).on_conflict_do_nothing().returning(target.c.id)
-        return self._connection.scalar(statement)
+        return cast("int | None", self._connection.scalar(statement))
 
 
 def _typed(sql: str, values: Mapping[str, Any]) -> Any:

@@ -77,7 +77,7 @@ _serial = BigInteger().with_variant(sqlite.INTEGER(), "sqlite")
 device = Table(
     "device",
     metadata,
-    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", _serial, primary_key=True, autoincrement=False),
     Column("imei", _text),
     Column("user_name", _text),
     Column("nickname", _text),

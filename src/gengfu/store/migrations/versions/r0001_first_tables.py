@@ -22,7 +22,7 @@ def upgrade() -> None:
 def _mirror() -> None:
     create_table(
         "device",
-        sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("id", SERIAL, primary_key=True, autoincrement=False),
         sa.Column("imei", TEXT),
         sa.Column("user_name", TEXT),
         sa.Column("nickname", TEXT),

@@ -1,0 +1,173 @@
+"""Intake: sorts the rows of arriving pages into new, changed, moved by a heartbeat and unchanged, and writes them."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, insert
+
+from gengfu.clock import Clock
+from gengfu.mirror.reconcile import pack
+from gengfu.mirror.resource import Kind, Resource, Scope
+from gengfu.mirror.rows import MISSING, RowReader, UnreadableRow
+from gengfu.store.database import PATIENCE, Database
+from gengfu.store.rows import MirrorTable
+from gengfu.store.run_rows import PageRecord, Reject
+from gengfu.store.tables import device_change
+from gengfu.vendor.listing import Page
+
+_UNKNOWN = (None, None, None, False)
+_LOOKUP_ROWS = 1_000
+_REJECT_CHARACTERS = 2_000
+
+
+class Intake:
+    """The rows of one window between their arrival and their commit. Of a key that comes twice the later row counts.
+
+    `add` and `settle` may be called while further pages are on their way; `write` runs inside the window's transaction,
+    may run again if that transaction is tried again, and `clear` follows the commit.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        resource: Resource,
+        scope: Scope,
+        reader: RowReader,
+        table: MirrorTable,
+        run_id: int,
+        clock: Clock,
+    ) -> None:
+        self._db = db
+        self._scope = scope
+        self._reader = reader
+        self._table = table
+        self._run_id = run_id
+        self._clock = clock
+        self._json = {reader.columns.index(f.column) for f in resource.fields if f.kind == Kind.JSON}
+        self._json.add(len(reader.columns) - 1)
+        self._volatile = {reader.columns.index(f.column) for f in resource.volatile}
+        self.clear()
+
+    def clear(self) -> None:
+        """Forgets all rows and pages."""
+        self.pages: list[PageRecord] = []
+        self.rejects: list[Reject] = []
+        self._pending: dict[int, msgspec.Raw] = {}
+        self._new: dict[int, tuple[Any, ...]] = {}
+        self._changed: dict[int, tuple[list[Any], int, int]] = {}
+        self._beats: dict[int, tuple[Any, ...]] = {}
+
+    @property
+    def held(self) -> int:
+        """How many rows are kept until they are compared or written."""
+        return len(self._pending) + len(self._new) + len(self._changed) + len(self._beats)
+
+    def add(self, page: Page) -> bytes:
+        """Takes a page in, and gives its packed keys."""
+        keys: list[int] = []
+        for raw in page.rows:
+            try:
+                key = self._reader.key(raw)
+            except UnreadableRow as problem:
+                text = bytes(raw)[:_REJECT_CHARACTERS].decode("utf-8", "replace")
+                self.rejects.append(Reject(page.index, str(problem), text.replace("\0", "\u2400")))
+                continue
+            keys.append(key)
+            self._pending[key] = raw
+        ids = pack(keys)
+        took = round(page.took * 1000)
+        self.pages.append(PageRecord(page.index, len(page.rows), page.total, ids, took, page.attempts, self._clock()))
+        if len(self._pending) >= _LOOKUP_ROWS:
+            self.settle()
+        return ids
+
+    def keys(self, page: Page) -> bytes:
+        """The packed keys of a page that is not taken in."""
+        return pack(self._reader.readable_keys(page.rows))
+
+    def settle(self) -> None:
+        """Compares what arrived with what is stored, and decodes what differs."""
+        if not self._pending:
+            return
+        pending, self._pending = self._pending, {}
+        with self._db.read(PATIENCE) as connection:
+            known = self._table.known(connection, pending)
+        for earlier in (self._new, self._changed, self._beats):
+            for key in earlier.keys() & pending.keys():
+                del earlier[key]
+        now = self._clock()
+        confirms_gone = self._scope.confirms_gone
+        own = self._table.encode_own(now, now, now if confirms_gone else None)
+        for key, raw in pending.items():
+            _, known_row, known_content, gone = known.get(key, _UNKNOWN)
+            row_hash = self._reader.row_hash(raw)
+            returned = gone and not confirms_gone
+            if known_row == row_hash and not returned:
+                continue
+            content_hash = self._reader.content_hash(raw)
+            if known_row is None:
+                values = [None if value is MISSING else value for value in self._reader.values(key, raw)]
+                self._new[key] = (*self._table.encode(values), *own, row_hash, content_hash)
+            elif known_content == content_hash and not returned:
+                self._beats[key] = (key, row_hash, *self._reader.volatile(raw))
+            else:
+                self._changed[key] = (self._reader.values(key, raw), row_hash, content_hash)
+
+    def write(self, connection: Connection) -> dict[str, int]:
+        """Writes what differs; how many rows of each kind there were, as the run counts them."""
+        now = self._clock()
+        stored = self._table.current(connection, self._changed)
+        rows = list(self._new.values())
+        changes: list[dict[str, Any]] = []
+        changed = returned = 0
+        for key, (values, row_hash, content_hash) in self._changed.items():
+            old = dict(zip(self._table.columns, stored[key], strict=True))
+            differences = self._merge(values, stored[key])
+            back = old["gone_at"] is not None and not self._scope.confirms_gone
+            if back:
+                differences.append(("gone_at", _plain(old["gone_at"]), None))
+            changes.extend(change_row(self._run_id, key, *difference, now) for difference in differences)
+            returned += back
+            changed += bool(differences) and not back
+            updated_at = now if differences else old["updated_at"]
+            gone_at = None if back else old["gone_at"]
+            own = self._table.encode_own(old["first_seen_at"], updated_at, gone_at)
+            rows.append((*self._table.encode(values), *own, row_hash, content_hash))
+        self._table.upsert(connection, rows)
+        self._table.beat(connection, list(self._beats.values()))
+        if changes:
+            connection.execute(insert(device_change), changes)
+        return {
+            "new": len(self._new),
+            "changed": changed,
+            "returned": returned,
+            "heartbeat": len(self._beats),
+            "rejected": len(self.rejects),
+        }
+
+    def _merge(self, values: list[Any], stored: tuple[Any, ...]) -> list[tuple[str, Any, Any]]:
+        """Fills the fields that the vendor's row does not name from the stored row; gives (column, old, new) of the
+        others where the value differs, volatile ones left out. Leaves JSON columns as text."""
+        differences: list[tuple[str, Any, Any]] = []
+        for place, column in enumerate(self._reader.columns):
+            value, old = values[place], stored[place]
+            if value is MISSING:
+                values[place] = json.dumps(old) if place in self._json and old is not None else old
+                continue
+            new = msgspec.json.decode(value) if place in self._json and value is not None else value
+            if new != old and place not in self._volatile:
+                differences.append((column, _plain(old), _plain(new)))
+        return differences
+
+
+def change_row(run_id: int, key: int, column: str, old: Any, new: Any, now: datetime) -> dict[str, Any]:
+    """One row of `device_change`."""
+    return {"device_id": key, "run_id": run_id, "field": column, "old": old, "new": new, "changed_at": now}
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value

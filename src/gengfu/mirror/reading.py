@@ -1,0 +1,119 @@
+"""Reading a window: its pages from the vendor to the database, in one transaction for every half second or so."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+from gengfu.clock import monotonic
+from gengfu.errors import AnswerError, GengfuError
+from gengfu.mirror.intake import Intake
+from gengfu.mirror.reconcile import echoes
+from gengfu.store.run_rows import Run, Window
+from gengfu.store.runs import RunStore
+from gengfu.vendor.client import VendorClient
+from gengfu.vendor.listing import Failure, Listing, Page
+
+COMMIT_ROWS = 2_000
+"""Rows to be written after which a window commits, so that memory stays flat and further pages come in meanwhile."""
+
+COMMIT_SECONDS = 0.5
+"""Seconds after which it does, so that progress shows and a killed worker loses little."""
+
+
+class Reading:
+    """Fetches the pages of a window that are not recorded yet, and writes what they change.
+
+    Where one window is the whole first pass, its first and its last page are read once more at the end: other rows
+    there show that the list shifted, even if as many appeared as vanished.
+    """
+
+    def __init__(
+        self,
+        vendor: VendorClient,
+        runs: RunStore,
+        listing: Listing,
+        run: Run,
+        window: Window,
+        intake: Intake,
+        calls: Callable[[], dict[str, int]],
+    ) -> None:
+        self._vendor = vendor
+        self._runs = runs
+        self._listing = listing
+        self._run = run
+        self._window = window
+        self._intake = intake
+        self._calls = calls
+        self._echoes: tuple[int, ...] = ()
+        self._first_answers: dict[int, bytes] = {}
+        self._failures: list[Failure] = []
+        self._shifted = False
+
+    def read(self, have: Sequence[Page], stop: threading.Event) -> None:
+        """Reads the window; `have` are pages of it that were fetched already.
+
+        Raises:
+            AnswerError: pages could not be read; the others are recorded.
+            Fenced: another worker has taken over.
+        """
+        window, run = self._window, self._run
+        assert run.page_size is not None
+        recorded = self._runs.pages_of(window)
+        if run.windows == 1 and run.pass_number == 1 and not recorded:
+            self._echoes = echoes(window.last_page + 1)
+        there = recorded | {page.index for page in have}
+        wanted = [page for page in range(window.first_page, window.last_page + 1) if page not in there]
+        if window.pass_number % 2 == 0:
+            wanted.reverse()
+        for page in have:
+            self._take(page)
+        committed = monotonic()
+        try:
+            asked = [*wanted, *self._echoes]
+            left = len(asked)
+            for batch in self._vendor.pages(self._listing, asked, run.page_size, stop):
+                for answer in batch:
+                    self._take(answer)
+                left -= len(batch)
+                # The commit that completes the window ends this hold on it, so it must be the last one.
+                if left <= len(self._echoes):
+                    continue
+                if self._intake.held >= COMMIT_ROWS or monotonic() - committed > COMMIT_SECONDS:
+                    self._commit()
+                    committed = monotonic()
+        except GengfuError:
+            self._commit()
+            raise
+        self._commit()
+        if self._failures:
+            first = min(self._failures, key=lambda failure: failure.index)
+            count = f"{len(self._failures)} of {len(wanted)} pages could not be read"
+            raise AnswerError(f"{count}; page {first.index}: {first.cause}")
+
+    def _take(self, answer: Page | Failure) -> None:
+        index = answer.index
+        if isinstance(answer, Failure):
+            if index in self._first_answers:
+                self._shifted = True
+            else:
+                self._failures.append(answer)
+        elif index in self._first_answers:
+            self._shifted |= self._intake.keys(answer) != self._first_answers[index]
+        else:
+            ids = self._intake.add(answer)
+            if index in self._echoes:
+                self._first_answers[index] = ids
+
+    def _commit(self) -> None:
+        intake = self._intake
+        intake.settle()
+        calls = self._calls()
+        self._runs.record(
+            self._window,
+            intake.pages,
+            intake.rejects,
+            lambda connection: intake.write(connection) | calls,
+            shifted=self._shifted,
+        )
+        intake.clear()

@@ -1,0 +1,190 @@
+"""The decisions of a run: how many pages, whether the list held still, what vanished, and when a person must look."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from heapq import merge
+from itertools import groupby, pairwise
+from operator import itemgetter
+
+from gengfu.store.run_rows import Verdict
+
+MAX_PASSES = 4
+"""How often a list that shifts is read before the run ends as drifted."""
+
+SORT_AT_ONCE = 100_000
+"""How many keys are sorted at once, in some 4 MB."""
+
+WINDOW_PAGES = 128
+"""The most pages in one window. A shorter list is one window, read by the job that planned it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the passes of a run have shown, when all of its pages are read."""
+
+    pass_number: int
+    """From 1; odd passes read from the first page to the last, even ones backwards."""
+    totals: Sequence[int]
+    """The `total` of each page of the latest pass, in the order in which the pass reads."""
+    rows: int
+    """Rows listed in the latest pass, repeated and unreadable ones included."""
+    distinct: int
+    """Different keys over all passes."""
+    fresh: int
+    """Keys that the latest pass was the first to list."""
+    unreadable: int
+    """Rows of the latest pass without a usable key."""
+    past_end: int
+    """Rows on the page past the end, in the latest pass."""
+    shifted: bool
+    """Whether the run was interrupted, or a page that was read again at the end listed other rows."""
+    slack: int
+    """How many pages may have been answered out of order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict and its reason, or no verdict: read the list once more, because of `reason`."""
+
+    verdict: Verdict | None
+    reason: str | None = None
+
+
+def judge(evidence: Evidence) -> Judgement:
+    """Whether every row that existed throughout the run was read.
+
+    Reading forwards misses rows when others vanish before them (the rest moves up, across a border already read);
+    reading backwards misses rows when others appear. So a pass that saw the list only move in its harmless direction
+    has missed nothing, and two passes in opposite directions settle every list that shifts one way.
+    """
+    last = evidence.totals[-1]
+    steady = min(evidence.totals) == max(evidence.totals)
+    counted = evidence.distinct + evidence.unreadable
+    found_nothing_new = steady and not evidence.fresh and evidence.rows >= last
+    if evidence.pass_number == 1:
+        complaint = _complaint(evidence, last, counted, steady)
+        return Judgement(None, complaint) if complaint else Judgement(Verdict.COMPLETE)
+    enough = counted >= last or found_nothing_new
+    harmless = _never_rises(evidence.totals, evidence.slack, falling=evidence.pass_number % 2 == 0)
+    if enough and harmless:
+        repeated = f"; {last - counted} rows of the list are repetitions" if counted < last else ""
+        return Judgement(
+            Verdict.COMPLETE, f"the list shifted while it was read; settled in pass {evidence.pass_number}{repeated}"
+        )
+    if not enough:
+        reason = f"{last - counted} of {last} rows were never seen"
+    else:
+        reason = f"`total` moved between {min(evidence.totals)} and {max(evidence.totals)}"
+    if evidence.pass_number < MAX_PASSES:
+        return Judgement(None, reason)
+    return Judgement(Verdict.DRIFTED, f"{reason}, after {MAX_PASSES} passes")
+
+
+def _complaint(evidence: Evidence, last: int, counted: int, steady: bool) -> str | None:
+    if not steady:
+        return f"`total` moved between {min(evidence.totals)} and {max(evidence.totals)}"
+    if counted != last:
+        return f"{counted} different rows where `total` is {last}"
+    if evidence.past_end:
+        return f"the page past the end held {evidence.past_end} rows"
+    if evidence.shifted:
+        return "its pages are of different states of the list"
+    return None
+
+
+def _never_rises(totals: Sequence[int], slack: int, *, falling: bool) -> bool:
+    """Whether no total is above one that was read clearly before it (below, for `falling=False`).
+
+    Pages are read concurrently, so neighbours up to `slack` apart say nothing about order.
+    """
+    series = totals if falling else [-total for total in totals]
+    lowest: int | None = None
+    for position, total in enumerate(series):
+        if position > slack:
+            earlier = series[position - slack - 1]
+            lowest = earlier if lowest is None else min(lowest, earlier)
+        if lowest is not None and total > lowest:
+            return False
+    return True
+
+
+def page_size(asked: int, rows: int, total: int) -> int:
+    """The size of the vendor's pages, from the first one: a server may cap it silently."""
+    return rows if 0 < rows < asked and total > rows else asked
+
+
+def page_count(total: int, size: int) -> int:
+    """How many pages to read: those that hold `total` rows, and the one past the end, which must be empty."""
+    return -(-total // size) + 1
+
+
+def echoes(pages: int) -> tuple[int, ...]:
+    """The pages to read once more at the end of a pass over `pages` pages: the first, and the last that holds rows."""
+    return (0, pages - 2) if pages > 2 else (0,)
+
+
+def cut(pages: int) -> list[tuple[int, int]]:
+    """Pages 0 to `pages` - 1 as windows of nearly equal length: (first, last), both included."""
+    count = -(-pages // WINDOW_PAGES)
+    borders = [pages * i // count for i in range(count + 1)]
+    return [(first, after - 1) for first, after in pairwise(borders)]
+
+
+def too_many_vanished(vanished: int, live: int, percent: float, minimum: int) -> bool:
+    """Whether so much is missing at once that the vendor's list is to be doubted rather than believed."""
+    return vanished >= max(minimum, 1) and vanished * 100 > live * percent
+
+
+def pack(keys: Iterable[int]) -> bytes:
+    """Keys as 8 bytes each."""
+    return array("q", keys).tobytes()
+
+
+def ascending(pages: Iterable[bytes]) -> Iterator[int]:
+    """The different keys of packed pages, ascending, in memory that grows by 8 bytes a key."""
+    return map(itemgetter(0), groupby(merge(*_sorted_runs(pages))))
+
+
+def _sorted_runs(pages: Iterable[bytes]) -> Iterator[array[int]]:
+    """The keys of the pages in sorted parts, as few as their sorting fits into little memory."""
+    part: array[int] = array("q")
+    for page in pages:
+        part.frombytes(page)
+        if len(part) >= SORT_AT_ONCE:
+            yield array("q", sorted(part))
+            part = array("q")
+    yield array("q", sorted(part))
+
+
+def not_in(left: Iterator[int], right: Iterator[int]) -> Iterator[int]:
+    """The keys of `left` that `right` lacks; both ascending and distinct."""
+    other = next(right, None)
+    for key in left:
+        while other is not None and other < key:
+            other = next(right, None)
+        if key != other:
+            yield key
+
+
+def in_both(left: Iterator[int], right: Iterator[int]) -> Iterator[int]:
+    """The keys that stand in both; both ascending and distinct."""
+    other = next(right, None)
+    for key in left:
+        while other is not None and other < key:
+            other = next(right, None)
+        if key == other:
+            yield key
+
+
+def repetition(pages: Iterable[tuple[int, bytes]]) -> tuple[int, int] | None:
+    """A page of at least two rows that lists exactly what another lists, with that other; None if there is none."""
+    first: dict[bytes, int] = {}
+    for page, ids in pages:
+        if len(ids) >= 16:
+            earlier = first.setdefault(ids, page)
+            if earlier != page:
+                return page, earlier
+    return None
