@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 TRIES = 5
 """Calls for one page whose answers are faults."""
-READ_AHEAD = 4
+READ_AHEAD = 2
 """Pages fetched or under way that nobody has taken yet, per slot of the limit."""
 WATCH_EVERY = 0.02
 """Seconds between two looks at the caller's wish to stop."""

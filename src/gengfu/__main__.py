@@ -1,0 +1,7 @@
+"""`python -m gengfu`."""
+
+import sys
+
+from gengfu.console import main
+
+sys.exit(main())

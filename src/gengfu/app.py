@@ -1,0 +1,160 @@
+"""Puts the house together; the only file that knows every floor."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from gengfu.clock import Clock, utcnow
+from gengfu.errors import BrokerError
+from gengfu.jobs.device_list import RESOURCE, DeviceListJob, WindowJobs
+from gengfu.settings import Settings
+from gengfu.store.doorstep import Accepted
+
+if TYPE_CHECKING:
+    import redis
+
+    from gengfu.mirror.mirror import Mirror
+    from gengfu.queue.embedded import Embedded
+    from gengfu.queue.job import Jobs
+    from gengfu.queue.ledger import Ledger
+    from gengfu.queue.wire import Wire
+    from gengfu.store.database import Database
+    from gengfu.vendor.auth import AuthService
+    from gengfu.vendor.client import VendorClient
+
+
+class App:
+    """Owns what a process needs; each part is made when first asked for, so who only queues a run pays for no more.
+
+    Parts import their libraries when they are made, since the program is started every few minutes.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock = utcnow) -> None:
+        self.settings = settings
+        self.clock = clock
+
+    @cached_property
+    def db(self) -> Database:
+        """The database, with its tables up to date.
+
+        Raises:
+            StoreError: it cannot be used, or needs `gengfu db:upgrade`.
+        """
+        from gengfu.store import schema
+
+        db = self.bare_db
+        schema.ensure(db)
+        return db
+
+    @cached_property
+    def bare_db(self) -> Database:
+        """The database, whatever the state of its tables."""
+        from gengfu.store.database import Database
+
+        return Database(self.settings.database_url, self.settings.home)
+
+    @cached_property
+    def embedded(self) -> Embedded | None:
+        """The embedded Valkey, where `REDIS_URL` names no server."""
+        from gengfu.queue.embedded import Embedded
+
+        return None if self.settings.redis_url is not None else Embedded(self.settings.var)
+
+    def redis_address(self) -> str:
+        """The address of the Redis or Valkey; starts the embedded one if it is not there.
+
+        Raises:
+            BrokerError: the embedded server cannot be started.
+        """
+        if self.embedded is not None:
+            return self.embedded.url()
+        assert self.settings.redis_url is not None
+        return self.settings.redis_url.reveal()
+
+    def wire(self) -> Wire:
+        """A new light connection to it."""
+        from gengfu.queue.wire import Wire
+
+        return Wire(self.redis_address)
+
+    def redis(self) -> redis.Redis:
+        """A new client of it."""
+        import redis
+
+        return redis.Redis.from_url(self.redis_address(), socket_timeout=5, socket_connect_timeout=5)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The record of jobs."""
+        from gengfu.queue.ledger import Ledger
+
+        return Ledger(self.db, self.wire, self.clock)
+
+    @cached_property
+    def auth(self) -> AuthService:
+        """The shared login."""
+        from gengfu.store.refusals import RefusalStore
+        from gengfu.vendor.auth import AuthService
+
+        return AuthService(self.settings, self.redis, RefusalStore(self.db), self.clock)
+
+    @cached_property
+    def vendor(self) -> VendorClient:
+        """The vendor's API."""
+        from gengfu.vendor.client import VendorClient
+
+        return VendorClient(self.settings, self.auth, self.redis, self.clock)
+
+    @cached_property
+    def mirror(self) -> Mirror:
+        """The mirror of the vendor's lists."""
+        from gengfu.mirror.device import DEVICE
+        from gengfu.mirror.mirror import Mirror
+
+        return Mirror(self.db, self.vendor, WindowJobs(self.ledger), self.settings, [DEVICE], self.clock)
+
+    @property
+    def jobs(self) -> Jobs:
+        """The jobs that workers know, by name."""
+        return {DeviceListJob.__name__: lambda: DeviceListJob(self.mirror)}
+
+    def accept_device_list(self, scope: str) -> Accepted:
+        """Records a run of the device list with its job, unless one of that scope is active.
+
+        Raises:
+            StoreError: the database cannot do it.
+        """
+        from gengfu.store import doorstep, schema
+        from gengfu.store.address import sqlite_path
+
+        path = sqlite_path(self.settings.database_url, self.settings.home)
+        place = path if path is not None and schema.quick_version(path) == schema.HEAD else self.db
+        return doorstep.accept(
+            place, RESOURCE, scope, DeviceListJob.__name__, DeviceListJob.queue, DeviceListJob.tries, self.clock()
+        )
+
+    def nudge(self, queue: str, job_id: int) -> str | None:
+        """Tells the workers of a job just recorded; the reason if they could not be told.
+
+        The job is not lost then: the next worker finds it in the ledger.
+        """
+        from gengfu.queue.wire import push
+
+        try:
+            wire = self.wire()
+            try:
+                push(wire, queue, job_id)
+            finally:
+                wire.close()
+        except BrokerError as error:
+            return str(error)
+        return None
+
+    def close(self) -> None:
+        """Gives back connections and the embedded server's use. Parts that were never made stay unmade."""
+        made = self.__dict__
+        for name, release in (("vendor", "close"), ("auth", "close"), ("bare_db", "dispose"), ("embedded", "close")):
+            part = made.pop(name, None)
+            if part is not None:
+                getattr(part, release)()

@@ -1,0 +1,123 @@
+"""What a command is: its name, its options, its help, and what it may ask of the house."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import click
+
+if TYPE_CHECKING:
+    from gengfu.clock import Clock
+    from gengfu.commands.output import Output
+    from gengfu.mirror.mirror import Mirror
+    from gengfu.queue.job import Jobs
+    from gengfu.queue.ledger import Ledger
+    from gengfu.settings import Settings
+    from gengfu.store.database import Database
+    from gengfu.store.doorstep import Accepted
+    from gengfu.vendor.auth import AuthService
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells report it."""
+
+
+class House(Protocol):
+    """What commands use of the program's parts, each made when first asked for. `gengfu.app.App` is the house."""
+
+    settings: Settings
+    clock: Clock
+
+    @property
+    def db(self) -> Database: ...
+
+    @property
+    def bare_db(self) -> Database: ...
+
+    @property
+    def ledger(self) -> Ledger: ...
+
+    @property
+    def auth(self) -> AuthService: ...
+
+    @property
+    def mirror(self) -> Mirror: ...
+
+    @property
+    def jobs(self) -> Jobs: ...
+
+    def redis_address(self) -> str: ...
+
+    def accept_device_list(self, scope: str) -> Accepted: ...
+
+    def nudge(self, queue: str, job_id: int) -> str | None: ...
+
+    def close(self) -> None: ...
+
+
+class BaseCommand:
+    """One command of the console. A subclass names itself, lists its options and does its work in `handle`.
+
+    Its docstring is its help: the first line stands in the list of commands, the rest keeps its line breaks. The
+    settings are read when `app` is first used, so a command that does without never fails on them. Every command knows
+    `--json`.
+    """
+
+    name: ClassVar[str] = ""
+    """As typed: `family:verb`, or the family alone."""
+    options: ClassVar[Sequence[click.Parameter]] = ()
+    log_file: ClassVar[str | None] = None
+    """The file in the log folder that this command writes."""
+
+    def __init__(self, open_house: Callable[[], House], out: Output) -> None:
+        self.open_house = open_house
+        self.out = out
+
+    @cached_property
+    def app(self) -> House:
+        """The house.
+
+        Raises:
+            ConfigError: a setting is malformed.
+        """
+        return self.open_house()
+
+    def handle(self, *_: Any, **options: Any) -> int | None:
+        """Does the work and returns the exit code; None means 0."""
+        raise NotImplementedError
+
+    @classmethod
+    def logs_to_stderr(cls, settings: Settings) -> bool:  # noqa: ARG003 (for those that depend on it)
+        """Whether log records are for people too: where there is no file, warnings are."""
+        return cls.log_file is None
+
+    @classmethod
+    def summary(cls) -> str:
+        """The line in the list of commands."""
+        return (cls.__doc__ or "").strip().partition("\n")[0]
+
+    @classmethod
+    def click_command(cls, run: Callable[[type[BaseCommand], dict[str, Any]], int]) -> click.Command:
+        """The command as click parses it; `run` is called with the class and the options."""
+
+        def callback(**options: Any) -> int:
+            return run(cls, options)
+
+        as_json = click.Option(
+            ["--json", "as_json"], is_flag=True, help="Print one JSON object on stdout, text on stderr."
+        )
+        return _Command(cls.name, params=[*cls.options, as_json], callback=callback, help=cls.__doc__)
+
+
+class _Command(click.Command):
+    """A click command whose help text is printed as it was written."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from inspect import cleandoc
+
+        formatter.write_paragraph()
+        with formatter.indentation():
+            indent = " " * formatter.current_indent
+            for line in cleandoc(self.help or "").splitlines():
+                formatter.write(f"{indent}{line}".rstrip() + "\n")

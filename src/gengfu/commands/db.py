@@ -1,0 +1,30 @@
+"""The command that brings the database up to date."""
+
+from __future__ import annotations
+
+from gengfu.commands.base import BaseCommand
+
+
+class DbUpgrade(BaseCommand):
+    """Bring the tables of the database to this program's version
+
+    SQLite is upgraded without being asked; a database server only by this command.
+
+    Example:
+      gengfu db:upgrade
+    """
+
+    name = "db:upgrade"
+
+    def handle(self) -> int:
+        from gengfu.store import schema
+
+        db = self.app.bare_db
+        steps = schema.pending(db)
+        if steps:
+            self.out.note(f"upgrading {db.where}: {', '.join(steps)}")
+        done = schema.upgrade(db)
+        words = f"upgraded to {schema.HEAD} ({', '.join(done)})" if done else f"up to date ({schema.HEAD})"
+        self.out.say(f"The database {db.where} is {words}.")
+        self.out.answer({"database": db.where, "applied": done, "version": schema.HEAD})
+        return 0

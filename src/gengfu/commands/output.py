@@ -1,0 +1,243 @@
+"""How commands speak: tables and bars on a terminal, plain lines in a pipe, one JSON object where it is asked for."""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+from gengfu.clock import monotonic
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+NONE = "-"
+"""What stands for no value in a table, so that no column is ever empty."""
+
+PLAIN_EVERY = 5.0
+"""Seconds between two lines of progress where there is no terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table."""
+
+    title: str
+    right: bool = False
+    """For numbers."""
+    shrinks: bool = False
+    """Whether its text is shortened where the terminal is too narrow."""
+    wraps: bool = False
+    """Whether it goes on in the next line there."""
+
+
+class Output:
+    """Where a command's words go. People's text is on stdout, or on stderr where stdout belongs to JSON; notes and
+    progress are on stderr always. Colours, boxes and bars are only for terminals; elsewhere a row is one line, its
+    cells separated by tabs. Text from the vendor cannot control the terminal.
+    """
+
+    def __init__(self, *, as_json: bool, zone: Callable[[], str]) -> None:
+        """`zone`: gives the time zone of people's times."""
+        self.as_json = as_json
+        self._zone = zone
+        self._answered = False
+
+    @property
+    def _people(self) -> TextIO:
+        return sys.stderr if self.as_json else sys.stdout
+
+    def say(self, text: str = "") -> None:
+        """A line for people."""
+        print(text, file=self._people, flush=True)
+
+    def note(self, text: str) -> None:
+        """A line beside the matter: a hint, a warning, something that takes long."""
+        print(f"gengfu: {text}", file=sys.stderr)
+
+    def answer(self, thing: Mapping[str, Any]) -> None:
+        """The JSON object, where JSON is asked for; the first one counts."""
+        if not self.as_json or self._answered:
+            return
+        self._answered = True
+        text = json.dumps(thing, ensure_ascii=False, default=_json_value) + "\n"
+        # JSON is UTF-8 whatever the terminal speaks; a lone surrogate becomes the escape that JSON has for it.
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+        sys.stdout.buffer.flush()
+
+    def fail(self, kind: str, text: str, code: int) -> int:
+        """Says what went wrong and returns `code`."""
+        print(f"gengfu: {clean(text)}", file=sys.stderr)
+        self.answer({"error": {"type": kind, "message": text}})
+        return code
+
+    def moment(self, value: datetime | None) -> str:
+        """A time as people read it: in their zone, to the second."""
+        return NONE if value is None else self.local(value).strftime("%Y-%m-%d %H:%M:%S")
+
+    def local(self, value: datetime) -> datetime:
+        """The moment in the zone of people's times."""
+        from zoneinfo import ZoneInfo
+
+        return value.astimezone(ZoneInfo(self._zone()))
+
+    def table(self, columns: Sequence[Column], rows: Iterable[Sequence[object]]) -> None:
+        """A table with a line of titles."""
+        if not is_terminal(self._people):
+            print("\t".join(column.title for column in columns), file=self._people)
+            for row in rows:
+                print("\t".join(self.cell(value) for value in row), file=self._people)
+            return
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=box.SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0), show_edge=False)
+        for column in columns:
+            rigid = not (column.shrinks or column.wraps)
+            table.add_column(column.title, justify="right" if column.right else "left", no_wrap=rigid)
+        for row in rows:
+            texts = [Text(self.cell(value), no_wrap=True, overflow="ellipsis") for value in row]
+            for text, column in zip(texts, columns, strict=True):
+                if column.wraps:
+                    text.no_wrap, text.overflow = False, "fold"
+            table.add_row(*texts)
+        self._rich(table)
+
+    def record(self, pairs: Iterable[tuple[str, object]]) -> None:
+        """Names and their values, one pair a line."""
+        if not is_terminal(self._people):
+            for name, value in pairs:
+                print(f"{name}\t{self.cell(value)}", file=self._people)
+            return
+        from rich.table import Table
+        from rich.text import Text
+
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="bold", no_wrap=True)
+        grid.add_column(overflow="fold")
+        for name, value in pairs:
+            grid.add_row(name, Text(self.cell(value)))
+        self._rich(grid)
+
+    def cell(self, value: object) -> str:
+        """A value as it stands in a table."""
+        if value is None or value == "":
+            return NONE
+        if isinstance(value, bool):
+            return "yes" if value else "no"
+        if isinstance(value, float):
+            return f"{value:.2f}"
+        if isinstance(value, datetime):
+            return self.moment(value)
+        if isinstance(value, (dict, list)):
+            return clean(json.dumps(value, ensure_ascii=False))
+        return clean(str(value))
+
+    def _rich(self, thing: object) -> None:
+        from rich.console import Console
+
+        Console(file=self._people, highlight=False).print(thing)
+
+    def progress(self, label: str, unit: str) -> Progress:
+        """Shows on stderr how far something is: `with out.progress("run 12", "pages") as bar: bar.show(3, 20)`."""
+        return _Bar(label, unit) if is_terminal(sys.stderr) else _Lines(label, unit)
+
+    def confirm(self, question: str) -> bool | None:
+        """Asks a person on the terminal; None where there is none to ask."""
+        if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
+            return None
+        print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+class Progress:
+    """How far something is; `with` ends the showing."""
+
+    def __init__(self, label: str, unit: str) -> None:
+        self._label = label
+        self._unit = unit
+
+    def show(self, done: int, total: int | None, more: str = "") -> None:
+        """`done` of `total` units, and what else there is to say."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Ends the showing."""
+
+
+class _Lines(Progress):
+    """A line now and then, for logs."""
+
+    def __init__(self, label: str, unit: str) -> None:
+        super().__init__(label, unit)
+        self._next = monotonic() + PLAIN_EVERY
+
+    def show(self, done: int, total: int | None, more: str = "") -> None:
+        if monotonic() >= self._next:
+            self._next = monotonic() + PLAIN_EVERY
+            of = f" of {total}" if total is not None else ""
+            print(f"{self._label}: {done}{of} {self._unit}{', ' if more else ''}{more}", file=sys.stderr, flush=True)
+
+
+class _Bar(Progress):
+    """A bar that stays when it is done."""
+
+    def __init__(self, label: str, unit: str) -> None:
+        from rich import progress
+        from rich.console import Console
+
+        super().__init__(label, unit)
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(bar_width=24),
+            progress.TextColumn("{task.fields[count]}"),
+            progress.TextColumn("{task.fields[more]}", style="dim"),
+            progress.TimeElapsedColumn(),
+            console=Console(stderr=True, highlight=False),
+        )
+        self._task = self._bar.add_task(label, total=None, count="", more="")
+
+    def show(self, done: int, total: int | None, more: str = "") -> None:
+        count = f"{done}/{total} {self._unit}" if total is not None else ""
+        self._bar.update(self._task, completed=done, total=total, count=count, more=more)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a person looks at it."""
+    return stream is not None and stream.isatty()
+
+
+def clean(text: str) -> str:
+    """The text on one line, with what would control a terminal or turn the direction of writing made visible."""
+    return text if text.isprintable() else "".join(map(_visible, text))
+
+
+def _visible(character: str) -> str:
+    # Spaces of other widths, and what joins emoji.
+    harmless = unicodedata.category(character) == "Zs" or character in "\u200c\u200d"
+    return character if harmless or character.isprintable() else repr(character)[1:-1]
+
+
+def _json_value(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -1,0 +1,225 @@
+"""Files of devices: CSV, xlsx and JSON lines, written row by row, and there only when they are whole."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, tzinfo
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from gengfu.errors import FileError, UsageError
+
+XLSX_ROWS = 1_048_575
+"""The rows that a sheet holds below its titles."""
+XLSX_TEXT = 32_767
+"""The characters that a cell holds."""
+_EXACT = 10**15
+"""A spreadsheet keeps fifteen digits of a number; a longer one is written as text."""
+_json = json.JSONEncoder(ensure_ascii=False).encode
+
+
+class Format(StrEnum):
+    """What a file of devices is written as."""
+
+    CSV = "csv"
+    """Commas and quotes, UTF-8; in files with the mark by which spreadsheets know it."""
+    XLSX = "xlsx"
+    """A workbook with one sheet."""
+    JSONL = "jsonl"
+    """One JSON object a line."""
+
+
+def format_of(path: Path, asked: str | None) -> Format:
+    """The format asked for, or else the one that the ending names.
+
+    Raises:
+        UsageError: it names none.
+    """
+    name = asked or path.suffix.lower().removeprefix(".")
+    if name not in list(Format):
+        raise UsageError(f"{path} ends with none of .csv, .xlsx and .jsonl; name it so, or give --format")
+    return Format(name)
+
+
+class Writer(Protocol):
+    """Takes rows one by one; `close` makes the file whole."""
+
+    notes: list[str]
+    """What was not written as it is."""
+
+    def write(self, row: Sequence[Any]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def writer(kind: Format, place: Path | IO[bytes], columns: Sequence[str], zone: tzinfo) -> Writer:
+    """A writer of that format, to a file or an open stream.
+
+    Raises:
+        UsageError: the format cannot go to a stream.
+        OSError: the file cannot be opened.
+    """
+    if kind is Format.XLSX:
+        if not isinstance(place, Path):
+            raise UsageError("xlsx cannot be written to stdout; name a file, or give --format csv")
+        return _Xlsx(place, columns, zone)
+    stream = place.open("wb") if isinstance(place, Path) else place
+    if kind is Format.JSONL:
+        return _JsonLines(stream, columns, zone)
+    return _Csv(stream, columns, zone, for_people=isinstance(place, Path))
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A file in a folder of its own beside `path`, which takes the place of `path` only if the block ends well.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    folder = None
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        yield folder / path.name
+        os.replace(folder / path.name, path)
+    except OSError as error:
+        raise FileError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def copy(rows: Iterable[Sequence[Any]], to: Writer, each: Callable[[int], None]) -> int:
+    """Writes all rows and makes the file whole; `each` is told the number now and then. How many there were."""
+    number = 0
+    for row in rows:
+        to.write(row)
+        number += 1
+        if number % 500 == 0:
+            each(number)
+    to.close()
+    each(number)
+    return number
+
+
+class _Csv:
+    """Text that a spreadsheet would take for a formula gets an apostrophe in front, by which it stays text."""
+
+    def __init__(self, stream: IO[bytes], columns: Sequence[str], zone: tzinfo, *, for_people: bool) -> None:
+        self.notes: list[str] = []
+        self._zone = zone
+        self._text = io.TextIOWrapper(stream, "utf-8-sig" if for_people else "utf-8", newline="", write_through=False)
+        self._writer = csv.writer(self._text, lineterminator="\r\n" if for_people else "\n")
+        self._writer.writerow(columns)
+
+    def write(self, row: Sequence[Any]) -> None:
+        self._writer.writerow([self._cell(value) for value in row])
+
+    def _cell(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+        if isinstance(value, bool):
+            return int(value)
+        if isinstance(value, datetime):
+            return value.astimezone(self._zone).replace(tzinfo=None).isoformat(" ", "seconds")
+        if isinstance(value, (dict, list)):
+            return _json(value)
+        return value
+
+    def close(self) -> None:
+        _finish(self._text)
+
+
+class _JsonLines:
+    def __init__(self, stream: IO[bytes], columns: Sequence[str], zone: tzinfo) -> None:
+        self.notes: list[str] = []
+        self._stream = stream
+        self._columns = columns
+        self._zone = zone
+
+    def write(self, row: Sequence[Any]) -> None:
+        line = json.dumps(dict(zip(self._columns, row, strict=True)), ensure_ascii=False, default=self._moment)
+        self._stream.write(line.encode("utf-8", "backslashreplace") + b"\n")
+
+    def _moment(self, value: Any) -> str:
+        assert isinstance(value, datetime)
+        return value.astimezone(self._zone).isoformat()
+
+    def close(self) -> None:
+        _finish(self._stream)
+
+
+class _Xlsx:
+    """Every text is written as text, so a cell never is a formula or a link."""
+
+    def __init__(self, path: Path, columns: Sequence[str], zone: tzinfo) -> None:
+        import xlsxwriter
+
+        self.notes: list[str] = []
+        self._zone = zone
+        self._path = path
+        # Its own temporary file would be in /tmp, which may be small.
+        self._book = xlsxwriter.Workbook(str(path), {"constant_memory": True, "tmpdir": str(path.parent)})
+        self._time = self._book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"})
+        self._sheet = self._book.add_worksheet("device")
+        self._sheet.freeze_panes(1, 1)
+        title = self._book.add_format({"bold": True})
+        for place, name in enumerate(columns):
+            self._sheet.write_string(0, place, name, title)
+        self._sheet.set_column(0, len(columns) - 1, 16)
+        self._row = 0
+        self._shortened = 0
+
+    def write(self, row: Sequence[Any]) -> None:
+        self._row += 1
+        if self._row > XLSX_ROWS:
+            raise UsageError(too_many_rows(self._row))
+        for place, value in enumerate(row):
+            if value is not None:
+                self._cell(place, value)
+
+    def _cell(self, place: int, value: Any) -> None:
+        if isinstance(value, bool):
+            self._sheet.write_boolean(self._row, place, value)
+        elif isinstance(value, datetime):
+            self._sheet.write_datetime(self._row, place, value.astimezone(self._zone).replace(tzinfo=None), self._time)
+        elif isinstance(value, int) and abs(value) < _EXACT:
+            self._sheet.write_number(self._row, place, value)
+        else:
+            text = _json(value) if isinstance(value, (dict, list)) else str(value)
+            if len(text) > XLSX_TEXT:
+                text = text[: XLSX_TEXT - 1] + "\N{HORIZONTAL ELLIPSIS}"
+                self._shortened += 1
+            self._sheet.write_string(self._row, place, text)
+
+    def close(self) -> None:
+        from xlsxwriter.exceptions import FileCreateError
+
+        if self._shortened:
+            self.notes.append(f"{self._shortened} cells were longer than {XLSX_TEXT} characters and are cut short")
+        try:
+            self._book.close()
+        except FileCreateError as error:
+            raise FileError(f"{self._path} cannot be written: {error}") from error
+
+
+def too_many_rows(number: int) -> str:
+    """Why so many rows cannot be a sheet."""
+    return f"an xlsx sheet holds {XLSX_ROWS} rows, and there are {number}; filter them, or write a .csv or .jsonl"
+
+
+def _finish(stream: IO[Any]) -> None:
+    """stdout is flushed and stays open."""
+    stream.flush()
+    if isinstance(stream, io.TextIOWrapper) and stream.buffer is sys.stdout.buffer:
+        stream.detach()
+    elif stream is not sys.stdout.buffer:
+        stream.close()

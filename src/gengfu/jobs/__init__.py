@@ -1,0 +1,1 @@
+"""The jobs that Gengfu brings along; one file each."""

@@ -1,0 +1,63 @@
+"""DeviceListJob: one worker's part in bringing the device list up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from gengfu.queue.job import Hold, Job
+from gengfu.store.doorstep import run_subject
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from gengfu.mirror.mirror import Mirror
+    from gengfu.queue.ledger import Ledger
+
+RESOURCE = "device"
+
+
+class DeviceListJob(Job):
+    """Fetches what there is to fetch of a run, and closes it if nobody else has anything left to do for it."""
+
+    queue = "device_list"
+    tries = 3
+    timeout = 900.0
+    backoff = (2.0, 10.0)
+
+    def __init__(self, mirror: Mirror) -> None:
+        self._mirror = mirror
+
+    def fire(self, hold: Hold, *_: Any, **args: Any) -> str | None:
+        """Works for the run `run`."""
+        return self._mirror.work(args["run"], hold)
+
+    def failed(self, job_id: int, cause: str, *_: Any, **args: Any) -> None:
+        """Leaves what is missing to the next run."""
+        self._mirror.give_up(args["run"], job_id, cause)
+
+    def again(self, *_: Any, **args: Any) -> None:
+        """Makes the run active again, unless a newer one has taken its place."""
+        self._mirror.reopen(args["run"])
+
+
+class WindowJobs:
+    """Queues a DeviceListJob for each further window of a run."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def add(self, connection: Connection, run_id: int) -> int:
+        """Records a job for the run in the open transaction and gives its id."""
+        return self._ledger.add(
+            connection,
+            DeviceListJob.__name__,
+            {"run": run_id},
+            queue=DeviceListJob.queue,
+            tries=DeviceListJob.tries,
+            subject=run_subject(run_id),
+        )
+
+    def nudge(self, job_ids: Sequence[int]) -> None:
+        """Tells the workers, after the commit."""
+        self._ledger.nudge(job_ids)
