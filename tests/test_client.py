@@ -300,6 +300,18 @@ def test_what_may_be_right_the_next_time_is_asked_again(
     assert vendor.state()["device_calls"] == 12
 
 
+def test_a_page_that_is_asked_again_without_a_pause_is_not_forgotten(
+    caller: Caller, vendor: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flight, "full_jitter", lambda most: 0.0)
+    vendor.control(pin=["3:500:2"])
+    stop = threading.Event()
+    alarm = threading.Timer(10, stop.set)
+    alarm.start()
+    assert caller.client.page(LISTING, 3, 10, stop).attempts == 3
+    alarm.cancel()
+
+
 @pytest.mark.parametrize(
     ("fault", "status", "said"),
     [

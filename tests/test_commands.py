@@ -18,6 +18,7 @@ import pytest
 import redis
 
 from gengfu.simulator.testing import Simulator
+from gengfu.store import schema
 from gengfu.store.devices import COLUMNS
 from terminal import Home, read_terminal, read_until
 
@@ -577,11 +578,18 @@ def test_no_secret_is_ever_shown_or_logged(own: tuple[Home, Simulator], valkey: 
         assert not [text for text in seen if secret in text]
 
 
-def test_the_database_is_upgraded_once(home: Path) -> None:
-    place = Home(home)
+def test_a_database_is_upgraded_once_and_then_takes_runs(home: Path, empty_database_url: str, valkey: str) -> None:
+    account = {"API_WECHAT_URL": "http://127.0.0.1:9", "API_USERNAME": "operator", "API_PASSWORD": "secret"}
+    place = Home(home, **account, DATABASE_URL=empty_database_url, REDIS_URL=valkey)
+    if not empty_database_url.startswith("sqlite"):
+        early = place.ask("device:list", "--json")
+        assert early.code == 1
+        assert "run: gengfu db:upgrade" in early.json["error"]["message"]
     first = place.ask("db:upgrade", "--json")
     assert first.code == 0
-    assert first.json["applied"] == ["0001"]
+    assert first.json["applied"] == list(schema.REVISIONS)
     second = place.ask("db:upgrade")
-    assert second.out.endswith("is up to date (0001).\n")
+    assert second.out.endswith(f"is up to date ({schema.HEAD}).\n")
     assert second.err == ""
+    assert [place.ask("device:list", "--json").json["status"] for _ in range(2)] == ["accepted", "skipped"]
+    assert place.ask("queue:status", "--json").json["queues"][0]["queued"] == 1

@@ -18,8 +18,8 @@ import click
 from gengfu import __version__, commands
 from gengfu.app import App
 from gengfu.commands.base import INTERRUPTED, BaseCommand
-from gengfu.commands.output import Output
-from gengfu.errors import GengfuError, UsageError
+from gengfu.commands.output import Output, unwritable
+from gengfu.errors import FileError, GengfuError, UsageError
 from gengfu.settings import Settings, load_settings
 
 log = logging.getLogger("gengfu.console")
@@ -55,13 +55,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _silence()
         code = BROKEN_PIPE
+    except OSError as error:
+        _silence()
+        code = session.out.fail(FileError.__name__, unwritable(error), FileError.exit_code)
     finally:
         signal.signal(signal.SIGTERM, before)
     return code
 
 
 def _silence() -> None:
-    """Nobody reads stdout any more; what is still to be flushed at exit must not complain."""
+    """stdout takes no more; what is still to be flushed at exit must not complain."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)
@@ -96,6 +99,8 @@ class Session:
         except BrokenPipeError:
             raise
         except Exception as error:
+            if _came_of_interrupt(error):
+                return self.out.fail("Interrupted", "interrupted", INTERRUPTED)
             return self._bug(error)
 
     def run(self, command: type[BaseCommand], options: dict[str, Any]) -> int:
@@ -140,6 +145,15 @@ class Session:
         log.critical("an error that nobody foresaw", exc_info=error)
         text = f"this is a bug in Gengfu {__version__} ({type(error).__name__}); its trace is above{where}"
         return self.out.fail(type(error).__name__, text, 1)
+
+
+def _came_of_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind it: in the middle of an import Python may turn that into another error."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 class Console(click.Group):

@@ -62,7 +62,7 @@ class LoginRefused(VendorError):
 
 
 class AnswerError(VendorError):
-    """An answer that is not what the contract says; the text names the request, the status and the first 200 characters."""
+    """An answer that is not what the contract says; the text names the request, the status and what it began with."""
 
 
 class RunError(GengfuError):

@@ -8,7 +8,7 @@ from gengfu.commands.base import BaseCommand
 class DbUpgrade(BaseCommand):
     """Bring the tables of the database to this program's version
 
-    SQLite is upgraded without being asked; a database server only by this command.
+    SQLite is upgraded without being asked; a database server only by this.
 
     Example:
       gengfu db:upgrade

@@ -8,7 +8,7 @@ from gengfu.commands.base import BaseCommand
 
 
 class Demo(BaseCommand):
-    """See it work: a simulated vendor, a worker, two runs, and what changed in between
+    """See it work: a simulated vendor, a worker, two runs, and what changed
 
     Everything happens in the folder var/demo, which the next demo begins by
     emptying; your settings and data are not touched, and no process is left.

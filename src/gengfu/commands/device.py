@@ -31,10 +31,10 @@ class DeviceList(BaseCommand):
     printed.
 
     Examples:
-      gengfu device:list                 queue a run, as a schedule does
-      gengfu device:list --wait          queue it and watch; exit 0 only if complete
-      gengfu device:list --now           without a queue, in this process
-      gengfu device:list --is-del 1      read the list of deleted devices
+      gengfu device:list              queue a run, as a schedule does
+      gengfu device:list --wait       queue it and watch; exit 0 only if complete
+      gengfu device:list --now        without a queue, in this process
+      gengfu device:list --is-del 1   read the list of deleted devices
     """
 
     name = "device:list"
@@ -132,8 +132,8 @@ class DeviceList(BaseCommand):
 
         if run is None:
             return INTERRUPTED, {**told, "verdict": None, "interrupted": True}
-        self.out.say(views.run_line(run))
-        self.out.say(f"  {views.run_counts(run)}")
+        for line in views.run_summary(run):
+            self.out.say(line)
         if run.verdict == Verdict.HELD:
             self.out.note(f"nothing was marked as gone; decide with: gengfu device:approve {run.id}, or device:discard")
         return 0 if run.verdict == Verdict.COMPLETE else 1, {**told, **views.run_json(run)}
@@ -229,8 +229,8 @@ class DeviceExport(BaseCommand):
     """Write devices to a .csv, .xlsx or .jsonl file
 
     FILE `-` is stdout; say then which format. Times are in GENGFU_TIMEZONE. The
-    file is there only when it is whole. In CSV, text that a spreadsheet would take
-    for a formula (it begins with = + - or @) gets an apostrophe in front.
+    file is there only when it is whole. In CSV, text that a spreadsheet would
+    take for a formula (it begins with = + - or @) gets an apostrophe in front.
 
     Examples:
       gengfu device:export fleet.xlsx
@@ -323,7 +323,8 @@ class _Decision(BaseCommand):
         if run.state != RunState.HELD:
             raise RunError(f"run {run_id} is not held; it is {run.verdict or run.state}")
         number, rows = DeviceStore(self.app.db).held_back(run_id, 20)
-        self.out.say(views.run_line(run))
+        for line in views.run_summary(run):
+            self.out.say(line)
         if rows:
             columns = [
                 Column("id", right=True),

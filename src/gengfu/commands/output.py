@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from gengfu.clock import monotonic
+from gengfu.errors import FileError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -53,11 +54,11 @@ class Output:
 
     def say(self, text: str = "") -> None:
         """A line for people."""
-        print(text, file=self._people, flush=True)
+        _print(text, self._people)
 
     def note(self, text: str) -> None:
         """A line beside the matter: a hint, a warning, something that takes long."""
-        print(f"gengfu: {text}", file=sys.stderr)
+        _print(f"gengfu: {text}", sys.stderr)
 
     def answer(self, thing: Mapping[str, Any]) -> None:
         """The JSON object, where JSON is asked for; the first one counts."""
@@ -66,9 +67,14 @@ class Output:
         self._answered = True
         text = json.dumps(thing, ensure_ascii=False, default=_json_value) + "\n"
         # JSON is UTF-8 whatever the terminal speaks; a lone surrogate becomes the escape that JSON has for it.
-        sys.stdout.flush()
-        sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
-        sys.stdout.buffer.flush()
+        try:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise FileError(unwritable(error)) from error
 
     def fail(self, kind: str, text: str, code: int) -> int:
         """Says what went wrong and returns `code`."""
@@ -89,9 +95,9 @@ class Output:
     def table(self, columns: Sequence[Column], rows: Iterable[Sequence[object]]) -> None:
         """A table with a line of titles."""
         if not is_terminal(self._people):
-            print("\t".join(column.title for column in columns), file=self._people)
+            _print("\t".join(column.title for column in columns), self._people)
             for row in rows:
-                print("\t".join(self.cell(value) for value in row), file=self._people)
+                _print("\t".join(self.cell(value) for value in row), self._people)
             return
         from rich import box
         from rich.table import Table
@@ -113,7 +119,7 @@ class Output:
         """Names and their values, one pair a line."""
         if not is_terminal(self._people):
             for name, value in pairs:
-                print(f"{name}\t{self.cell(value)}", file=self._people)
+                _print(f"{name}\t{self.cell(value)}", self._people)
             return
         from rich.table import Table
         from rich.text import Text
@@ -219,6 +225,20 @@ class _Bar(Progress):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
+
+
+def _print(text: str, stream: TextIO) -> None:
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise FileError(unwritable(error)) from error
+
+
+def unwritable(error: OSError) -> str:
+    """What to say of an output that takes nothing: a full disk, most often."""
+    return f"the output cannot be written: {error.strerror or error}"
 
 
 def is_terminal(stream: TextIO | None) -> bool:

@@ -124,7 +124,8 @@ class Intake:
         rows = list(self._new.values())
         changes: list[dict[str, Any]] = []
         changed = returned = 0
-        for key, (values, row_hash, content_hash) in self._changed.items():
+        for key, (answered, row_hash, content_hash) in self._changed.items():
+            values = list(answered)
             old = dict(zip(self._table.columns, stored[key], strict=True))
             differences = self._merge(values, stored[key])
             back = old["gone_at"] is not None and not self._scope.confirms_gone

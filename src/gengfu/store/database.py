@@ -30,7 +30,7 @@ SLEEPER_AFTER = 10
 """Seconds for which a transaction that writes may stand idle before the server ends it: a process that was frozen, or
 whose machine is gone without a word, must not keep the rows that it locked from the one that takes over its work."""
 
-# Comments that only the one or the other server reads; MySQL knows no such limit for transactions, only for connections.
+# Comments that only the one or the other server reads; MySQL knows such a limit for connections alone.
 _MARIADB_SLEEPERS = f"/*M!100300 , idle_write_transaction_timeout = {SLEEPER_AFTER} */"
 _MYSQL_SLEEPERS = f"/*!50700 , wait_timeout = {2 * SLEEPER_AFTER} */"
 
@@ -186,8 +186,9 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute(pragma)
 
 
-SQLITE_PRAGMAS = ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA temp_store = MEMORY")
-"""WAL lets readers go on while a run writes; FULL makes every commit survive a power cut."""
+SQLITE_PRAGMAS = ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL", "PRAGMA temp_store = MEMORY")
+"""WAL lets readers go on while a run writes. With NORMAL, a power cut may undo the latest transactions, all of them
+together, which is work that is then done once more; what `doorstep` accepts is on the disk before anyone is told."""
 
 
 def _begin_sqlite(connection: Connection) -> None:

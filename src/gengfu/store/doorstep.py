@@ -63,8 +63,10 @@ def new_job(
     now: datetime,
     available_at: datetime,
 ) -> dict[str, Any]:
-    """The columns of a job that waits for a worker; `args` as a mapping, to be stored as JSON. Who records a job that is
-    due sends its message (`nudges` is 1 then); for a delayed one the sweeper does."""
+    """The columns of a job that waits for a worker; `args` as a mapping, to be stored as JSON.
+
+    Who records a job that is due sends its message (`nudges` is 1 then); for a delayed one the sweeper does.
+    """
     return {
         "queue": queue,
         "name": name,
@@ -205,6 +207,7 @@ def _with_sqlite(path: Path, work: Callable[[_Executor], Accepted]) -> Accepted:
     try:
         with closing(sqlite3.connect(path, timeout=10.0, isolation_level=None)) as connection:
             connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA synchronous = FULL")
             connection.execute("BEGIN IMMEDIATE")
             try:
                 accepted = work(_Sqlite(connection))

@@ -152,6 +152,9 @@ class Flight:
             self._end(Stopped(f"reading {self._errand.listing.path} was cut off: the vendor client was closed"))
         elif (error := runner.exception()) is not None:
             self._end(error)
+        elif self._again and not self._is_over:
+            # A page came back after this runner had looked for work and before it was counted out.
+            self._add_runner(self._run())
 
     async def _run(self) -> None:
         while (index := self._next()) is not None:

@@ -97,7 +97,9 @@ class Demonstration:
 
     def show(self) -> int:
         """The exit code: 0 only if both runs were complete and the mirror equals the vendor's list."""
-        self._out.say(f"Starting a vendor with {self._devices} phones, and a worker ...")
+        self._out.say(
+            f"Starting a vendor with {self._devices} phones, which takes 0.25 to 0.5 s to answer, and a worker ..."
+        )
         _move_into(self._folder)
         try:
             vendor = self._start_vendor()

@@ -7,6 +7,8 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from gengfu.commands.output import clean
+
 if TYPE_CHECKING:
     from gengfu.store.jobs import AttemptRecord, JobRecord
     from gengfu.store.run_rows import Run
@@ -74,8 +76,12 @@ def run_line(run: Run) -> str:
         return f"Run {run.id} is {run.state}: page {run.pages_done} of {run.pages}, pass {run.pass_number}."
     took = seconds(run.created_at, run.finished_at)
     seen = f" {run.seen} devices seen" if run.seen is not None else ""
-    reason = f" ({run.reason})" if run.reason else ""
-    return f"Run {run.id}: {run.verdict}{reason}.{seen}{' in' if seen else ' After'} {took or 0.0:.2f} s."
+    return f"Run {run.id}: {run.verdict}.{seen}{' in' if seen else ' After'} {took or 0.0:.2f} s."
+
+
+def run_summary(run: Run) -> list[str]:
+    """How a run ended, why, and what it did to the mirror, line by line."""
+    return [run_line(run), *([f"  {clean(run.reason)}"] if run.reason else []), f"  {run_counts(run)}"]
 
 
 def run_counts(run: Run) -> str:

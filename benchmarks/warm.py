@@ -1,0 +1,144 @@
+"""A worker process that is warm, as after hours of work: it takes runs over its standard input and times them."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from time import perf_counter, process_time
+from types import TracebackType
+from typing import Any, Self
+
+from gengfu.simulator.testing import Simulator
+
+COUNTS = ("verdict", "seen", "new", "changed", "heartbeat", "unchanged", "gone", "calls")
+
+
+class WarmWorker:
+    """The process, seen from outside. Its first run, on a database of its own, is over when it has been made."""
+
+    def __init__(self, sim: Simulator, concurrency: int = 16) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="gengfu-bench-")
+        self.home = Path(self._folder.name)
+        told = {"home": str(self.home), "url": sim.url, "user": sim.username, "word": sim.password, "at": concurrency}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __spec__.name],
+            cwd=Path(__file__).parents[1],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self._tell(json.dumps(told))
+        self.run(self.sqlite("warm-up"))
+
+    def sqlite(self, name: str) -> str:
+        """The address of an SQLite file in the worker's folder."""
+        return f"sqlite:///{self.home / name}.db"
+
+    def run(self, database: str) -> dict[str, Any]:
+        """Brings that database up to date; what the run counted, with three figures.
+
+        `seconds` from taking the job to the run closed, `cpu` of the worker meanwhile, its `peak` memory in MB so far.
+        """
+        self._tell(database)
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the warm worker ended")
+        told: dict[str, Any] = json.loads(line)
+        if told["verdict"] != "complete":
+            raise RuntimeError(f"the run ended as {told}")
+        return told
+
+    def _tell(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line.encode() + b"\n")
+        self._process.stdin.flush()
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.communicate(timeout=30)
+        self._folder.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class _Hold:
+    job_id: int
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+class _Inside:
+    """The process, seen from inside: one vendor client with its connections and its login for all databases."""
+
+    def __init__(self, told: dict[str, Any]) -> None:
+        from gengfu.settings import Secret, Settings
+
+        self._settings = Settings(
+            home=Path(told["home"]),
+            api_wechat_url=told["url"],
+            api_username=told["user"],
+            api_password=Secret(told["word"]),
+            api_concurrency=told["at"],
+        )
+        self._first: Any = None
+        self._apps: dict[str, Any] = {}
+
+    def app(self, database: str) -> Any:
+        from dataclasses import replace
+
+        from gengfu.app import App
+        from gengfu.settings import Secret
+        from gengfu.store import schema
+
+        if database not in self._apps:
+            app = App(replace(self._settings, database_url=Secret(database)))
+            schema.upgrade(app.bare_db)
+            self._first = self._first or app
+            app.__dict__["vendor"] = self._first.vendor
+            self._apps[database] = app
+        return self._apps[database]
+
+    def run(self, database: str) -> dict[str, Any]:
+        from sqlalchemy import update
+
+        from gengfu.store.tables import job
+
+        app = self.app(database)
+        app.mirror.runs.latest(1)
+        accepted = app.accept_device_list("0")
+        assert accepted.job_id is not None
+        started, busy = perf_counter(), process_time()
+        app.mirror.work(accepted.run_id, _Hold(accepted.job_id))
+        seconds, busy = perf_counter() - started, process_time() - busy
+        app.db.write(lambda connection: connection.execute(update(job).values(state="done")))
+        run = asdict(app.mirror.runs.get(accepted.run_id))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return {"seconds": seconds, "cpu": busy, "peak": peak, **{name: run[name] for name in COUNTS}}
+
+    def close(self) -> None:
+        for app in self._apps.values():
+            app.close()
+
+
+def main() -> None:
+    """Serves databases line by line until the input ends; its first line holds the settings."""
+    inside = _Inside(json.loads(sys.stdin.readline()))
+    for line in sys.stdin:
+        print(json.dumps(inside.run(line.strip())), flush=True)
+    inside.close()
+
+
+if __name__ == "__main__":
+    main()

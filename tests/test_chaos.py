@@ -1,0 +1,268 @@
+"""Bad luck: processes, brokers and databases that die, sleep or refuse in the middle of a run of the whole program."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+import redis
+from sqlalchemy import text
+
+from gengfu.queue.embedded import Embedded
+from gengfu.store.jobs import Outcome
+from gengfu.store.run_rows import RunState
+from stage import wait_for
+from system import RESCUED, System, Worker, stop_at
+from truth import mirrored
+
+KILLS = int(os.environ.get("GENGFU_TEST_KILLS", "3"))
+"""How many runs are struck at random."""
+
+OWN_TIME = 10.0
+"""Seconds that such a run takes by itself, at the most."""
+
+SMALL_PAGES = {"API_PAGE_SIZE": "10"}
+"""So that a small fleet has many pages: 128 of them are one window."""
+
+OUTAGE = 10.0
+"""Seconds for which a database refuses."""
+
+Open = Callable[..., System]
+
+
+def holder(system: System, run_id: int, workers: list[Worker]) -> tuple[Worker, Worker]:
+    """Of two workers, the one that holds the run's first job, and the other."""
+    name = wait_for(lambda: system.jobs(run_id)[0].worker)
+    first, second = workers
+    return (first, second) if f":{first.process.pid}:" in name else (second, first)
+
+
+# Killed.
+
+
+@pytest.mark.parametrize("moment", ["planning", "reading", "writing", "closing"])
+def test_a_second_worker_finishes_the_run_of_a_killed_one(open_system: Open, moment: str) -> None:
+    system = open_system({"devices": 620}, **SMALL_PAGES)
+    workers = [system.worker().ready() for _ in range(2)]
+    system.assert_complete(system.ask("device:list", "--wait")["run"], new=620)
+    deleted = system.sim.fleet("delete", count=20, pick="random")
+    changed = set(system.sim.fleet("change", count=300, pick="random", fields={"memo": "neu"}))
+    system.sim.control(latency="300ms")
+    run_id = system.accept()
+    struck, other = holder(system, run_id, workers)
+    stop_at(
+        struck,
+        {
+            "planning": lambda: system.run(run_id).state == RunState.QUEUED,
+            "reading": lambda: system.run(run_id).pages_done > 0 and not system.is_being_written(),
+            "writing": lambda: system.run(run_id).pages_done > 0 and system.is_being_written(),
+            "closing": lambda: system.run(run_id).state == RunState.CLOSING,
+        }[moment],
+    )
+    struck.kill()
+    system.sim.control(latency=0)
+    system.await_end(run_id, RESCUED)
+    system.assert_complete(run_id, changed=len(changed), new=0, gone=20)
+    assert system.outcomes(run_id) == [[Outcome.LOST, Outcome.DONE]]
+    assert mirrored(system.db, live=False).keys() == set(deleted)
+    assert other.alive
+
+
+@contextmanager
+def locked_row(system: System, query: str) -> Iterator[Callable[[], bool]]:
+    """A row that nobody else can write while the block lasts; gives how to see that somebody waits for it."""
+    with system.db.engine.connect() as connection, system.db.engine.connect() as onlooker:
+        connection.execute(text(query))
+        waits = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            if system.db.kind == "postgresql"
+            else "SELECT count(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
+        )
+
+        def is_awaited() -> bool:
+            time.sleep(0.15)  # MariaDB shows what it showed before to whoever looks more often
+            onlooker.rollback()
+            return bool(onlooker.scalar(text(waits)))
+
+        yield is_awaited
+        connection.rollback()
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql", "mysql"], indirect=True)
+@pytest.mark.parametrize("moment", ["writing", "closing"])
+def test_what_a_killed_worker_had_not_committed_is_not_there(
+    open_system: Open, database_url: str, database_kind: str, moment: str
+) -> None:
+    system = open_system({"devices": 300}, database_url=database_url, **SMALL_PAGES)
+    workers = [system.worker().ready() for _ in range(2)]
+    system.assert_complete(system.ask("device:list", "--wait")["run"], new=300)
+    system.sim.fleet("change", count=100, fields={"memo": "neu"})
+    deleted = system.sim.fleet("delete", count=15, pick="end")
+    system.sim.control(latency="200ms")
+    before = mirrored(system.db)
+    run_id = system.accept()
+    struck, _ = holder(system, run_id, workers)
+    wait_for(lambda: system.run(run_id).state == RunState.READING)
+    row = f"sync_run WHERE id = {run_id}" if moment == "writing" else f"device WHERE id = {deleted[0]}"
+    with locked_row(system, f"SELECT id FROM {row} FOR UPDATE") as is_awaited:
+        wait_for(is_awaited)
+        struck.kill()
+        if moment == "writing":
+            assert mirrored(system.db) == before
+        else:
+            assert mirrored(system.db).keys() == before.keys()
+    system.sim.control(latency=0)
+    system.await_end(run_id, RESCUED)
+    system.assert_complete(run_id, changed=100, new=0, gone=15)
+    assert system.outcomes(run_id) == [[Outcome.LOST, Outcome.DONE]]
+
+
+def test_a_new_worker_finishes_the_run_when_worker_and_broker_were_killed_at_once(open_system: Open) -> None:
+    system = open_system({"devices": 3_000, "latency": "50ms"}, **SMALL_PAGES, API_CONCURRENCY="4")
+    system.worker("--concurrency", "1").ready()
+    run_id = system.accept()
+    wait_for(lambda: system.run(run_id).pages_done)
+    processes = system.processes()
+    assert len(processes) == 3
+    for pid in processes:
+        os.kill(pid, signal.SIGKILL)
+    system.sim.control(latency=0)
+    system.worker().ready()
+    system.await_end(run_id, RESCUED)
+    system.assert_complete(run_id, new=3_000)
+    assert [Outcome.LOST, Outcome.DONE] in system.outcomes(run_id)
+
+
+class Luck:
+    """Strikes a run at random moments, with a seed, and keeps two workers in place."""
+
+    def __init__(self, system: System, chance: random.Random) -> None:
+        self._system = system
+        self._chance = chance
+        self._workers = [system.worker().ready() for _ in range(2)]
+        self._sleepers: list[Worker] = []
+
+    def wait(self, run_id: int, calls: int) -> None:
+        """Until the vendor has answered a random number of further calls, or the run is over."""
+        first = self._system.sim.state()["calls"]
+        wanted = first + self._chance.randrange(calls)
+        wait_for(lambda: self._system.sim.state()["calls"] >= wanted or not self._system.run(run_id).active, 60)
+        time.sleep(self._chance.choice([0.0, self._chance.uniform(0.0, 0.3)]))
+
+    def strike(self) -> str:
+        """Does something bad, and returns when there are two workers again that could mend it."""
+        deeds = [
+            self.kill_worker,
+            self.kill_everything,
+            self.kill_server,
+            self.wipe_redis,
+            self.end,
+            self.send_to_sleep,
+        ]
+        deed = self._chance.choice(deeds)
+        deed()
+        self._workers = [worker for worker in self._workers if worker.alive and worker not in self._sleepers]
+        while len(self._workers) < 2:
+            self._workers.append(self._system.worker().ready())
+        return deed.__name__
+
+    def wake_all(self) -> None:
+        """Ends the sleep of all who were sent to sleep."""
+        for sleeper in self._sleepers:
+            sleeper.wake()
+
+    def kill_worker(self) -> None:
+        self._chance.choice(self._workers).kill()
+
+    def kill_everything(self) -> None:
+        for pid in self._system.processes():
+            os.kill(pid, signal.SIGKILL)
+        for worker in self._workers:
+            worker.kill()
+
+    def kill_server(self) -> None:
+        for pid in self._system.servers():
+            os.kill(pid, signal.SIGKILL)
+
+    def wipe_redis(self) -> None:
+        shared = Embedded(self._system.home.folder / "var")
+        with redis.Redis.from_url(shared.url()) as client:
+            client.flushall()
+        shared.close()
+
+    def end(self) -> None:
+        worker = self._chance.choice(self._workers)
+        worker.process.terminate()
+        worker.process.terminate()
+        worker.process.wait(40)
+
+    def send_to_sleep(self) -> None:
+        self._sleepers.append(self._chance.choice(self._workers))
+        stop_at(self._sleepers[-1], lambda: not self._system.is_being_written())
+
+
+@pytest.mark.parametrize("seed", range(KILLS))
+def test_a_run_that_is_struck_twice_at_random_is_finished(open_system: Open, seed: int) -> None:
+    chance = random.Random(seed)
+    devices = chance.choice([150, 900, 2_600])
+    sim = {"devices": devices, "latency": chance.choice(["2ms", "10ms", "50ms"])}
+    system = open_system(sim, **SMALL_PAGES, API_CONCURRENCY=chance.choice(["2", "16"]))
+    luck = Luck(system, chance)
+    run_id = system.accept()
+    deeds = []
+    for _ in range(2):
+        luck.wait(run_id, devices // 10 + 6)
+        deeds.append(luck.strike())
+    print(seed, deeds, system.run(run_id).state)
+    system.await_end(run_id, RESCUED + OWN_TIME)
+    system.assert_complete(run_id, new=devices)
+    luck.wake_all()
+    system.assert_complete(system.ask("device:list", "--wait")["run"], new=0, changed=0, gone=0)
+
+
+# Asleep.
+
+
+def test_a_worker_that_slept_through_the_end_of_its_run_changes_nothing(open_system: Open) -> None:
+    system = open_system({"latency": "300ms"}, **SMALL_PAGES)
+    workers = [system.worker().ready() for _ in range(2)]
+    run_id = system.accept()
+    sleeper, other = holder(system, run_id, workers)
+    stop_at(sleeper, lambda: system.run(run_id).pages_done > 0 and not system.is_being_written())
+    system.sim.control(latency=0)
+    system.await_end(run_id, RESCUED)
+    system.assert_complete(run_id, new=600)
+    wait_for(lambda: "job done" in other.log)
+    rows = system.rows()
+    sleeper.wake()
+    wait_for(lambda: "the end of an attempt was not written" in sleeper.log)
+    assert system.rows() == rows
+    assert other.told_to_stop() == 0
+    system.assert_complete(system.ask("device:list", "--wait")["run"], new=0)
+    assert sleeper.alive
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql", "mysql"], indirect=True)
+def test_a_worker_that_fell_asleep_in_a_transaction_does_not_keep_the_others_from_the_run(
+    open_system: Open, database_url: str, database_kind: str
+) -> None:
+    system = open_system({"latency": "200ms"}, database_url=database_url, **SMALL_PAGES, API_CONCURRENCY="8")
+    workers = [system.worker().ready() for _ in range(2)]
+    run_id = system.accept()
+    sleeper, _ = holder(system, run_id, workers)
+    wait_for(lambda: system.run(run_id).state == RunState.READING)
+    with locked_row(system, f"SELECT id FROM sync_run WHERE id = {run_id} FOR UPDATE") as is_awaited:
+        wait_for(is_awaited)
+        sleeper.stop()
+    system.sim.control(latency=0)
+    system.await_end(run_id, 2 * RESCUED)
+    system.assert_complete(run_id, new=600)
+    rows = system.rows()
+    sleeper.wake()
+    wait_for(lambda: "the end of an attempt was not written" in sleeper.log)
+    assert system.rows() == rows

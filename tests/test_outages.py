@@ -1,0 +1,208 @@
+"""Bad luck outside of the program: brokers, databases and disks that vanish in the middle of a run and come back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import redis
+from sqlalchemy.engine import make_url
+
+from gengfu.store.jobs import Outcome
+from gengfu.store.run_rows import RunState, Verdict
+from proxy import Proxy
+from servers import SmallDisk, valkey_binary
+from stage import wait_for
+from system import System
+
+SMALL_PAGES = {"API_PAGE_SIZE": "10"}
+"""So that a small fleet has many pages: 128 of them are one window."""
+
+OUTAGE = 10.0
+"""Seconds for which a database refuses."""
+
+Open = Callable[..., System]
+
+
+class RedisServer:
+    """A server on a TCP port that keeps nothing on disk."""
+
+    def __init__(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.start()
+
+    def start(self) -> None:
+        command = [str(valkey_binary()), "--port", str(self.port), "--save", "", "--appendonly", "no"]
+        self._process = subprocess.Popen([*command, "--bind", "127.0.0.1"], stdout=subprocess.DEVNULL)
+        wait_for(self._answers)
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def wipe(self) -> None:
+        with redis.Redis.from_url(self.url) as client:
+            client.flushall()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+@pytest.fixture
+def redis_server() -> Iterator[RedisServer]:
+    server = RedisServer()
+    yield server
+    server.kill()
+
+
+def three_windows(open_system: Open, **settings: str) -> tuple[System, int]:
+    """A run of three windows, two of which wait in Redis while the first one is read."""
+    system = open_system({"devices": 2_600, "latency": "40ms"}, **SMALL_PAGES, **settings)
+    worker = system.worker("--concurrency", "1").ready()
+    run_id = system.accept()
+    wait_for(lambda: system.run(run_id).pages_done)
+    assert len(system.jobs(run_id)) == 3
+    assert worker.alive
+    return system, run_id
+
+
+def test_a_redis_wiped_in_the_middle_of_a_run_loses_nothing(open_system: Open, redis_server: RedisServer) -> None:
+    system, run_id = three_windows(open_system, REDIS_URL=redis_server.url)
+    redis_server.wipe()
+    system.assert_complete(run_id, new=2_600)
+    assert all(outcomes == [Outcome.DONE] for outcomes in system.outcomes(run_id))
+    assert system.sim.state()["logins"] <= 2
+
+
+def test_a_redis_restarted_empty_in_the_middle_of_a_run_loses_nothing(
+    open_system: Open, redis_server: RedisServer
+) -> None:
+    system, run_id = three_windows(open_system, REDIS_URL=redis_server.url)
+    redis_server.kill()
+    wait_for(lambda: "Redis is away" in system.logs())
+    assert "could be told" in system.tell("device:list", "--is-del", "1").err
+    redis_server.start()
+    system.assert_complete(run_id, new=2_600)
+    assert all(outcomes == [Outcome.DONE] for outcomes in system.outcomes(run_id))
+    assert system.await_end(run_id + 1).verdict == Verdict.COMPLETE
+
+
+def test_an_embedded_server_killed_in_the_middle_of_a_run_is_brought_back(open_system: Open) -> None:
+    system, run_id = three_windows(open_system)
+    (server,) = system.servers()
+    os.kill(server, signal.SIGKILL)
+    system.assert_complete(run_id, new=2_600)
+    assert all(outcomes == [Outcome.DONE] for outcomes in system.outcomes(run_id))
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql", "mysql"], indirect=True)
+def test_a_database_that_refuses_for_ten_seconds_in_the_middle_of_a_run_costs_nothing(
+    open_system: Open, database_url: str, database_kind: str
+) -> None:
+    real = make_url(database_url)
+    proxy = Proxy(real.port or {"postgresql": 5432, "mysql": 3306}[database_kind])
+    try:
+        through = real.set(port=proxy.port).render_as_string(hide_password=False)
+        told = {"database_url": through, "view": database_url, "API_CONCURRENCY": "4"}
+        system = open_system({"latency": "150ms"}, **told, **SMALL_PAGES)
+        workers = [system.worker().ready() for _ in range(2)]
+        run_id = system.accept()
+        wait_for(lambda: system.run(run_id).pages_done)
+        with proxy.shut():
+            time.sleep(OUTAGE)
+            assert system.run(run_id).state == RunState.READING
+            assert "refused" in system.tell("run:list", code=1).err
+        system.assert_complete(run_id, new=600)
+        assert system.outcomes(run_id) == [[Outcome.DONE]]
+        assert all(worker.alive for worker in workers)
+    finally:
+        proxy.close()
+
+
+def test_an_sqlite_file_locked_by_another_for_ten_seconds_costs_nothing(open_system: Open) -> None:
+    system = open_system({"latency": "150ms"}, **SMALL_PAGES, API_CONCURRENCY="4")
+    workers = [system.worker().ready() for _ in range(2)]
+    run_id = system.accept()
+    wait_for(lambda: system.run(run_id).pages_done)
+    with closing(sqlite3.connect(system.sqlite_path, isolation_level=None)) as foreign:
+        foreign.execute("BEGIN EXCLUSIVE")
+        ends = time.monotonic() + OUTAGE
+        time.sleep(OUTAGE / 2)
+        start = system.start("device:list", "--is-del", "1")
+        time.sleep(max(0.0, ends - time.monotonic()))
+        assert system.run(run_id).state == RunState.READING
+        foreign.execute("ROLLBACK")
+    assert start.wait(30) == 0
+    system.assert_complete(run_id, new=600)
+    assert system.await_end(run_id + 1).verdict == Verdict.COMPLETE
+    assert system.outcomes(run_id) == [[Outcome.DONE]]
+    assert all(worker.alive for worker in workers)
+
+
+def assert_whole(system: System) -> None:
+    """The SQLite file is sound."""
+    with closing(sqlite3.connect(system.sqlite_path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_run_that_fills_the_disk_goes_on_when_there_is_room(small_disk: SmallDisk, open_system: Open) -> None:
+    system = open_system({"devices": 12_000}, folder=small_disk.folder / "home")
+    worker = system.worker().ready()
+    run_id = system.accept()
+    wait_for(lambda: "attempt failed" in worker.log, 30)
+    assert "database or disk is full" in worker.log
+    small_disk.remount("size=64m")
+    run = system.assert_complete(run_id, new=12_000)
+    assert run.pass_number == 2
+    assert system.outcomes(run_id)[0][0] == Outcome.FAILED
+    assert worker.told_to_stop() == 0
+    assert_whole(system)
+
+
+def test_on_a_full_disk_nothing_starts_and_nothing_is_half_done(small_disk: SmallDisk, open_system: Open) -> None:
+    system = open_system(folder=small_disk.folder / "home", fresh=True)
+    small_disk.fill()
+    assert "database or disk is full" in system.tell("device:list", code=1).err
+    small_disk.empty()
+    system.assert_complete(system.ask("device:list", "--now")["run"], new=600)
+
+    small_disk.fill()
+    before = system.rows()
+    for command in (["device:list"], ["device:list", "--now"]):
+        said = system.tell(*command, code=1)
+        assert (said.out, said.err.count("\n")) == ("", 1)
+        assert "database or disk is full" in said.err
+    assert system.rows() == before
+    small_disk.empty()
+    system.assert_complete(system.ask("device:list", "--now")["run"], new=0)
+    assert_whole(system)
+
+
+def test_in_a_folder_that_is_read_only_nothing_starts_and_it_is_said_why(
+    small_disk: SmallDisk, open_system: Open, tmp_path: Path
+) -> None:
+    system = open_system(folder=small_disk.folder / "home")
+    system.assert_complete(system.ask("device:list", "--now")["run"])
+    system.db.dispose()
+    small_disk.remount("ro")
+    for command in (["device:list"], ["device:list", "--now"], ["queue:work"]):
+        said = system.home.run(*command)
+        assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
+        assert "Read-only file system" in said.err
+        said = system.tell(*command, code=1, LOG_DIR=str(tmp_path / "logs"))
+        assert said.out == ""
+        assert "gengfu.db cannot" in said.err
+    small_disk.remount("rw")
+    system.assert_complete(system.ask("device:list", "--now")["run"], new=0)
+    assert_whole(system)
