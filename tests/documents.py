@@ -169,15 +169,17 @@ class Walk:
         self._workers: list[subprocess.Popen[bytes]] = []
 
     def follow(self, page: Path) -> None:
-        """Runs each command of the page, in order."""
+        """Runs each command of the page, in order; one that shows nothing is run once."""
+        done: set[str] = set()
         for block in blocks(page, "console"):
             if block.vendor is not None:
                 self._sim.fleet(block.vendor[0], count=block.vendor[1])
             for command, expected in shown(block):
                 if command == "gengfu queue:work":
                     self._start_worker()
-                else:
+                elif expected or command not in done:
                     self._do(command, expected)
+                    done.add(command)
 
     def _do(self, command: str, expected: list[str]) -> None:
         done = subprocess.run(

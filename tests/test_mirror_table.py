@@ -29,8 +29,12 @@ def row(
     return [*plain.values(), NOW, NOW, gone_at, row_hash, content_hash]
 
 
+def encoded(table: MirrorTable, values: list[Any]) -> tuple[Any, ...]:
+    return tuple(table.moments.encode(value) if isinstance(value, datetime) else value for value in values)
+
+
 def write(database: Database, table: MirrorTable, *rows: list[Any]) -> None:
-    database.write(lambda connection: table.upsert(connection, [table.encode(list(each)) for each in rows]))
+    database.write(lambda connection: table.upsert(connection, [encoded(table, each) for each in rows]))
 
 
 def stored(database: Database, table: MirrorTable, *keys: int) -> dict[int, dict[str, Any]]:
@@ -69,7 +73,8 @@ def test_an_existing_row_is_replaced_but_keeps_when_it_was_first_seen(database: 
 def test_a_heartbeat_writes_the_volatile_columns_alone(database: Database, table: MirrorTable) -> None:
     write(database, table, row(1, memo="stays", alive=True), row(2))
     moment = NOW + timedelta(minutes=5)
-    database.write(lambda c: table.beat(c, [(1, 77, moment, None), (2, 78, None, moment)]))
+    moment_form = table.moments.encode(moment)
+    database.write(lambda c: table.beat(c, [(1, 77, moment_form, None), (2, 78, None, moment_form)]))
     kept = stored(database, table, 1, 2)
     assert (kept[1]["row_hash"], kept[1]["last_alive_time"], kept[1]["memo"]) == (77, moment, "stays")
     assert (kept[2]["last_update_time"], kept[2]["content_hash"], kept[2]["updated_at"]) == (moment, 2, NOW)
@@ -92,7 +97,7 @@ def test_marking_as_gone_tells_which_rows_it_changed(database: Database, table: 
 
 def test_many_rows_go_in_one_transaction_or_not_at_all(database: Database, table: MirrorTable) -> None:
     def work(connection: Any) -> None:
-        table.upsert(connection, [table.encode(row(key)) for key in range(500)])
+        table.upsert(connection, [encoded(table, row(key)) for key in range(500)])
         raise RuntimeError
 
     with pytest.raises(RuntimeError):

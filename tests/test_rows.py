@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from gengfu.mirror.device import DEVICE
 from gengfu.mirror.rows import MISSING, RowReader, UnreadableRow
+from gengfu.store.rows import TEXT
 
 READER = RowReader(DEVICE, "Asia/Shanghai")
 
@@ -69,13 +70,20 @@ def test_missing_null_and_empty_are_three_things() -> None:
     ],
 )
 def test_times_are_the_vendors_local_time(text: str, moment: datetime | None) -> None:
+    as_text = RowReader(DEVICE, "Asia/Shanghai", TEXT)
     for _ in range(2):
+        kept = as_text.values(1, raw({"id": 1, "createTime": text}))[READER.columns.index("create_time")]
+        assert (kept and TEXT.decode(kept)) == moment
         assert values({"id": 1, "createTime": text})["create_time"] == moment
 
 
 def test_a_value_that_does_not_fit_its_column_is_kept_beside_the_unknown_fields() -> None:
     row = values({"id": 1, "createTime": "soon", "alive": "maybe", "memo": {"a": 1}, "wifi": "on"})
     assert (row["create_time"], row["alive"], row["memo"]) == (None, None, None)
+    as_text = RowReader(DEVICE, "Asia/Shanghai", TEXT)
+    for text in ("2026-01-02T08:00:00", "2026-01-02T08:61:00"):
+        kept = as_text.values(1, raw({"id": 1, "createTime": text}))
+    assert kept[READER.columns.index("create_time")] is None
     assert json.loads(row["other"]) == {"wifi": "on", "createTime": "soon", "alive": "maybe", "memo": {"a": 1}}
 
 

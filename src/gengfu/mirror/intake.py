@@ -50,6 +50,8 @@ class Intake:
         self._json = {reader.columns.index(f.column) for f in resource.fields if f.kind == Kind.JSON}
         self._json.add(len(reader.columns) - 1)
         self._volatile = {reader.columns.index(f.column) for f in resource.volatile}
+        self._times = {reader.columns.index(f.column) for f in resource.fields if f.kind == Kind.MOMENT}
+        self._moments = table.moments
         self.clear()
 
     def clear(self) -> None:
@@ -101,7 +103,8 @@ class Intake:
                 del earlier[key]
         now = self._clock()
         confirms_gone = self._scope.confirms_gone
-        own = self._table.encode_own(now, now, now if confirms_gone else None)
+        moment = self._moments.encode(now)
+        own = (moment, moment, moment if confirms_gone else None)
         for key, raw in pending.items():
             _, known_row, known_content, gone = known.get(key, _UNKNOWN)
             row_hash = self._reader.row_hash(raw)
@@ -111,7 +114,7 @@ class Intake:
             content_hash = self._reader.content_hash(raw)
             if known_row is None:
                 values = [None if value is MISSING else value for value in self._reader.values(key, raw)]
-                self._new[key] = (*self._table.encode(values), *own, row_hash, content_hash)
+                self._new[key] = (*values, *own, row_hash, content_hash)
             elif known_content == content_hash and not returned:
                 self._beats[key] = (key, row_hash, *self._reader.volatile(raw))
             else:
@@ -119,7 +122,7 @@ class Intake:
 
     def write(self, connection: Connection) -> dict[str, int]:
         """Writes what differs; how many rows of each kind there were, as the run counts them."""
-        now = self._clock()
+        now, encode = self._clock(), self._moments.encode
         stored = self._table.current(connection, self._changed)
         rows = list(self._new.values())
         changes: list[dict[str, Any]] = []
@@ -136,8 +139,8 @@ class Intake:
             changed += bool(differences) and not back
             updated_at = now if differences else old["updated_at"]
             gone_at = None if back else old["gone_at"]
-            own = self._table.encode_own(old["first_seen_at"], updated_at, gone_at)
-            rows.append((*self._table.encode(values), *own, row_hash, content_hash))
+            own = (None if each is None else encode(each) for each in (old["first_seen_at"], updated_at, gone_at))
+            rows.append((*values, *own, row_hash, content_hash))
         self._table.upsert(connection, rows)
         self._table.beat(connection, list(self._beats.values()))
         if changes:
@@ -157,12 +160,25 @@ class Intake:
         for place, column in enumerate(self._reader.columns):
             value, old = values[place], stored[place]
             if value is MISSING:
-                values[place] = json.dumps(old) if place in self._json and old is not None else old
+                values[place] = self._encoded(place, old)
                 continue
-            new = msgspec.json.decode(value) if place in self._json and value is not None else value
+            if value is not None and place in self._json:
+                new = msgspec.json.decode(value)
+            elif value is not None and place in self._times:
+                new = self._moments.decode(value)
+            else:
+                new = value
             if new != old and place not in self._volatile:
                 differences.append((column, _plain(old), _plain(new)))
         return differences
+
+    def _encoded(self, place: int, old: Any) -> Any:
+        """A stored value as the driver takes it."""
+        if old is not None and place in self._json:
+            return json.dumps(old)
+        if old is not None and place in self._times:
+            return self._moments.encode(old)
+        return old
 
 
 def change_row(run_id: int, key: int, column: str, old: Any, new: Any, now: datetime) -> dict[str, Any]:

@@ -87,9 +87,8 @@ class Mirror:
         self.runs = RunStore(db, clock, PATIENCE)
         self._mirrored: dict[str, _Mirrored] = {}
         for resource in resources:
-            reader = RowReader(resource, settings.api_timezone)
-            volatile = [field.column for field in resource.volatile]
-            table = MirrorTable(db, resource.table, reader.columns, volatile)
+            table = MirrorTable(db, resource.table, resource.columns, [field.column for field in resource.volatile])
+            reader = RowReader(resource, settings.api_timezone, table.moments)
             self._mirrored[resource.name] = _Mirrored(resource, reader, table)
 
     def work(self, run_id: int, hold: Hold) -> str:

@@ -79,6 +79,11 @@ class Resource:
         return self.listing.narrowed(**scope.query)
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that hold the vendor's row: the key, the fields, and what else there is."""
+        return ("id", *(field.column for field in self.fields), "other")
+
+    @property
     def volatile(self) -> tuple[Field, ...]:
         """The fields that move on nearly every read."""
         return tuple(field for field in self.fields if field.volatile)

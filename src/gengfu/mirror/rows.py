@@ -14,6 +14,7 @@ import msgspec
 from xxhash import xxh3_64_intdigest
 
 from gengfu.mirror.resource import Kind, Resource
+from gengfu.store.rows import AWARE, MomentForm
 
 MISSING = msgspec.UNSET
 """The vendor's row does not name the field: what is stored stays. Null and '' are values of their own."""
@@ -38,10 +39,10 @@ class UnreadableRow(Exception):
 
 
 class RowReader:
-    """Reads the rows of one resource. Columns come in the order `id`, the resource's fields, `other`."""
+    """Reads the rows of one resource. Values come in the order of its columns, and times in the form `moments`."""
 
-    def __init__(self, resource: Resource, zone: str) -> None:
-        self.columns = ("id", *(field.column for field in resource.fields), "other")
+    def __init__(self, resource: Resource, zone: str, moments: MomentForm = AWARE) -> None:
+        self.columns = resource.columns
         self._name = resource.key
         self._key: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
             msgspec.defstruct("Key", [("id", int)], rename={"id": resource.key})
@@ -56,7 +57,7 @@ class RowReader:
         readers: dict[Kind, tuple[Callable[[Any], Any], type]] = {
             Kind.TEXT: (_text, str),
             Kind.FLAG: (_flag, bool),
-            Kind.MOMENT: (_Moments(ZoneInfo(zone)), type(None)),
+            Kind.MOMENT: (_Moments(ZoneInfo(zone), moments), type(None)),
             Kind.JSON: (_json, type(None)),
         }
         self._fields = [(field.name, *readers[field.kind]) for field in resource.fields]
@@ -282,30 +283,42 @@ def _flag(value: Any) -> bool:
 
 
 class _Moments:
-    """Reads times that carry no zone as local times of one zone; remembers the zone's offset by the hour."""
+    """Reads times that carry no zone as local times of one zone; remembers the zone's offset by the hour.
 
-    def __init__(self, zone: ZoneInfo) -> None:
+    Where moments are kept as text and the offset is in whole hours, minutes and seconds stay as the vendor wrote them.
+    """
+
+    def __init__(self, zone: ZoneInfo, form: MomentForm) -> None:
         self._zone = zone
+        self._form = form
         self._offsets: dict[str, timedelta] = {}
+        self._heads: dict[str, str] = {}
 
-    def __call__(self, value: Any) -> datetime | None:
+    def __call__(self, value: Any) -> Any:
         if value == _NO_MOMENT:
             return None
         try:
-            return datetime.fromisoformat(value + "+00:00") - self._offsets[value[:13]]
+            if len(value) == 19 and (head := self._heads.get(value[:13])) is not None:
+                datetime.fromisoformat(value)
+                return f"{head}{value[13:]}.000000"
+            return self._form.encode(datetime.fromisoformat(value + "+00:00") - self._offsets[value[:13]])
         except (KeyError, ValueError):
             return self._first_of_its_hour(value)
 
-    def _first_of_its_hour(self, value: str) -> datetime | None:
+    def _first_of_its_hour(self, value: str) -> Any:
         if value == "" or value.startswith(_NO_MOMENT):
             return None
         moment = datetime.fromisoformat(value)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=self._zone)
-            offset = moment.utcoffset()
-            if offset is not None and len(self._offsets) < _HOURS:
-                self._offsets[value[:13]] = offset
-        return moment.astimezone(UTC)
+        if moment.tzinfo is not None:
+            return self._form.encode(moment.astimezone(UTC))
+        moment = moment.replace(tzinfo=self._zone)
+        encoded = self._form.encode(moment.astimezone(UTC))
+        offset = moment.utcoffset()
+        if offset is not None and len(self._offsets) < _HOURS:
+            self._offsets[value[:13]] = offset
+            if self._form.text and offset % timedelta(hours=1) == timedelta():
+                self._heads[value[:13]] = encoded[:13]
+        return encoded
 
 
 _any_json = msgspec.json.Decoder(msgspec.Raw)

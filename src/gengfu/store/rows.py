@@ -5,12 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import ColumnElement, Connection, Table, func, select, update
 
 from gengfu.store.database import Database
-from gengfu.store.tables import Moment
 
 OWN_COLUMNS = ("first_seen_at", "updated_at", "gone_at", "row_hash", "content_hash")
 """The columns that a mirror table has besides the vendor's, in the order in which they end a row."""
@@ -33,9 +32,8 @@ class MirrorTable:
         self.key = fields[0]
         self.columns = (*fields, *OWN_COLUMNS)
         self._volatile = tuple(volatile)
-        self._encoders = _encoders(db.kind, table, fields)
-        self._own_encoders = _encoders(db.kind, table, OWN_COLUMNS[:3])
-        self._beat_encoders = _encoders(db.kind, table, (self.key, "row_hash", *volatile))
+        self.moments = _FORMS[db.kind]
+        """How the driver takes moments; rows are to hold them in that form."""
 
     def known(self, connection: Connection, keys: Iterable[int]) -> dict[int, Known]:
         """What the mirror remembers of those of `keys` that it has, by key."""
@@ -67,17 +65,6 @@ class MirrorTable:
             return key.in_(select(func.json_each(str(keys)).table_valued("value").c.value))
         return key.in_(keys)
 
-    def encode(self, values: list[Any]) -> list[Any]:
-        """The vendor's part of a row, each value as the driver takes it; JSON columns must be JSON text already.
-        Changes the list."""
-        return _encoded(values, self._encoders)
-
-    def encode_own(
-        self, first_seen_at: datetime | None, updated_at: datetime | None, gone_at: datetime | None
-    ) -> list[Any]:
-        """The moments of `OWN_COLUMNS`, as the driver takes them."""
-        return _encoded([first_seen_at, updated_at, gone_at], self._own_encoders)
-
     def upsert(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Writes encoded `rows`, at most one per key, in key order; an existing row keeps its `first_seen_at`."""
         if rows:
@@ -87,10 +74,10 @@ class MirrorTable:
             ](connection, ordered)
 
     def beat(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Writes the volatile columns and the row hash alone; a row is (key, row_hash, volatile values as Python's)."""
+        """Writes the volatile columns and the row hash alone; a row is (key, row_hash, volatile values)."""
         if not rows:
             return
-        encoded = [tuple(_encoded(list(row), self._beat_encoders)) for row in sorted(rows, key=lambda row: row[0])]
+        encoded = sorted(rows, key=lambda row: row[0])
         names = ("row_hash", *self._volatile)
         if self._db.kind == "postgresql":
             self._beat_postgresql(connection, encoded, names)
@@ -202,26 +189,55 @@ def _chunks(keys: Iterable[int], size: int) -> Iterator[list[int]]:
         yield chunk
 
 
-def _encoders(kind: str, table: Table, columns: Sequence[str]) -> list[tuple[int, Callable[[Any], Any]]]:
-    """By place: how the driver of `kind` wants a Python value of that column's type, where it differs."""
-    found: list[tuple[int, Callable[[Any], Any]]] = []
-    for place, name in enumerate(columns):
-        if isinstance(table.c[name].type, Moment) and kind != "postgresql":
-            found.append((place, _sqlite_moment if kind == "sqlite" else _naive_moment))
-    return found
+class MomentForm(Protocol):
+    """How a driver takes moments."""
+
+    text: bool
+    """Whether as text: `YYYY-MM-DD HH:MM:SS.ffffff` in UTC."""
+
+    def encode(self, moment: datetime) -> Any:
+        """A moment in UTC, as the driver takes it."""
+
+    def decode(self, value: Any) -> datetime:
+        """The other way round."""
 
 
-def _encoded(values: list[Any], encoders: Sequence[tuple[int, Callable[[Any], Any]]]) -> list[Any]:
-    for place, encoder in encoders:
-        if values[place] is not None:
-            values[place] = encoder(values[place])
-    return values
+class _Aware:
+    text = False
+
+    def encode(self, moment: datetime) -> Any:
+        return moment
+
+    def decode(self, value: Any) -> datetime:
+        moment: datetime = value
+        return moment
 
 
-def _naive_moment(value: datetime) -> datetime:
-    return value.astimezone(UTC).replace(tzinfo=None)
+class _Naive:
+    text = False
+
+    def encode(self, moment: datetime) -> Any:
+        return moment.astimezone(UTC).replace(tzinfo=None)
+
+    def decode(self, value: Any) -> datetime:
+        moment: datetime = value.replace(tzinfo=UTC)
+        return moment
 
 
-def _sqlite_moment(value: datetime) -> str:
-    """A moment in UTC as SQLAlchemy writes it, without the zone."""
-    return value.isoformat(" ", "microseconds")[:26]
+class _Text:
+    text = True
+
+    def encode(self, moment: datetime) -> Any:
+        return moment.astimezone(UTC).isoformat(" ", "microseconds")[:26]
+
+    def decode(self, value: Any) -> datetime:
+        return datetime.fromisoformat(value).replace(tzinfo=UTC)
+
+
+AWARE: MomentForm = _Aware()
+"""Moments as they are."""
+
+TEXT: MomentForm = _Text()
+"""Moments as SQLAlchemy writes them on SQLite."""
+
+_FORMS: dict[str, MomentForm] = {"postgresql": AWARE, "mysql": _Naive(), "sqlite": TEXT}
