@@ -191,7 +191,7 @@ class RetryBudget:
     A small allowance for short lists comes back within a minute.
     """
 
-    SHARE = 0.2
+    SHARE = 0.19
     ALLOWANCE = 10.0
     MOST = 100.0
     REFILL = ALLOWANCE / 60.0
