@@ -14,11 +14,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 export PIP_REQUIRE_VIRTUALENV := 0
 
-.PHONY: help demo test check lint types bench lock clean
+.PHONY: help install demo test check lint types bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## Print this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(VENV)/.ready ## Set up the virtual environment; the program is then .venv/bin/gengfu
 
 demo: $(VENV)/.ready ## Mirror 2 000 simulated devices through the queue, twice, and show what changed
 	@$(BIN)/gengfu demo

@@ -29,8 +29,8 @@ from worker_program import Journal
 PROGRAM = Path(__file__).with_name("worker_program.py")
 
 
-def wait_for(what: Callable[[], Any], timeout: float = 15.0) -> Any:
-    """Polls until it holds, and returns its value.
+def wait_for(what: Callable[[], Any], timeout: float = 15.0, every: float = 0.01) -> Any:
+    """Polls, `every` so many seconds, until it holds, and returns its value.
 
     Raises:
         TimeoutError: it did not hold within `timeout` seconds.
@@ -39,7 +39,7 @@ def wait_for(what: Callable[[], Any], timeout: float = 15.0) -> Any:
     while not (value := what()):
         if time.monotonic() > deadline:
             raise TimeoutError(f"not so within {timeout:g} s: {what}")
-        time.sleep(0.01)
+        time.sleep(every)
     return value
 
 

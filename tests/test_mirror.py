@@ -288,7 +288,8 @@ def test_a_half_list_is_held_until_a_person_approves(open_world: Callable[..., W
     assert world.app.mirror.approve(again.id) == 500
     assert len(world.rows()) == 500
     assert (world.get(again.id).verdict, world.get(again.id).gone) == (Verdict.COMPLETE, 500)
-    assert world.app.mirror.approve(run.id) == 0, "the later run has taken its place"
+    with pytest.raises(GengfuError, match=f"run {again.id} has taken its place"):
+        world.app.mirror.approve(run.id)
 
 
 def test_a_held_run_that_is_discarded_leaves_everything_alive(world: World) -> None:
@@ -309,8 +310,9 @@ def test_what_came_back_after_a_run_was_held_is_not_marked_by_its_approval(world
     world.sim.control(visible=0.5)
     run = world.run()
     world.sim.control(visible=1)
-    world.run()
-    assert world.app.mirror.approve(run.id) == 0
+    later = world.run()
+    with pytest.raises(GengfuError, match=f"run {later.id} has taken its place"):
+        world.app.mirror.approve(run.id)
     world.assert_true_copy()
 
 
@@ -374,6 +376,19 @@ def test_rows_that_cannot_be_read_are_set_aside_and_the_run_goes_on(world: World
     reasons = [reject["reason"] for reject in world.app.mirror.runs.rejects(run.id)]
     assert len(reasons) == len(kinds)
     assert all(reasons)
+
+
+def test_a_run_with_unreadable_rows_is_no_witness_against_missing_devices(world: World) -> None:
+    world.run()
+    world.sim.control(row=["null:100150", "no-id:100151"])
+    purged = world.sim.fleet("purge", ids=[100_200])
+    for _ in range(3):
+        run = world.run()
+        assert (run.verdict, run.rejected, run.gone) == (Verdict.COMPLETE, 2, 0)
+    world.sim.control(row=[])
+    assert world.run().absent == 1
+    assert world.run().gone == 1
+    assert world.rows(live=False).keys() == set(purged)
 
 
 def test_a_list_that_repeats_rows_is_complete_with_each_device_once(world: World) -> None:

@@ -191,7 +191,7 @@ class DeviceFind(BaseCommand):
         click.Argument(["text"], metavar="TEXT"),
         click.Option(["--limit"], type=click.IntRange(1), default=50, show_default=True, help="The most rows."),
         click.Option(["--gone"], is_flag=True, help="Only devices that the vendor no longer lists."),
-        click.Option(["--all", "everything"], is_flag=True, help="Those too."),
+        click.Option(["--all", "everything"], is_flag=True, help="Also those that the vendor no longer lists."),
     )
 
     def handle(self, text: str, limit: int, gone: bool, everything: bool) -> int:
@@ -248,7 +248,7 @@ class DeviceExport(BaseCommand):
         click.Option(["--model"], help="Only of this model."),
         click.Option(["--alive/--dead"], default=None, help="Only those that are alive, or that are not."),
         click.Option(["--gone"], is_flag=True, help="Only devices that the vendor no longer lists."),
-        click.Option(["--all", "everything"], is_flag=True, help="Those too."),
+        click.Option(["--all", "everything"], is_flag=True, help="Also those that the vendor no longer lists."),
         click.Option(["--changed-since"], metavar="TIME", help="Changed or gone since: 90m, 7d, 2026-01-31, ..."),
         click.Option(["--columns"], metavar="NAMES", help="Which columns, separated by commas; all by default."),
         click.Option(["--force"], is_flag=True, help="Overwrite the file if it is there."),

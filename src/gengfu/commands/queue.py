@@ -67,9 +67,11 @@ class QueueWork(BaseCommand):
         # As this process was started: by its script, or by -m with whatever else Python was told.
         program = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]
         child = (sys.executable, *program, self.name, *_switches(options.queues, given))
-        return run_worker(
+        code = run_worker(
             options, db=app.db, jobs=app.jobs, address=app.redis_address, clock=app.clock, child_argv=child
         )
+        self.out.answer({"status": "ended", "exit_code": code})
+        return code
 
     @classmethod
     def logs_to_stderr(cls, settings: Settings) -> bool:

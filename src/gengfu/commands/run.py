@@ -110,7 +110,8 @@ class RunShow(BaseCommand):
         self.out.say(views.run_line(run))
         took = sorted(page["took_ms"] for page in read)
         speed = f"median {took[len(took) // 2]} ms, longest {took[-1]} ms" if took else None
-        totals = run.total_first if run.total_first == run.total_last else f"{run.total_first}, then {run.total_last}"
+        same = run.total_last in (None, run.total_first)
+        totals = run.total_first if same else f"{run.total_first}, then {run.total_last}"
         pairs = [
             ("list", f"{run.resource}, scope {run.scope}"),
             ("verdict", run.verdict or run.state),

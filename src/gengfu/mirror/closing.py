@@ -123,8 +123,10 @@ class Closing:
             reason = f"{len(alive)} rows were missing that the vendor still has"
             return Outcome(None, reason, evidence.totals[-1])
         confirmed = {row for row, word in words.items() if word == _Word.GONE}
-        gone = [row for row in missing if row in confirmed or (row in before and row not in alive)]
-        absent = set(missing).difference(gone, alive)
+        # A row that could not be read may be any of the missing ones, so this run is no witness against them.
+        witness = evidence.unreadable == 0
+        gone = [row for row in missing if row in confirmed or (witness and row in before and row not in alive)]
+        absent = set(missing if witness else before.intersection(missing)).difference(gone, alive)
         return Outcome(
             Verdict.COMPLETE, judgement.reason, evidence.totals[-1], counts | {"absent": len(absent)}, gone, absent
         )

@@ -148,7 +148,7 @@ class Mirror:
             return {"gone": marked}
 
         if not self.runs.decide(run_id, Verdict.COMPLETE, "approved by a person", effects):
-            raise RunError(f"run {run_id} is not held; it is {run.verdict or run.state}")
+            raise self._not_held(run_id)
         return marked
 
     def discard(self, run_id: int) -> None:
@@ -160,7 +160,11 @@ class Mirror:
         run = self._get(run_id)
         effects = self._closing(run).discard
         if not self.runs.decide(run_id, Verdict.HELD, "discarded by a person", effects):
-            raise RunError(f"run {run_id} is not held; it is {run.verdict or run.state}")
+            raise self._not_held(run_id)
+
+    def _not_held(self, run_id: int) -> RunError:
+        run = self._get(run_id)
+        return RunError(f"run {run_id} is not held: {run.reason or run.verdict or run.state}")
 
     def _get(self, run_id: int) -> Run:
         run = self.runs.get(run_id)

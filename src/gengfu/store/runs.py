@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, Select, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, func, insert, select, update
 
 from gengfu.clock import Clock
 from gengfu.errors import Fenced
 from gengfu.store.database import Database
+from gengfu.store.doorstep import run_subject
 from gengfu.store.run_rows import PageRecord, Reject, Run, RunState, Verdict, Window, WindowState
-from gengfu.store.tables import sync_page, sync_reject, sync_run, sync_window
-
-KEPT_RUNS = 50
-"""The pages of that many runs of a scope are kept for `run:show`; older ones leave their totals alone."""
+from gengfu.store.run_steps import add_windows, prune, run_from, run_of, supersede
+from gengfu.store.tables import job, sync_page, sync_reject, sync_run, sync_window
 
 
 class RunStore:
@@ -32,7 +30,7 @@ class RunStore:
     def get(self, run_id: int) -> Run | None:
         """The run of that id."""
         with self._db.read(self._patience) as connection:
-            return _run_of(connection, run_id)
+            return run_of(connection, run_id)
 
     def latest(self, limit: int = 20, scope: str | None = None, verdict: Verdict | None = None) -> list[Run]:
         """The newest runs, newest first; of that scope, with that verdict."""
@@ -42,7 +40,7 @@ class RunStore:
         if verdict is not None:
             query = query.where(sync_run.c.verdict == verdict)
         with self._db.read(self._patience) as connection:
-            return [_run(row) for row in connection.execute(query).mappings()]
+            return [run_from(row) for row in connection.execute(query).mappings()]
 
     def windows(self, run_id: int) -> list[Mapping[str, Any]]:
         """The run's windows with the number of pages read of each, in order."""
@@ -104,7 +102,7 @@ class RunStore:
             where = (sync_run.c.id == run_id, sync_run.c.state == RunState.QUEUED)
             if connection.execute(update(sync_run).where(*where).values(**values)).rowcount != 1:
                 return False
-            _add_windows(connection, run_id, 1, plan(connection))
+            add_windows(connection, run_id, 1, plan(connection))
             return True
 
         return self._db.write(work)
@@ -124,7 +122,7 @@ class RunStore:
                 "closer": None,
             }
             self._fenced(connection, run, values)
-            _add_windows(connection, run.id, run.pass_number + 1, plan(connection))
+            add_windows(connection, run.id, run.pass_number + 1, plan(connection))
 
         self._db.write(work)
 
@@ -133,7 +131,7 @@ class RunStore:
         now = self._clock()
 
         def work(connection: Connection) -> Window | None:
-            run = _run_of(connection, run_id, lock=True)
+            run = run_of(connection, run_id, lock=True)
             if run is None or run.state != RunState.READING:
                 return None
             query = select(sync_window).where(
@@ -227,7 +225,7 @@ class RunStore:
         """The run, if all its windows ended and this job is the one to close it (or was, and died over it)."""
 
         def work(connection: Connection) -> Run | None:
-            run = _run_of(connection, run_id, lock=True)
+            run = run_of(connection, run_id, lock=True)
             if run is None or not run.active:
                 return None
             ready = run.state == RunState.READING and run.windows_done >= run.windows
@@ -236,7 +234,7 @@ class RunStore:
                 return None
             values = {"state": RunState.CLOSING, "closer": job_id, "fence": run.fence + 1}
             connection.execute(update(sync_run).where(sync_run.c.id == run_id).values(**values))
-            return _run_of(connection, run_id)
+            return run_of(connection, run_id)
 
         return self._db.write(work)
 
@@ -258,9 +256,11 @@ class RunStore:
             marked = effects(connection)
             if marked:
                 connection.execute(update(sync_run).where(sync_run.c.id == run.id).values(**marked))
+            if verdict in (Verdict.COMPLETE, Verdict.HELD):
+                supersede(connection, run)
             if verdict not in (Verdict.PARTIAL, Verdict.FAILED):
                 connection.execute(update(sync_page).where(sync_page.c.run_id == run.id).values(ids=None))
-            _prune(connection, run)
+            prune(connection, run)
 
         self._db.write(work)
 
@@ -268,6 +268,12 @@ class RunStore:
         mine = (sync_run.c.id == run.id, sync_run.c.state == RunState.CLOSING, sync_run.c.fence == run.fence)
         if connection.execute(update(sync_run).where(*mine).values(**values)).rowcount != 1:
             raise Fenced(f"run {run.id} is being closed by another worker")
+
+    def has_jobs(self, run_id: int) -> bool:
+        """Whether a job that waits or runs works for it."""
+        live = (job.c.subject == run_subject(run_id), job.c.state.in_(["queued", "running"]))
+        with self._db.read() as connection:
+            return connection.scalar(select(func.count()).where(*live)) != 0
 
     def abort(self, run_id: int, reason: str) -> bool:
         """Ends an active run as failed, whatever it is at; False if it was over already."""
@@ -286,7 +292,7 @@ class RunStore:
         """Gives up the job's windows of the current pass that are not done."""
 
         def work(connection: Connection) -> None:
-            run = _run_of(connection, run_id, lock=True)
+            run = run_of(connection, run_id, lock=True)
             if run is None or not run.active:
                 return
             where = (
@@ -318,7 +324,7 @@ class RunStore:
         """Makes an ended run active again, if it failed or lacks pages and no newer run of its scope was accepted."""
 
         def work(connection: Connection) -> bool:
-            run = _run_of(connection, run_id, lock=True)
+            run = run_of(connection, run_id, lock=True)
             if run is None or run.verdict not in (Verdict.FAILED, Verdict.PARTIAL) or run.active:
                 return False
             newest = select(func.max(sync_run.c.id)).where(
@@ -356,39 +362,3 @@ class RunStore:
             return True
 
         return self._db.write(work)
-
-
-def _add_windows(connection: Connection, run_id: int, pass_number: int, windows: Sequence[Mapping[str, Any]]) -> None:
-    rows = [
-        {"run_id": run_id, "pass_number": pass_number, "state": WindowState.WAITING, "fence": 0, **window}
-        for window in windows
-    ]
-    connection.execute(insert(sync_window), rows)
-    counts = {"windows": len(rows), "windows_done": 0}
-    connection.execute(update(sync_run).where(sync_run.c.id == run_id).values(**counts))
-
-
-def _prune(connection: Connection, run: Run) -> None:
-    """Drops the pages, windows and set-aside rows of a few runs that are long over."""
-    ids = select(sync_run.c.id).where(sync_run.c.resource == run.resource, sync_run.c.scope == run.scope)
-    kept = connection.scalar(ids.order_by(sync_run.c.id.desc()).offset(KEPT_RUNS).limit(1))
-    if kept is not None:
-        old = select(sync_run.c.id).where(
-            sync_run.c.resource == run.resource, sync_run.c.scope == run.scope, sync_run.c.id <= kept
-        )
-        past = connection.scalars(old.order_by(sync_run.c.id.desc()).limit(10)).all()
-        for table in (sync_page, sync_window, sync_reject):
-            connection.execute(delete(table).where(table.c.run_id.in_(past)))
-
-
-def _run_of(connection: Connection, run_id: int, *, lock: bool = False) -> Run | None:
-    query = select(sync_run).where(sync_run.c.id == run_id)
-    row = connection.execute(query.with_for_update() if lock else query).mappings().first()
-    return None if row is None else _run(row)
-
-
-def _run(row: Mapping[Any, Any]) -> Run:
-    values = {field.name: row[field.name] for field in fields(Run)}
-    values["state"] = RunState(values["state"])
-    values["verdict"] = Verdict(values["verdict"]) if values["verdict"] else None
-    return Run(**values)

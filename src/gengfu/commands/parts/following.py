@@ -40,7 +40,7 @@ class Follower:
 
         Raises:
             StoreError: the database has been away for a minute.
-            RunError: there is no such run.
+            RunError: there is no such run, or nobody is left to work for it.
         """
         pause = SHORTEST_PAUSE
         moved = monotonic()
@@ -90,6 +90,8 @@ class Follower:
         if run.state == RunState.QUEUED and self._elsewhere and still > WORKER_PATIENCE:
             self._say_once("worker", "no worker has taken the run yet; start one with: gengfu queue:work")
         elif still > STANDSTILL:
+            if not self._runs.has_jobs(run.id):
+                raise RunError(f"no job is left to work for run {run.id}; the next device:list closes it")
             hint = "; is a worker running? (gengfu queue:work)" if self._elsewhere else ""
             self._say_once("standstill", f"the run has not moved for {STANDSTILL:.0f} s{hint}")
 
