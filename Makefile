@@ -1,6 +1,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 4
+STRIKES ?= 60
 UV ?= uv
 
 BIN := $(VENV)/bin
@@ -14,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 export PIP_REQUIRE_VIRTUALENV := 0
 
-.PHONY: help install demo test check lint types bench lock clean
+.PHONY: help install demo test chaos check lint types bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## Print this
@@ -27,6 +28,9 @@ demo: $(VENV)/.ready ## Mirror 2 000 simulated devices through the queue, twice,
 
 test: check ## Everything that must hold: lint, types, import rules, and the whole test suite
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal
+
+chaos: $(VENV)/.ready ## Kill, freeze and cut off what takes part in a run, at random: STRIKES=60 runs are struck twice each
+	GENGFU_TEST_STRIKES=$(STRIKES) $(BIN)/pytest -n $(WORKERS) --dist worksteal tests/test_chaos.py
 
 check: lint types ## Lint, types and import rules, without the tests
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -33,10 +33,16 @@ LISTING = Listing("api/device/pageResult", tuple((name, "") for name in _FILTERS
 class Caller:
     """What one process has: its own login, client and connections, on a database and a Redis that others share."""
 
-    def __init__(self, settings: Settings, database: Database, factory: RedisFactory) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        factory: RedisFactory,
+        reread: Callable[[], Settings] | None = None,
+    ) -> None:
         self.settings = settings
         self.refusals = RefusalStore(database)
-        self.auth = AuthService(settings, factory, self.refusals)
+        self.auth = AuthService(settings, factory, self.refusals, reread=reread)
         self.client = VendorClient(settings, self.auth, factory)
 
     def token(self) -> Token:

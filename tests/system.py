@@ -30,8 +30,13 @@ from stage import wait_for
 from terminal import Ended, Home
 from truth import assert_true_copy
 
-PASSWORD = "Kiefer-4711/+%"
-"""So unlikely that it can be searched for in everything that the program writes."""
+PASSWORD = "Kiefer4711 /+%"
+"""Its first word is so unlikely that it can be searched for in everything that the program writes."""
+
+SMALL_PAGES = {"API_PAGE_SIZE": "10"}
+"""So that a small fleet has many pages: 128 of them are one window."""
+
+SEARCHED = PASSWORD.split()[0].encode()
 
 RESCUED = 20.0
 """Seconds within which a second worker must have finished what a killed one left."""
@@ -55,7 +60,7 @@ class Worker:
 
     def ready(self) -> Worker:
         """Waits until it takes jobs."""
-        wait_for(lambda: "worker ready" in self.log or not self.alive, 60)
+        wait_for(lambda: "worker ready" in self.log or not self.alive, 60, every=0.03)
         assert self.alive, self.log
         return self
 
@@ -107,9 +112,10 @@ class System:
     # The program's processes.
 
     def tell(self, *arguments: str, code: int = 0, **environment: str) -> Ended:
-        """Runs a command to its end, which must be that exit code, and takes no time without end."""
+        """Runs a command, which must end with that exit code."""
         ended = self.home.run(*arguments, **environment)
         assert ended.code == code, (arguments, ended)
+        assert SEARCHED not in (ended.out + ended.err).encode()
         return ended
 
     def ask(self, *arguments: str, code: int = 0) -> Any:
@@ -142,7 +148,7 @@ class System:
             process.communicate()
         self.sim.close()
         try:
-            wait_for(lambda: not self.processes())
+            wait_for(lambda: not self.processes(), every=0.1)
         except TimeoutError:
             left = self.processes()
             for pid in left:
@@ -155,7 +161,7 @@ class System:
         for path in self.home.folder.rglob("*"):
             if path.is_file() and path.name != ".env":
                 written = path.read_bytes()
-                assert PASSWORD.encode() not in written, path
+                assert SEARCHED not in written, path
                 if path.suffix in (".out", ".log"):
                     assert b"Traceback" not in written, written.decode("utf-8", "replace")
 
@@ -186,7 +192,7 @@ class System:
     def await_end(self, run_id: int, timeout: float = 60) -> Run:
         """The run, as soon as nobody works on it any more."""
         try:
-            wait_for(lambda: not self.run(run_id).active, timeout)
+            wait_for(lambda: not self.run(run_id).active, timeout, every=0.05)
         except TimeoutError:
             raise AssertionError(f"{self.run(run_id)}\n{self.jobs(run_id)}\n{self.logs()}") from None
         return self.run(run_id)

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from sqlalchemy import text
 
 from caller import Caller, settings_for
 from gengfu.errors import BrokerError, LoginRefused, Postpone, VendorError
-from gengfu.settings import Secret
+from gengfu.settings import Secret, Settings
 from gengfu.simulator.testing import Simulator
 from gengfu.store.database import Database
 from gengfu.store.refusals import RefusalStore
@@ -53,9 +54,14 @@ def start(vendor: Simulator, sqlite_database: Database, valkey: str, tmp_path: P
     """`start(password="demo", **settings)`: one more process, as far as the login can tell."""
     started: list[Caller] = []
 
-    def make(password: str = "demo", factory: Callable[[], Any] | None = None, **more: Any) -> Caller:
+    def make(
+        password: str = "demo",
+        factory: Callable[[], Any] | None = None,
+        reread: Callable[[], Settings] | None = None,
+        **more: Any,
+    ) -> Caller:
         settings = settings_for(tmp_path, vendor.url, password=password, **more)
-        started.append(Caller(settings, sqlite_database, factory or partial(redis.Redis.from_url, valkey)))
+        started.append(Caller(settings, sqlite_database, factory or partial(redis.Redis.from_url, valkey), reread))
         return started[-1]
 
     yield make
@@ -251,8 +257,41 @@ def test_changed_credentials_are_tried(start: Callable[..., Caller], vendor: Sim
     assert right.auth.status().state is AuthState.NONE
     assert right.token().generation == 1
     assert right.auth.status().state is AuthState.VALID
-    assert right.refusals.get(right.auth.status().account) is None
     assert vendor.state()["logins"] == 2
+
+
+def test_refused_credentials_are_not_tried_again_after_others_logged_in_with_better_ones(
+    start: Callable[..., Caller], vendor: Simulator
+) -> None:
+    stale, right = start("wrong"), start("demo")
+    with pytest.raises(LoginRefused):
+        stale.token()
+    first = right.token()
+    assert stale.token() == first
+    vendor.control(revoke=True)
+    with pytest.raises(LoginRefused):
+        stale.renew(first)
+    second = right.renew(first)
+    assert stale.renew(first) == second
+    assert vendor.state()["logins"] == 3
+
+
+def test_a_password_that_was_corrected_counts_at_once_in_a_process_that_runs_on(
+    start: Callable[..., Caller], vendor: Simulator
+) -> None:
+    named = {"api_password": Secret("wrong")}
+    worker = start("wrong", reread=lambda: replace(worker.settings, **named))
+    for _ in range(2):
+        with pytest.raises(LoginRefused):
+            worker.token()
+    named["api_password"] = Secret("demo")
+    assert worker.token().generation == 1
+    assert vendor.state()["logins"] == 2
+
+
+def test_settings_that_are_broken_for_a_moment_change_nothing(start: Callable[..., Caller], vendor: Simulator) -> None:
+    worker = start(reread=lambda: Settings(worker.settings.home))
+    assert worker.token().generation == 1
 
 
 def test_a_refusal_is_forgotten_on_demand_by_a_process_that_runs_on(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gengfu.clock import Clock, utcnow
 from gengfu.errors import BrokerError
 from gengfu.jobs.device_list import RESOURCE, DeviceListJob, WindowJobs
-from gengfu.settings import Settings
+from gengfu.settings import Settings, load_settings
 from gengfu.store.doorstep import Accepted
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class App:
         from gengfu.store.refusals import RefusalStore
         from gengfu.vendor.auth import AuthService
 
-        return AuthService(self.settings, self.redis, RefusalStore(self.db), self.clock)
+        return AuthService(self.settings, self.redis, RefusalStore(self.db), self.clock, load_settings)
 
     @cached_property
     def vendor(self) -> VendorClient:

@@ -14,7 +14,7 @@ from functools import cached_property, partial
 from typing import TypeVar
 
 from gengfu.clock import Clock, monotonic, utcnow
-from gengfu.errors import BrokerError, LoginRefused, StoreError
+from gengfu.errors import BrokerError, ConfigError, LoginRefused, StoreError
 from gengfu.logs import Redactor, register_secret
 from gengfu.settings import Secret, Settings
 from gengfu.store.refusals import Refusal, RefusalStore
@@ -67,15 +67,26 @@ class AuthService:
        finds the lock taken waits for the token that its owner will put there.
     2. Whoever was told that a token is dead gets a newer one if there is one, and logs in only if there is none.
     3. A login that the vendor refused is written to the database before the lock is given back. From then on nobody
-       logs in with these credentials, after a restart neither, until `reset`. An answer that says nothing about the
-       credentials (5xx, HTML, a time-out) is no refusal.
+       logs in with these credentials, after a restart neither, until `reset`; not even when others log in with better
+       ones, since a worker that still has the old ones would try them again and again. An answer that says nothing
+       about the credentials (5xx, HTML, a time-out) is no refusal.
+    4. Before a login the credentials are read anew: what a person corrected counts at once, also for a running worker.
 
     The token and the password appear in no error and no log.
     """
 
-    def __init__(self, settings: Settings, redis: RedisFactory, refusals: RefusalStore, clock: Clock = utcnow) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        redis: RedisFactory,
+        refusals: RefusalStore,
+        clock: Clock = utcnow,
+        reread: Callable[[], Settings] | None = None,
+    ) -> None:
+        """`reread` gives the settings as they are now; without it a change counts after a restart."""
         self.line = Line(settings)
         self._settings = settings
+        self._reread = reread
         self._factory = redis
         self._refusals = refusals
         self._clock = clock
@@ -84,7 +95,6 @@ class AuthService:
         self._generation = 0
         self._pending: asyncio.Task[Token] | None = None
         self._compared: tuple[str, bool] = ("", False)
-        self._outdated = False
         self._unsaved: Refusal | None = None
         self._secrets = Redactor()
         if settings.api_password is not None:
@@ -206,6 +216,9 @@ class AuthService:
             task.exception()
 
     async def _obtain(self, dead: Token | None, *, anew: bool = False) -> Token:
+        if not anew and (token := await self._stored(dead)) is not None:
+            return token
+        await self._take_up_changes()
         await self._raise_if_refused()
         owner = secrets.token_hex(16)
         while anew or (token := await self._stored(dead)) is None:
@@ -273,14 +286,29 @@ class AuthService:
             self._compared = (digest, matches(digest, self._me.username, self._me.password))
         return self._compared[1]
 
+    async def _take_up_changes(self) -> None:
+        """Takes the credentials that the settings name now. Another server, or a file that is half written, is left to
+        the next start."""
+        if self._reread is None:
+            return
+        try:
+            fresh = Identity(*(await self.line.offload(self._reread)).api())
+        except ConfigError:
+            return
+        if fresh != self._me and fresh.url == self._me.url:
+            self._hide(fresh.password)
+            self._me, self._token, self._unsaved, self._compared = fresh, None, None, ("", False)
+            self.__dict__.pop("_shared", None)
+            log.info("credentials changed", extra={"user": fresh.username})
+
     async def _raise_if_refused(self) -> None:
         refusal = await self.line.offload(partial(self._refusals.get, self._me.account))
-        if refusal is None and self._unsaved is not None:
-            await self._remember(self._unsaved)
+        if refusal is None or not await self.line.offload(partial(self._is_ours, refusal.digest)):
             refusal = self._unsaved
-        self._outdated = refusal is not None
-        if refusal is not None and await self.line.offload(partial(self._is_ours, refusal.digest)):
-            raise self._refused(refusal)
+            if refusal is None:
+                return
+            await self._remember(refusal)
+        raise self._refused(refusal)
 
     async def _remember(self, refusal: Refusal) -> None:
         """Writes the refusal down; one that the database did not take stays in memory until the next chance."""
@@ -316,12 +344,4 @@ class AuthService:
             log.warning("the new token could not be shared with other processes", extra={"error": str(error)})
             token = Token(answer.token, known + 1)
         log.info("logged in", extra={"user": self._me.username, "generation": token.generation})
-        if self._outdated:
-            await self._forget_outdated()
         return self._keep(token, answer.seconds)
-
-    async def _forget_outdated(self) -> None:
-        try:
-            await self.line.offload(partial(self._refusals.forget, self._me.account))
-        except StoreError as error:
-            log.warning("the refusal of the former credentials was not forgotten", extra={"error": str(error)})
