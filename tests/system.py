@@ -97,8 +97,7 @@ class System:
         address = {} if database_url is None else {"DATABASE_URL": database_url}
         self._settings = vendor | address | settings
         self.home = Home(folder, **self._settings)
-        self.sqlite_path = folder / "var" / "gengfu.db"
-        self.db = Database(Secret(view or database_url or sqlite_url(self.sqlite_path)), folder)
+        self.db = Database(Secret(view or database_url or sqlite_url(folder / "var" / "gengfu.db")), folder)
         self.runs = RunStore(self.db, utcnow)
         self.ledger = Ledger(self.db, lambda: Wire("unix:///nowhere"))
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -213,9 +212,11 @@ class System:
         with self.db.read() as connection:
             return {t.name: sorted(map(tuple, connection.execute(select(t))), key=str) for t in metadata.sorted_tables}
 
-    def is_being_written(self) -> bool:
-        """Whether anybody is in the middle of a transaction that writes. For SQLite."""
-        with closing(sqlite3.connect(self.sqlite_path, timeout=0, isolation_level=None)) as connection:
+    def is_locked(self) -> bool:
+        """Whether somebody's transaction keeps all others from writing, as only SQLite's do."""
+        if self.db.path is None:
+            return False
+        with closing(sqlite3.connect(self.db.path, timeout=0, isolation_level=None)) as connection:
             try:
                 connection.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError:

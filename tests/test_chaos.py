@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import redis
@@ -15,24 +18,46 @@ from sqlalchemy import text
 
 from gengfu.queue.embedded import Embedded
 from gengfu.store.jobs import Outcome
-from gengfu.store.run_rows import RunState
+from gengfu.store.run_rows import RunState, Verdict
 from stage import wait_for
-from system import RESCUED, System, Worker, stop_at
+from system import RESCUED, SMALL_PAGES, System, Worker, stop_at
 from truth import mirrored
 
-KILLS = int(os.environ.get("GENGFU_TEST_KILLS", "3"))
+STRIKES = int(os.environ.get("GENGFU_TEST_STRIKES", "3"))
 """How many runs are struck at random."""
 
 OWN_TIME = 10.0
 """Seconds that such a run takes by itself, at the most."""
 
-SMALL_PAGES = {"API_PAGE_SIZE": "10"}
-"""So that a small fleet has many pages: 128 of them are one window."""
-
-OUTAGE = 10.0
-"""Seconds for which a database refuses."""
-
 Open = Callable[..., System]
+
+
+class WallClock:
+    """The wall clock of the processes that are started with its environment."""
+
+    PROGRAM = """
+import datetime, os
+from gengfu import clock
+true = clock.utcnow
+def moved():
+    with open(os.environ["GENGFU_TEST_CLOCK"]) as told:
+        return true() + datetime.timedelta(hours=float(told.read()))
+clock.utcnow = moved
+"""
+    """Python runs it before the program."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(self.PROGRAM)
+        self._told = folder / "hours"
+        self.environment = {"PYTHONPATH": str(folder), "GENGFU_TEST_CLOCK": str(self._told)}
+        self.jump(0)
+
+    def jump(self, hours: int) -> None:
+        """Sets it so many hours ahead of the true time."""
+        fresh = self._told.with_suffix(".new")
+        fresh.write_text(str(hours))
+        os.replace(fresh, self._told)
 
 
 def holder(system: System, run_id: int, workers: list[Worker]) -> tuple[Worker, Worker]:
@@ -59,8 +84,8 @@ def test_a_second_worker_finishes_the_run_of_a_killed_one(open_system: Open, mom
         struck,
         {
             "planning": lambda: system.run(run_id).state == RunState.QUEUED,
-            "reading": lambda: system.run(run_id).pages_done > 0 and not system.is_being_written(),
-            "writing": lambda: system.run(run_id).pages_done > 0 and system.is_being_written(),
+            "reading": lambda: system.run(run_id).pages_done > 0 and not system.is_locked(),
+            "writing": lambda: system.run(run_id).pages_done > 0 and system.is_locked(),
             "closing": lambda: system.run(run_id).state == RunState.CLOSING,
         }[moment],
     )
@@ -93,10 +118,11 @@ def locked_row(system: System, query: str) -> Iterator[Callable[[], bool]]:
         connection.rollback()
 
 
-@pytest.mark.parametrize("database_kind", ["postgresql", "mysql"], indirect=True)
-@pytest.mark.parametrize("moment", ["writing", "closing"])
+@pytest.mark.parametrize(
+    ("database_kind", "moment"), [("postgresql", "writing"), ("mysql", "closing")], indirect=["database_kind"]
+)
 def test_what_a_killed_worker_had_not_committed_is_not_there(
-    open_system: Open, database_url: str, database_kind: str, moment: str
+    database_url: str, database_kind: str, open_system: Open, moment: str
 ) -> None:
     system = open_system({"devices": 300}, database_url=database_url, **SMALL_PAGES)
     workers = [system.worker().ready() for _ in range(2)]
@@ -122,6 +148,24 @@ def test_what_a_killed_worker_had_not_committed_is_not_there(
     assert system.outcomes(run_id) == [[Outcome.LOST, Outcome.DONE]]
 
 
+def test_a_run_that_killed_every_worker_it_was_allowed_ends_and_blocks_nobody(open_system: Open) -> None:
+    system = open_system({"latency": "100ms"}, **SMALL_PAGES, API_CONCURRENCY="4")
+    workers = [system.worker("--tries", "1").ready() for _ in range(2)]
+    run_id = system.accept()
+    struck, _ = holder(system, run_id, workers)
+    wait_for(lambda: system.run(run_id).pages_done)
+    struck.kill()
+    run = system.await_end(run_id, RESCUED)
+    assert run.verdict == Verdict.PARTIAL
+    assert "died or was out of reach" in (run.reason or "")
+    assert [job["attempts"] for job in system.ask("queue:failed")["jobs"]] == [1]
+    assert mirrored(system.db, live=False) == {}
+    system.sim.control(latency=0)
+    assert system.ask("queue:retry", "all")["count"] == 1
+    system.assert_complete(run_id, new=600)
+    assert system.outcomes(run_id) == [[Outcome.LOST, Outcome.DONE]]
+
+
 def test_a_new_worker_finishes_the_run_when_worker_and_broker_were_killed_at_once(open_system: Open) -> None:
     system = open_system({"devices": 3_000, "latency": "50ms"}, **SMALL_PAGES, API_CONCURRENCY="4")
     system.worker("--concurrency", "1").ready()
@@ -139,89 +183,93 @@ def test_a_new_worker_finishes_the_run_when_worker_and_broker_were_killed_at_onc
 
 
 class Luck:
-    """Strikes a run at random moments, with a seed, and keeps two workers in place."""
+    """Strikes a run at random moments, from a seed, and sees to it that there are always two workers."""
 
     def __init__(self, system: System, chance: random.Random) -> None:
         self._system = system
         self._chance = chance
         self._workers = [system.worker().ready() for _ in range(2)]
-        self._sleepers: list[Worker] = []
+        self.sleepers: list[Worker] = []
 
     def wait(self, run_id: int, calls: int) -> None:
         """Until the vendor has answered a random number of further calls, or the run is over."""
-        first = self._system.sim.state()["calls"]
-        wanted = first + self._chance.randrange(calls)
+        wanted = self._system.sim.state()["calls"] + self._chance.randrange(calls)
         wait_for(lambda: self._system.sim.state()["calls"] >= wanted or not self._system.run(run_id).active, 60)
-        time.sleep(self._chance.choice([0.0, self._chance.uniform(0.0, 0.3)]))
+        time.sleep(self._chance.choice([0.0, self._chance.uniform(0.0, 0.2)]))
 
-    def strike(self) -> str:
-        """Does something bad, and returns when there are two workers again that could mend it."""
-        deeds = [
-            self.kill_worker,
-            self.kill_everything,
-            self.kill_server,
-            self.wipe_redis,
-            self.end,
-            self.send_to_sleep,
-        ]
+    def strike(self, run_id: int) -> str:
+        """Does something bad, and says what."""
+        deeds = [self.kill, self.kill_everything, self.kill_server, self.wipe_redis, self.end, self.send_to_sleep]
         deed = self._chance.choice(deeds)
-        deed()
-        self._workers = [worker for worker in self._workers if worker.alive and worker not in self._sleepers]
+        deed(self._victim(run_id))
+        self._workers = [worker for worker in self._workers if worker.alive and worker not in self.sleepers]
         while len(self._workers) < 2:
-            self._workers.append(self._system.worker().ready())
+            self._workers.append(self._system.worker())
         return deed.__name__
 
-    def wake_all(self) -> None:
-        """Ends the sleep of all who were sent to sleep."""
-        for sleeper in self._sleepers:
-            sleeper.wake()
+    def _victim(self, run_id: int) -> Worker:
+        """Mostly one that works for the run."""
+        names = " ".join(record.worker or "" for record in self._system.jobs(run_id))
+        busy = [worker for worker in self._workers if f":{worker.process.pid}:" in names]
+        return self._chance.choice(busy if busy and self._chance.random() < 0.8 else self._workers)
 
-    def kill_worker(self) -> None:
-        self._chance.choice(self._workers).kill()
+    def settle(self) -> None:
+        """Waits until all workers take jobs."""
+        for worker in self._workers:
+            worker.ready()
 
-    def kill_everything(self) -> None:
+    def kill(self, victim: Worker) -> None:
+        victim.kill()
+
+    def kill_everything(self, _: Worker) -> None:
         for pid in self._system.processes():
             os.kill(pid, signal.SIGKILL)
         for worker in self._workers:
             worker.kill()
 
-    def kill_server(self) -> None:
+    def kill_server(self, _: Worker) -> None:
         for pid in self._system.servers():
             os.kill(pid, signal.SIGKILL)
 
-    def wipe_redis(self) -> None:
+    def wipe_redis(self, _: Worker) -> None:
         shared = Embedded(self._system.home.folder / "var")
         with redis.Redis.from_url(shared.url()) as client:
             client.flushall()
         shared.close()
 
-    def end(self) -> None:
-        worker = self._chance.choice(self._workers)
-        worker.process.terminate()
-        worker.process.terminate()
-        worker.process.wait(40)
+    def end(self, victim: Worker) -> None:
+        victim.process.terminate()
+        wait_for(lambda: "worker ends" in victim.log or not victim.alive)
+        if victim.alive:
+            victim.process.terminate()
+        victim.process.wait(40)
 
-    def send_to_sleep(self) -> None:
-        self._sleepers.append(self._chance.choice(self._workers))
-        stop_at(self._sleepers[-1], lambda: not self._system.is_being_written())
+    def send_to_sleep(self, victim: Worker) -> None:
+        stop_at(victim, lambda: not self._system.is_locked())
+        self.sleepers.append(victim)
 
 
-@pytest.mark.parametrize("seed", range(KILLS))
-def test_a_run_that_is_struck_twice_at_random_is_finished(open_system: Open, seed: int) -> None:
+@pytest.mark.parametrize(
+    ("database_kind", "seed"),
+    zip(itertools.cycle(["sqlite", "postgresql", "mysql"]), range(STRIKES)),
+    indirect=["database_kind"],
+)
+def test_a_run_that_is_struck_twice_at_random_is_finished(database_url: str, open_system: Open, seed: int) -> None:
     chance = random.Random(seed)
     devices = chance.choice([150, 900, 2_600])
-    sim = {"devices": devices, "latency": chance.choice(["2ms", "10ms", "50ms"])}
-    system = open_system(sim, **SMALL_PAGES, API_CONCURRENCY=chance.choice(["2", "16"]))
+    sim = {"devices": devices, "latency": chance.choice(["10ms", "50ms", "150ms"])}
+    told = {"database_url": database_url, "API_CONCURRENCY": chance.choice(["4", "16"])}
+    system = open_system(sim, **told, **SMALL_PAGES)
     luck = Luck(system, chance)
     run_id = system.accept()
-    deeds = []
     for _ in range(2):
         luck.wait(run_id, devices // 10 + 6)
-        deeds.append(luck.strike())
-    print(seed, deeds, system.run(run_id).state)
+        print(f"{luck.strike(run_id)} while {system.run(run_id)}")
+    luck.settle()
     system.await_end(run_id, RESCUED + OWN_TIME)
     system.assert_complete(run_id, new=devices)
-    luck.wake_all()
+    for sleeper in luck.sleepers:
+        sleeper.wake()
     system.assert_complete(system.ask("device:list", "--wait")["run"], new=0, changed=0, gone=0)
 
 
@@ -233,7 +281,7 @@ def test_a_worker_that_slept_through_the_end_of_its_run_changes_nothing(open_sys
     workers = [system.worker().ready() for _ in range(2)]
     run_id = system.accept()
     sleeper, other = holder(system, run_id, workers)
-    stop_at(sleeper, lambda: system.run(run_id).pages_done > 0 and not system.is_being_written())
+    stop_at(sleeper, lambda: system.run(run_id).pages_done > 0 and not system.is_locked())
     system.sim.control(latency=0)
     system.await_end(run_id, RESCUED)
     system.assert_complete(run_id, new=600)
@@ -249,7 +297,7 @@ def test_a_worker_that_slept_through_the_end_of_its_run_changes_nothing(open_sys
 
 @pytest.mark.parametrize("database_kind", ["postgresql", "mysql"], indirect=True)
 def test_a_worker_that_fell_asleep_in_a_transaction_does_not_keep_the_others_from_the_run(
-    open_system: Open, database_url: str, database_kind: str
+    database_url: str, database_kind: str, open_system: Open
 ) -> None:
     system = open_system({"latency": "200ms"}, database_url=database_url, **SMALL_PAGES, API_CONCURRENCY="8")
     workers = [system.worker().ready() for _ in range(2)]
@@ -260,9 +308,37 @@ def test_a_worker_that_fell_asleep_in_a_transaction_does_not_keep_the_others_fro
         wait_for(is_awaited)
         sleeper.stop()
     system.sim.control(latency=0)
-    system.await_end(run_id, 2 * RESCUED)
+    system.await_end(run_id, RESCUED)
     system.assert_complete(run_id, new=600)
     rows = system.rows()
     sleeper.wake()
     wait_for(lambda: "the end of an attempt was not written" in sleeper.log)
     assert system.rows() == rows
+
+
+# Clocks.
+
+
+def test_a_clock_that_jumps_in_the_middle_of_a_run_lets_nobody_look_dead(
+    open_system: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wall_clock = WallClock(tmp_path / "clock")
+    system = open_system({"devices": 2_600, "latency": "40ms"}, **SMALL_PAGES, API_CONCURRENCY="4")
+    with monkeypatch.context() as patch:
+        for name, value in wall_clock.environment.items():
+            patch.setenv(name, value)
+        jumping = system.worker("--concurrency", "1").ready()
+    steady = system.worker("--concurrency", "1").ready()
+    run_id = system.accept()
+    for hours in (3, -5):
+        read = system.run(run_id).pages_done
+        wait_for(lambda before=read: system.run(run_id).pages_done > before)
+        wall_clock.jump(hours)
+    system.assert_complete(run_id, new=2_600)
+    assert {outcome for outcomes in system.outcomes(run_id) for outcome in outcomes} == {Outcome.DONE}
+    assert steady.told_to_stop() == 0
+    for hours in (3, -5):
+        wall_clock.jump(hours)
+        run = system.assert_complete(system.ask("device:list", "--wait")["run"], new=0)
+        assert abs(run.finished_at - run.created_at - timedelta(hours=hours)) < timedelta(minutes=1)
+    assert jumping.alive

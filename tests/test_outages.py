@@ -21,10 +21,7 @@ from gengfu.store.run_rows import RunState, Verdict
 from proxy import Proxy
 from servers import SmallDisk, valkey_binary
 from stage import wait_for
-from system import System
-
-SMALL_PAGES = {"API_PAGE_SIZE": "10"}
-"""So that a small fleet has many pages: 128 of them are one window."""
+from system import SMALL_PAGES, System
 
 OUTAGE = 10.0
 """Seconds for which a database refuses."""
@@ -77,7 +74,7 @@ def three_windows(open_system: Open, **settings: str) -> tuple[System, int]:
     return system, run_id
 
 
-def test_a_redis_wiped_in_the_middle_of_a_run_loses_nothing(open_system: Open, redis_server: RedisServer) -> None:
+def test_a_redis_wiped_in_the_middle_of_a_run_loses_nothing(redis_server: RedisServer, open_system: Open) -> None:
     system, run_id = three_windows(open_system, REDIS_URL=redis_server.url)
     redis_server.wipe()
     system.assert_complete(run_id, new=2_600)
@@ -86,7 +83,7 @@ def test_a_redis_wiped_in_the_middle_of_a_run_loses_nothing(open_system: Open, r
 
 
 def test_a_redis_restarted_empty_in_the_middle_of_a_run_loses_nothing(
-    open_system: Open, redis_server: RedisServer
+    redis_server: RedisServer, open_system: Open
 ) -> None:
     system, run_id = three_windows(open_system, REDIS_URL=redis_server.url)
     redis_server.kill()
@@ -108,7 +105,7 @@ def test_an_embedded_server_killed_in_the_middle_of_a_run_is_brought_back(open_s
 
 @pytest.mark.parametrize("database_kind", ["postgresql", "mysql"], indirect=True)
 def test_a_database_that_refuses_for_ten_seconds_in_the_middle_of_a_run_costs_nothing(
-    open_system: Open, database_url: str, database_kind: str
+    database_url: str, database_kind: str, open_system: Open
 ) -> None:
     real = make_url(database_url)
     proxy = Proxy(real.port or {"postgresql": 5432, "mysql": 3306}[database_kind])
@@ -135,7 +132,7 @@ def test_an_sqlite_file_locked_by_another_for_ten_seconds_costs_nothing(open_sys
     workers = [system.worker().ready() for _ in range(2)]
     run_id = system.accept()
     wait_for(lambda: system.run(run_id).pages_done)
-    with closing(sqlite3.connect(system.sqlite_path, isolation_level=None)) as foreign:
+    with closing(sqlite3.connect(system.db.path, isolation_level=None)) as foreign:
         foreign.execute("BEGIN EXCLUSIVE")
         ends = time.monotonic() + OUTAGE
         time.sleep(OUTAGE / 2)
@@ -152,7 +149,7 @@ def test_an_sqlite_file_locked_by_another_for_ten_seconds_costs_nothing(open_sys
 
 def assert_whole(system: System) -> None:
     """The SQLite file is sound."""
-    with closing(sqlite3.connect(system.sqlite_path)) as connection:
+    with closing(sqlite3.connect(system.db.path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 

@@ -20,16 +20,12 @@ from truth import assert_true_copy, mirrored
 ODD_ROWS = ["no-imei", "empty-imei", "big-extra", "emoji", "nul", "surrogate", "deep-extra", "text-flag", "zero-time"]
 
 
-def address_of(system_url: str, kind: str) -> dict[str, Any]:
-    return {} if kind == "sqlite" else {"database_url": system_url}
-
-
 def test_the_main_path_mirrors_the_fleet_and_every_change(
-    open_system: Callable[..., System], empty_database_url: str, database_kind: str
+    empty_database_url: str, database_kind: str, open_system: Callable[..., System]
 ) -> None:
     odd = [f"{kind}:{100_010 + place}" for place, kind in enumerate(ODD_ROWS)]
     sim = {"devices": 500, "deleted": 8, "row": [*odd, "text-id:100030"]}
-    system = open_system(sim, fresh=True, **address_of(empty_database_url, database_kind))
+    system = open_system(sim, database_url=empty_database_url)
     if database_kind != "sqlite":
         assert "gengfu db:upgrade" in system.tell("device:list", code=1).err
         system.tell("db:upgrade")
@@ -58,7 +54,7 @@ def closed_gate(system: System, processes: list[int]) -> Iterator[None]:
             connection.exec_driver_sql("COMMIT")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             yield
-            wait_for(lambda: all(has_open(pid, system.sqlite_path) for pid in processes), 60)
+            wait_for(lambda: all(has_open(pid, system.db.path) for pid in processes), 60)
             return
         postgres = system.db.kind == "postgresql"
         connection.execute(text("LOCK TABLE sync_run" if postgres else "LOCK TABLES sync_run WRITE"))
@@ -82,10 +78,8 @@ def has_open(pid: int, path: Path) -> bool:
     return any(link.readlink() == path for link in Path(f"/proc/{pid}/fd").iterdir())
 
 
-def test_eight_starts_in_one_instant_are_one_run(
-    open_system: Callable[..., System], database_url: str, database_kind: str
-) -> None:
-    system = open_system({"devices": 200}, **address_of(database_url, database_kind))
+def test_eight_starts_in_one_instant_are_one_run(database_url: str, open_system: Callable[..., System]) -> None:
+    system = open_system({"devices": 200}, database_url=database_url)
     processes: list[int] = []
     with closed_gate(system, processes):
         starts = [system.start("device:list", "--json") for _ in range(8)]
