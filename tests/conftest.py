@@ -306,9 +306,9 @@ def open_system(tmp_path: Path, sqlite_template: Path) -> Iterator[Callable[...,
             vendor = Simulator(**{"devices": 600, "username": "operator", "password": PASSWORD} | (sim or {}))
             system = System(folder or tmp_path / "home", vendor, **settings)
             opened.callback(system.close)
-            if not fresh:
-                system.sqlite_path.parent.mkdir()
-                shutil.copy(sqlite_template, system.sqlite_path)
+            if not fresh and "database_url" not in settings:
+                (system.home.folder / "var").mkdir()
+                shutil.copy(sqlite_template, system.home.folder / "var" / "gengfu.db")
             return system
 
         yield make
