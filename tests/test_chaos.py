@@ -251,7 +251,7 @@ class Luck:
 
 @pytest.mark.parametrize(
     ("database_kind", "seed"),
-    zip(itertools.cycle(["sqlite", "postgresql", "mysql"]), range(STRIKES)),
+    list(zip(itertools.cycle(["sqlite", "postgresql", "mysql"]), range(STRIKES))),
     indirect=["database_kind"],
 )
 def test_a_run_that_is_struck_twice_at_random_is_finished(database_url: str, open_system: Open, seed: int) -> None:
