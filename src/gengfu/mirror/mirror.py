@@ -102,10 +102,9 @@ class Mirror:
         """
         try:
             while (run := self._get(run_id)).active:
-                window = self.runs.take_window(run_id, hold.job_id)
                 if run.state == RunState.QUEUED:
                     self._plan(run, hold)
-                elif window is not None:
+                elif (window := self.runs.take_window(run_id, hold.job_id)) is not None:
                     self._read(run, window, hold, [])
                 elif (closing := self.runs.begin_close(run_id, hold.job_id)) is not None:
                     self._close(closing, hold)
