@@ -262,7 +262,7 @@ def test_ctrl_c_that_an_import_turned_into_another_error_is_still_ctrl_c(
 def test_an_error_that_nobody_foresaw_is_a_bug_with_its_trace_and_without_secrets(place: Home) -> None:
     place.set(**VENDOR)
     code = (
-        "import sys; from gengfu import console; from gengfu.commands.device import DeviceList\n"
+        "import sys; from gengfu import console; from gengfu.commands.device_list import DeviceList\n"
         "def handle(self, **options):\n    raise RuntimeError(f'got {self.app.settings.api()[2].reveal()}')\n"
         "DeviceList.handle = handle\nsys.exit(console.main(['device:list', '--json']))"
     )

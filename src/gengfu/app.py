@@ -6,12 +6,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from gengfu.clock import Clock, utcnow
+from gengfu.discovery import Catalogue
 from gengfu.errors import BrokerError
 from gengfu.jobs.device_list import RESOURCE, DeviceListJob, WindowJobs
 from gengfu.settings import Settings, load_settings
 from gengfu.store.doorstep import Accepted
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import redis
 
     from gengfu.mirror.mirror import Mirror
@@ -30,8 +33,9 @@ class App:
     Parts import their libraries when they are made, since the program is started every few minutes.
     """
 
-    def __init__(self, settings: Settings, clock: Clock = utcnow) -> None:
+    def __init__(self, settings: Settings, catalogue: Catalogue | None = None, clock: Clock = utcnow) -> None:
         self.settings = settings
+        self.catalogue = catalogue or Catalogue()
         self.clock = clock
 
     @cached_property
@@ -119,20 +123,29 @@ class App:
         """The jobs that workers know, by name."""
         return {DeviceListJob.__name__: lambda: DeviceListJob(self.mirror)}
 
+    @property
+    def light_db(self) -> Database | Path:
+        """The database for a few statements: as a file where it is SQLite and up to date, since that needs no toolkit.
+
+        Raises:
+            StoreError: it cannot be used, or needs `gengfu db:upgrade`.
+        """
+        from gengfu.store import schema
+        from gengfu.store.address import sqlite_path
+
+        path = sqlite_path(self.settings.database_url, self.settings.home)
+        return path if path is not None and schema.quick_version(path) == schema.HEAD else self.db
+
     def accept_device_list(self, scope: str) -> Accepted:
         """Records a run of the device list with its job, unless one of that scope is active.
 
         Raises:
             StoreError: the database cannot do it.
         """
-        from gengfu.store import doorstep, schema
-        from gengfu.store.address import sqlite_path
+        from gengfu.store import doorstep
 
-        path = sqlite_path(self.settings.database_url, self.settings.home)
-        place = path if path is not None and schema.quick_version(path) == schema.HEAD else self.db
-        return doorstep.accept(
-            place, RESOURCE, scope, DeviceListJob.__name__, DeviceListJob.queue, DeviceListJob.tries, self.clock()
-        )
+        job = DeviceListJob
+        return doorstep.accept(self.light_db, RESOURCE, scope, job.__name__, job.queue, job.tries, self.clock())
 
     def nudge(self, queue: str, job_id: int) -> str | None:
         """Tells the workers of a job just recorded; the reason if they could not be told.

@@ -8,17 +8,15 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from importlib import import_module
-from pkgutil import iter_modules
-from types import ModuleType
 from typing import Any
 
 import click
 
-from gengfu import __version__, commands
+from gengfu import __version__
 from gengfu.app import App
 from gengfu.commands.base import INTERRUPTED, BaseCommand
 from gengfu.commands.output import Output, unwritable
+from gengfu.discovery import Catalogue
 from gengfu.errors import FileError, GengfuError, UsageError
 from gengfu.settings import Settings, load_settings
 
@@ -75,6 +73,7 @@ class Session:
 
     def __init__(self, *, as_json: bool) -> None:
         self.out = Output(as_json=as_json, zone=lambda: self.open().settings.gengfu_timezone)
+        self.catalogue = Catalogue()
         self._command: type[BaseCommand] | None = None
         self._app: App | None = None
 
@@ -114,7 +113,7 @@ class Session:
         if self._app is None:
             settings = load_settings()
             self._log_to(settings)
-            self._app = App(settings)
+            self._app = App(settings, self.catalogue)
         return self._app
 
     def _log_to(self, settings: Settings, *, loud: bool = False) -> None:
@@ -162,18 +161,16 @@ class Console(click.Group):
     def __init__(self, session: Session) -> None:
         super().__init__("gengfu", help="Keeps a true, fresh copy of a vendor's device list in your database.")
         self._session = session
+        self._catalogue = session.catalogue
         self.params.append(_version_option())
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All names, by family."""
-        return sorted(_all())
+        return list(self._catalogue.commands)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name; None where there is none."""
-        family = cmd_name.partition(":")[0].replace("-", "_")
-        if family not in _families():
-            return None
-        found = _commands_in(import_module(f"{commands.__name__}.{family}")).get(cmd_name)
+        found = self._catalogue.command(cmd_name)
         return found.click_command(self._session.run) if found is not None else None
 
     def resolve_command(
@@ -187,7 +184,7 @@ class Console(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """One section per family with several commands; the others come first."""
         families: dict[str, list[tuple[str, str]]] = {"": []}
-        for name, command in sorted(_all().items()):
+        for name, command in self._catalogue.commands.items():
             family, colon, _ = name.partition(":")
             families.setdefault(family if colon else "", []).append((name, command.summary()))
         width = max(len(name) for lines in families.values() for name, _ in lines)
@@ -198,24 +195,6 @@ class Console(click.Group):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Examples, as they are written."""
         formatter.write(f"\n{EPILOG}\n")
-
-
-def _families() -> list[str]:
-    return [module.name for module in iter_modules(commands.__path__) if not module.ispkg]
-
-
-def _all() -> dict[str, type[BaseCommand]]:
-    found: dict[str, type[BaseCommand]] = {}
-    for family in _families():
-        found.update(_commands_in(import_module(f"{commands.__name__}.{family}")))
-    return found
-
-
-def _commands_in(module: ModuleType) -> dict[str, type[BaseCommand]]:
-    """The commands defined there, by name."""
-    things = vars(module).values()
-    classes = [thing for thing in things if isinstance(thing, type) and issubclass(thing, BaseCommand)]
-    return {found.name: found for found in classes if found.name and found.__module__ == module.__name__}
 
 
 def _unknown(name: str, known: list[str]) -> str:

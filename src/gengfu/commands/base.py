@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import click
 
+from gengfu.schedule.policy import Schedule
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gengfu.clock import Clock
     from gengfu.commands.output import Output
     from gengfu.mirror.mirror import Mirror
@@ -23,6 +27,15 @@ INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells report it."""
 
 
+class Commands(Protocol):
+    """The commands there are, by name. `gengfu.discovery.Catalogue` is it."""
+
+    def command(self, name: str) -> type[BaseCommand] | None: ...
+
+    @property
+    def commands(self) -> Mapping[str, type[BaseCommand]]: ...
+
+
 class House(Protocol):
     """What commands use of the program's parts, each made when first asked for. `gengfu.app.App` is the house."""
 
@@ -30,7 +43,13 @@ class House(Protocol):
     clock: Clock
 
     @property
+    def catalogue(self) -> Commands: ...
+
+    @property
     def db(self) -> Database: ...
+
+    @property
+    def light_db(self) -> Database | Path: ...
 
     @property
     def bare_db(self) -> Database: ...
@@ -69,6 +88,8 @@ class BaseCommand:
     options: ClassVar[Sequence[click.Parameter]] = ()
     log_file: ClassVar[str | None] = None
     """The file in the log folder that this command writes."""
+    schedule: ClassVar[Schedule | str | None] = None
+    """When the schedule runs it; `gengfu.toml` may say otherwise, or add further entries."""
 
     def __init__(self, open_house: Callable[[], House], out: Output) -> None:
         self.open_house = open_house
@@ -86,6 +107,17 @@ class BaseCommand:
     def handle(self, *_: Any, **options: Any) -> int | None:
         """Does the work and returns the exit code; None means 0."""
         raise NotImplementedError
+
+    def under_way(self, *_: Any, **options: Any) -> str | None:
+        """What an earlier start with these options has left under way beyond its own process, for people: "run 812 is
+        still active, page 7 of 40, since 10:02". None where a start would begin something new.
+
+        The schedule asks before it starts the command anew.
+        """
+        return None
+
+    def cancel(self, *_: Any, **options: Any) -> None:
+        """Ends what `under_way` tells of, for a later start that takes its place."""
 
     @classmethod
     def logs_to_stderr(cls, settings: Settings) -> bool:  # noqa: ARG003 (for those that depend on it)

@@ -1,26 +1,18 @@
-"""Accepting a run and its job in one transaction, without the weight of SQLAlchemy where the database is SQLite.
-
-A scheduled command only has to write two rows, and starts every few minutes: on SQLite the driver does it in a tenth of
-the time that importing the toolkit takes.
-"""
+"""Accepting a run and its job in one transaction, or learning of the run that is active."""
 
 from __future__ import annotations
 
-import json
-import sqlite3
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from gengfu.errors import StoreError
+from gengfu.store.light import Executor, moment, transact
 
 if TYPE_CHECKING:
     from gengfu.store.database import Database
-
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +36,7 @@ def new_run(resource: str, scope: str, now: datetime) -> dict[str, Any]:
     return {
         "resource": resource,
         "scope": scope,
-        "active_key": f"{resource}:{scope}",
+        "active_key": _active_key(resource, scope),
         "state": "queued",
         "pass_number": 1,
         "shifted": False,
@@ -88,14 +80,6 @@ def run_subject(run_id: int) -> str:
     return f"run:{run_id}"
 
 
-class _Executor(Protocol):
-    def one(self, sql: str, values: Row) -> Row | None: ...
-
-    def change(self, sql: str, values: Row) -> int: ...
-
-    def insert(self, table: str, row: Row, *, or_ignore: bool = False) -> int | None: ...
-
-
 def accept(db: Database | Path, resource: str, scope: str, job: str, queue: str, tries: int, now: datetime) -> Accepted:
     """Records a run of `resource` and `scope` and its first job, unless one is active already; both or neither.
 
@@ -106,17 +90,24 @@ def accept(db: Database | Path, resource: str, scope: str, job: str, queue: str,
         StoreError: the database cannot do it.
     """
 
-    def work(execute: _Executor) -> Accepted:
-        return _accept(execute, resource, scope, job, queue, tries, now)
-
-    if isinstance(db, Path):
-        return _with_sqlite(db, work)
-    from gengfu.store.statements import Statements
-
-    return db.write(lambda connection: work(Statements(connection)))
+    return transact(db, lambda execute: _accept(execute, resource, scope, job, queue, tries, now))
 
 
-def _accept(execute: _Executor, resource: str, scope: str, job: str, queue: str, tries: int, now: datetime) -> Accepted:
+def active_run(db: Database | Path, resource: str, scope: str) -> Accepted | None:
+    """The active run of that resource and scope for which there is still a job, if there is one.
+
+    Raises:
+        StoreError: the database cannot do it.
+    """
+
+    def work(execute: Executor) -> Accepted | None:
+        active = _active(execute, _active_key(resource, scope))
+        return active if active is not None and _has_job(execute, active.run_id) else None
+
+    return transact(db, work)
+
+
+def _accept(execute: Executor, resource: str, scope: str, job: str, queue: str, tries: int, now: datetime) -> Accepted:
     row = new_run(resource, scope, now)
     active = _active(execute, row["active_key"])
     if active is not None and not _close_abandoned(execute, active, row["active_key"], now):
@@ -133,7 +124,7 @@ def _accept(execute: _Executor, resource: str, scope: str, job: str, queue: str,
     return Accepted(run_id, execute.insert("job", fresh), now, "")
 
 
-def _active(execute: _Executor, key: str) -> Accepted | None:
+def _active(execute: Executor, key: str) -> Accepted | None:
     row = execute.one(
         "SELECT id, state, created_at, pages_done, pages, pass_number FROM sync_run WHERE active_key = :key",
         {"key": key},
@@ -146,16 +137,14 @@ def _active(execute: _Executor, key: str) -> Accepted | None:
         progress = f"page {row['pages_done']} of {row['pages']}"
         if row["pass_number"] > 1:
             progress += f", pass {row['pass_number']}"
-    return Accepted(row["id"], None, _moment(row["created_at"]), progress)
+    since = moment(row["created_at"])
+    assert since is not None
+    return Accepted(row["id"], None, since, progress)
 
 
-def _close_abandoned(execute: _Executor, active: Accepted, key: str, now: datetime) -> bool:
+def _close_abandoned(execute: Executor, active: Accepted, key: str, now: datetime) -> bool:
     """A run that no live job works for can never end by itself; it must not block its successors."""
-    live = execute.one(
-        "SELECT count(*) AS jobs FROM job WHERE subject = :subject AND state IN ('queued', 'running')",
-        {"subject": run_subject(active.run_id)},
-    )
-    if live is None or live["jobs"]:
+    if _has_job(execute, active.run_id):
         return False
     closed = execute.change(
         "UPDATE sync_run SET active_key = NULL, state = 'closed', verdict = 'failed', finished_at = :now,"
@@ -165,56 +154,13 @@ def _close_abandoned(execute: _Executor, active: Accepted, key: str, now: dateti
     return closed == 1
 
 
-def _moment(value: datetime | str) -> datetime:
-    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+def _has_job(execute: Executor, run_id: int) -> bool:
+    live = execute.one(
+        "SELECT count(*) AS jobs FROM job WHERE subject = :subject AND state IN ('queued', 'running')",
+        {"subject": run_subject(run_id)},
+    )
+    return live is None or bool(live["jobs"])
 
 
-class _Sqlite:
-    """The statements over the bare driver, with values written as SQLAlchemy writes them."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def one(self, sql: str, values: Row) -> Row | None:
-        found: Row | None = self._connection.execute(sql, self._plain(values)).fetchone()
-        return found
-
-    def change(self, sql: str, values: Row) -> int:
-        return self._connection.execute(sql, self._plain(values)).rowcount
-
-    def insert(self, table: str, row: Row, *, or_ignore: bool = False) -> int | None:
-        verb = "INSERT OR IGNORE" if or_ignore else "INSERT"
-        marks = ", ".join(f":{name}" for name in row)
-        sql = f"{verb} INTO {table} ({', '.join(f'{chr(34)}{name}{chr(34)}' for name in row)}) VALUES ({marks})"
-        cursor = self._connection.execute(sql, self._plain(row))
-        return cursor.lastrowid if cursor.rowcount == 1 else None
-
-    @staticmethod
-    def _plain(values: Row) -> dict[str, Any]:
-        return {name: _sqlite_value(value) for name, value in values.items()}
-
-
-def _sqlite_value(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
-    if isinstance(value, dict):
-        return json.dumps(value)
-    return value
-
-
-def _with_sqlite(path: Path, work: Callable[[_Executor], Accepted]) -> Accepted:
-    try:
-        with closing(sqlite3.connect(path, timeout=10.0, isolation_level=None)) as connection:
-            connection.row_factory = sqlite3.Row
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                accepted = work(_Sqlite(connection))
-                connection.execute("COMMIT")
-            except BaseException:
-                connection.rollback()
-                raise
-            return accepted
-    except sqlite3.Error as error:
-        raise StoreError(f"the database {path} failed: {error}") from error
+def _active_key(resource: str, scope: str) -> str:
+    return f"{resource}:{scope}"

@@ -1,8 +1,8 @@
-"""The few statements that the doorstep shares between the bare SQLite driver and SQLAlchemy, in SQLAlchemy's terms."""
+"""What `light` runs on the bare SQLite driver, in SQLAlchemy's terms for every database."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
@@ -22,6 +22,12 @@ class Statements:
         """The first row, or None."""
         row = self._connection.execute(_typed(sql, values), dict(values)).mappings().first()
         return cast("Mapping[str, Any] | None", row)
+
+    def all(self, sql: str, values: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        """All rows."""
+        return cast(
+            "Sequence[Mapping[str, Any]]", self._connection.execute(_typed(sql, values), dict(values)).mappings().all()
+        )
 
     def change(self, sql: str, values: Mapping[str, Any]) -> int:
         """How many rows the statement met."""

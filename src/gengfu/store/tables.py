@@ -275,3 +275,65 @@ auth_refusal = Table(
     Column("refused_at", Moment, nullable=False),
 )
 """A login that the vendor refused. `digest`, a salted hash of the credentials, no longer matches when they change."""
+
+schedule_entry = Table(
+    "schedule_entry",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("fingerprint", String(255), nullable=False),
+    Column("planned_until", Moment, nullable=False),
+    Column("turn", Integer, nullable=False),
+    Column("paused_at", Moment),
+    Column("paused_by", String(255)),
+    Column("pause_reason", _text),
+)
+"""What the schedule remembers of an entry. Every tick up to and including `planned_until` has been accounted for;
+`fingerprint` tells the expression and zone for which; `turn` grows when the clock was set back."""
+
+schedule_tick = Table(
+    "schedule_tick",
+    metadata,
+    Column("id", _serial, primary_key=True),
+    Column("entry", String(64), nullable=False),
+    Column("due_at", Moment, nullable=False),
+    Column("turn", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("reason", _text),
+    Column("covers", Integer, nullable=False),
+    Column("until_at", Moment),
+    Column("command", Json, nullable=False),
+    Column("scheduler", String(255)),
+    Column("pid", Integer),
+    Column("claim", Integer, nullable=False),
+    Column("beat", BigInteger, nullable=False),
+    Column("cancel", Boolean, nullable=False),
+    Column("exit_code", Integer),
+    Column("output", _text),
+    Column("claimed_at", Moment, nullable=False),
+    Column("started_at", Moment),
+    Column("finished_at", Moment),
+    UniqueConstraint("entry", "due_at", "turn", name="uq_schedule_tick_moment"),
+    Index("ix_schedule_tick_state", "state"),
+)
+"""One row per due moment of an entry; that it is unique is what makes a tick fire once. A row may stand for `covers`
+ticks in a row, up to `until_at`, that share one fate, as where no scheduler was running. `claim` fences; `beat` grows
+while a scheduler has the command running; `cancel` asks that scheduler to end it."""
+
+process = Table(
+    "process",
+    metadata,
+    Column("id", _serial, primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("birth", String(64), nullable=False),
+    Column("details", Json, nullable=False),
+    Column("beat", BigInteger, nullable=False),
+    Column("progress", _text),
+    Column("started_at", Moment, nullable=False),
+    Column("beat_at", Moment, nullable=False),
+    UniqueConstraint("name", name="uq_process_name"),
+)
+"""The processes that serve: workers, schedulers. `beat` grows only while all of the process's loops turn; `birth` tells
+a process from a later one with the same `pid`. A process that ends well removes its row."""

@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 import gengfu
 from gengfu.clock import monotonic
 from gengfu.commands.base import INTERRUPTED, House
-from gengfu.commands.device import DeviceList
+from gengfu.commands.device_list import DeviceList
 from gengfu.commands.output import Column, Output
 from gengfu.commands.parts.views import COUNTS, readable
 from gengfu.errors import GengfuError
