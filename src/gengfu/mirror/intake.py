@@ -113,7 +113,7 @@ class Intake:
                 continue
             content_hash = self._reader.content_hash(raw)
             if known_row is None:
-                values = [None if value is MISSING else value for value in self._reader.values(key, raw)]
+                values = self._reader.values(key, raw, absent=None)
                 self._new[key] = (*values, *own, row_hash, content_hash)
             elif known_content == content_hash and not returned:
                 self._beats[key] = (key, row_hash, *self._reader.volatile(raw))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -21,12 +20,11 @@ MISSING = msgspec.UNSET
 
 _UNSTORABLE = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 
-
 _HOURS = 20_000
 """How many hours' offsets are remembered, about 2 MB."""
 
-_SHAPES = 2_000
-"""How many combinations of types in a row are remembered, about 2 MB."""
+_TAILS = frozenset(f":{minute:02}:{second:02}" for minute in range(60) for second in range(60))
+"""How a time may go on after its hour."""
 
 _NO_MOMENT = "0001-01-01T00:00:00"
 
@@ -49,22 +47,20 @@ class RowReader:
         )
         volatile = [field.name for field in resource.volatile]
         self._volatile_names = volatile
-        self._volatile = _cutter(volatile)
+        self._volatile_heads = [f"{json.dumps(name, ensure_ascii=False)}:".encode() for name in volatile]
         members = [(f"v{i}", msgspec.Raw, msgspec.field(default=None, name=n)) for i, n in enumerate(volatile)]
         self._present = msgspec.json.Decoder(msgspec.defstruct("Volatile", members, gc=False))
-        self._resource = resource
-        self._fast = _fast_decoder(resource, ())
+        self._moment = _Moments(ZoneInfo(zone), moments)
         readers: dict[Kind, tuple[Callable[[Any], Any], type]] = {
             Kind.TEXT: (_text, str),
             Kind.FLAG: (_flag, bool),
-            Kind.MOMENT: (_Moments(ZoneInfo(zone), moments), type(None)),
+            Kind.MOMENT: (self._moment, type(None)),
             Kind.JSON: (_json, type(None)),
         }
         self._fields = [(field.name, *readers[field.kind]) for field in resource.fields]
-        self._readings: dict[tuple[type, ...], list[tuple[int, Callable[[Any], Any]]]] = {}
         self._volatile_readers = [(field.name, readers[field.kind][0]) for field in resource.volatile]
-        raw_readers = {**readers, Kind.JSON: (_raw_json, type(None))}
-        self._fast_fields = [raw_readers[field.kind] for field in resource.fields]
+        self._resource = resource
+        self._fast = _Fast(resource, self._moment)
 
     def key(self, raw: msgspec.Raw) -> int:
         """The row's key.
@@ -106,72 +102,73 @@ class RowReader:
 
     def content_hash(self, raw: msgspec.Raw) -> int:
         """A hash of the row without its volatile fields, signed 64 bits."""
-        if self._volatile is None:
-            return self.row_hash(raw)
-        rest, cut = self._volatile.subn(b"", bytes(raw))
         try:
-            found = msgspec.structs.astuple(self._present.decode(raw))
-            exact = cut == len(found) - found.count(None)
+            rest: bytes | None = self._without_volatile(raw)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            exact = False
-        if not exact:  # a nested object carries a field of that name too, and that one is content
+            rest = None
+        if rest is None:
             row = {name: value for name, value in _decode(raw).items() if name not in self._volatile_names}
             rest = json.dumps(row, sort_keys=True).encode()
         return _signed(xxh3_64_intdigest(rest))
 
-    def values(self, key: int, raw: msgspec.Raw) -> list[Any]:
-        """The row's values in the order of `columns`, `key` first; MISSING where the row does not name the field.
+    def _without_volatile(self, raw: msgspec.Raw) -> bytes | None:
+        """The row's bytes without its volatile fields; None if they are not written plainly, or if such a field stands
+        in an object in the row too, which no other value of the field would change."""
+        rest = bytes(raw)
+        for head, value in zip(self._volatile_heads, msgspec.structs.astuple(self._present.decode(raw)), strict=False):
+            if value is not None:
+                start = rest.rfind(head)
+                after = start + len(head)
+                after += rest[after : after + 1] == b" "
+                if start < 0 or rest.find(head, 0, start) >= 0 or not rest.startswith(bytes(value), after):
+                    return None
+                rest = rest[:start] + rest[after + len(value) :]
+        return rest
+
+    def values(self, key: int, raw: msgspec.Raw, absent: Any = MISSING) -> list[Any]:
+        """The row's values in the order of `columns`, `key` first; `absent`, MISSING or None, where the row does not
+        name the field.
 
         JSON columns hold JSON text. A value that does not fit its column is kept in `other` under the vendor's name.
         """
-        if _UNSTORABLE.search(raw):
-            return self._slow_values(key, _storable(_decode(raw)))
-        fast = self._fast
+        data = bytes(raw)
+        if b"\\" in data and _UNSTORABLE.search(data):
+            return self._slow_values(key, _storable(_decode(raw)), absent)
         try:
-            values: list[Any] = [key, *msgspec.structs.astuple(fast.decoder.decode(raw))]
-            shape = tuple(map(type, values))
-            for place, read in self._readings.get(shape) or self._readings_of(shape):
-                values[place] = read(values[place])
-            end = len(self._fields) + 1
-            values[end:] = [fast.other(values[end:])]
+            return self._fast.values(key, data, absent)
         except (msgspec.DecodeError, ValueError, TypeError, OverflowError):
-            return self._slow_values(key, _decode(raw))
-        return values
+            return self._slow_values(key, _decode(raw), absent)
 
-    def _readings_of(self, shape: tuple[type, ...]) -> list[tuple[int, Callable[[Any], Any]]]:
-        """Which values of a row of these types are not yet what their columns take, with what reads them."""
-        nothing = (type(None), msgspec.UnsetType)
-        wanted = zip(self._fast_fields, shape[1:], strict=False)
-        found = [(i, read) for i, ((read, plain), kind) in enumerate(wanted, 1) if kind not in (plain, *nothing)]
-        found = [(i, str if read is _text and shape[i] is int else read) for i, read in found]
-        if len(self._readings) < _SHAPES:
-            self._readings[shape] = found
-        return found
-
-    def _slow_values(self, key: int, row: dict[str, Any]) -> list[Any]:
-        """The values of a row that has unknown fields or unfit values, field by field."""
+    def _slow_values(self, key: int, row: dict[str, Any], absent: Any) -> list[Any]:
+        """The values of a row that is not as the fast decoder expects it, field by field."""
         values: list[Any] = [key]
         del row[self._name]
         odd: dict[str, Any] = {}
+        wide: set[str] = set()
         for name, read, plain in self._fields:
-            value = row.pop(name, MISSING)
-            if value.__class__ is not plain and value is not None and value is not MISSING:
+            value = row.pop(name, absent)
+            if value.__class__ is not plain and value is not None and value is not absent:
                 try:
                     value = read(value)
+                    wide.add(name)
                 except (ValueError, TypeError, OverflowError):
                     odd[name] = value
                     value = None
             values.append(value)
-        self._learn(row)
+        self._learn(row, wide)
         other = row | odd
         values.append(_dump(other) if other else None)
         return values
 
-    def _learn(self, unknown: Iterable[str]) -> None:
-        """Has rows that carry these fields decoded fast from now on, unless the vendor makes up names without end."""
-        names = dict.fromkeys((*self._fast.unknown, *unknown))
-        if len(self._fast.unknown) < len(names) <= _MOST_UNKNOWN:
-            self._fast = _fast_decoder(self._resource, tuple(names))
+    def _learn(self, unknown: Iterable[str], wide: Iterable[str]) -> None:
+        """Has rows decoded fast from now on that carry these fields, unless the vendor makes up names without end, or
+        whose values of the `wide` fields are not of their plain type."""
+        fast = self._fast
+        names = dict.fromkeys((*fast.unknown, *unknown))
+        known = tuple(names) if len(names) <= _MOST_UNKNOWN else fast.unknown
+        both = fast.wide.union(wide)
+        if known != fast.unknown or both != fast.wide:
+            self._fast = _Fast(self._resource, self._moment, known, both)
 
     def volatile(self, raw: msgspec.Raw) -> tuple[Any, ...]:
         """The values of the volatile fields; None where the row does not name the field, or none that fits it."""
@@ -186,47 +183,64 @@ class RowReader:
         )
 
 
-@dataclass(frozen=True)
 class _Fast:
-    """A decoder of rows whose fields are the resource's and the `unknown` ones seen so far; it refuses all others.
+    """Decodes rows whose fields are the resource's and the `unknown` ones seen so far. It refuses all others, and
+    values that are not of their field's plain type, except in the `wide` fields."""
 
-    A decoded row ends with the unknown fields and the key, undecoded.
-    """
+    def __init__(
+        self,
+        resource: Resource,
+        moment: Callable[[Any], Any],
+        unknown: tuple[str, ...] = (),
+        wide: frozenset[str] = frozenset(),
+    ) -> None:
+        self.unknown = unknown
+        self.wide = wide
+        plain: dict[Kind, Any] = {Kind.TEXT: str, Kind.FLAG: bool, Kind.MOMENT: str, Kind.JSON: msgspec.Raw}
+        odd: dict[Kind, Any] = {Kind.TEXT: str | int | float, Kind.FLAG: bool | int | str}
+        readers: dict[Kind, Callable[[Any], Any]] = {
+            Kind.TEXT: _text,
+            Kind.FLAG: _flag,
+            Kind.MOMENT: moment,
+            Kind.JSON: _raw_json,
+        }
+        members: list[tuple[str, Any]] = []
+        self._readings: list[tuple[int, Callable[[Any], Any]]] = []
+        for place, field in enumerate(resource.fields, 1):
+            is_wide = field.name in wide and field.kind in odd
+            members.append((field.name, (odd if is_wide else plain)[field.kind]))
+            if is_wide or field.kind not in odd:
+                self._readings.append((place, readers[field.kind]))
+        self._end = len(members) + 1
+        self._heads = [f"{json.dumps(name, ensure_ascii=False)}:".encode() for name in unknown]
+        members += [(name, msgspec.Raw) for name in (*unknown, resource.key)]
+        self._decoders = {absent: _decoder(members, absent) for absent in (MISSING, None)}
 
-    decoder: msgspec.json.Decoder[Any]
-    unknown: tuple[str, ...]
-    heads: tuple[bytes, ...]
+    def values(self, key: int, data: bytes, absent: Any) -> list[Any]:
+        """As those of `RowReader`.
 
-    def other(self, values: Sequence[Any]) -> str | None:
-        """The unknown fields of a row, from how it ends, as an object in JSON; None if there are none."""
-        parts = [head + bytes(value) for head, value in zip(self.heads, values, strict=False) if value is not MISSING]
-        return (b"{" + b",".join(parts) + b"}").decode() if parts else None
-
-
-def _cutter(names: Sequence[str]) -> re.Pattern[bytes] | None:
-    """Finds the named fields with their values; they begin alike where possible, which makes the search fast."""
-    if not names:
-        return None
-    lowest, highest = min(names), max(names)
-    alike = next((i for i, pair in enumerate(zip(lowest, highest, strict=False)) if pair[0] != pair[1]), len(lowest))
-    rest = "|".join(re.escape(name[alike:]) for name in names)
-    pattern = f'"{re.escape(lowest[:alike])}(?:{rest})"' + r'\s*:\s*(?:"(?:[^"\\]|\\.)*"|[^",{}\[\]]*),?'
-    return re.compile(pattern.encode())
+        Raises:
+            ValueError, TypeError, OverflowError: the row is not to be read this way.
+        """
+        values: list[Any] = [key, *msgspec.structs.astuple(self._decoders[absent].decode(data))]
+        for place, read in self._readings:
+            value = values[place]
+            if value is not None and value is not MISSING:
+                values[place] = read(value)
+        end = self._end
+        pairs = zip(self._heads, values[end:], strict=False)
+        other = b",".join([head + bytes(value) for head, value in pairs if value is not absent])
+        values[end:] = (f"{{{other.decode()}}}" if other else None,)
+        return values
 
 
-def _fast_decoder(resource: Resource, unknown: tuple[str, ...]) -> _Fast:
-    types: dict[Kind, Any] = {
-        Kind.TEXT: str | int | float | None | msgspec.UnsetType,
-        Kind.FLAG: bool | int | str | None | msgspec.UnsetType,
-        Kind.MOMENT: str | None | msgspec.UnsetType,
-        Kind.JSON: msgspec.Raw,
-    }
-    members = [(field.name, types[field.kind]) for field in resource.fields]
-    members += [(name, msgspec.Raw) for name in (*unknown, resource.key)]
-    fields = [(f"f{i}", kind, msgspec.field(default=MISSING, name=name)) for i, (name, kind) in enumerate(members)]
-    struct = msgspec.defstruct("Row", fields, forbid_unknown_fields=True, gc=False)
-    heads = tuple(f"{json.dumps(name, ensure_ascii=False)}:".encode() for name in unknown)
-    return _Fast(msgspec.json.Decoder(struct), unknown, heads)
+def _decoder(members: Sequence[tuple[str, Any]], absent: Any) -> msgspec.json.Decoder[Any]:
+    nothing = None if absent is None else None | msgspec.UnsetType
+    fields: list[Any] = [
+        (f"f{i}", kind if kind is msgspec.Raw else kind | nothing, msgspec.field(default=absent, name=name))
+        for i, (name, kind) in enumerate(members)
+    ]
+    return msgspec.json.Decoder(msgspec.defstruct("Row", fields, forbid_unknown_fields=True, gc=False))
 
 
 def _fitting(read: Callable[[Any], Any], value: Any) -> Any:
@@ -263,11 +277,13 @@ def _storable(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    kind = value.__class__
+    if kind is int or kind is float:
         return str(value)
-    raise ValueError
+    if kind is not str:
+        raise ValueError
+    text: str = value
+    return text
 
 
 _FLAGS: dict[int | str, bool] = {0: False, 1: True, "0": False, "1": True, "false": False, "true": True}
@@ -298,10 +314,14 @@ class _Moments:
         if value == _NO_MOMENT:
             return None
         try:
-            if len(value) == 19 and (head := self._heads.get(value[:13])) is not None:
-                datetime.fromisoformat(value)
-                return f"{head}{value[13:]}.000000"
-            return self._form.encode(datetime.fromisoformat(value + "+00:00") - self._offsets[value[:13]])
+            hour, tail = value[:13], value[13:19]
+            if (head := self._heads.get(hour)) is not None and tail in _TAILS:
+                if len(value) == 19:
+                    return f"{head}{tail}.000000"
+                fraction = value[20:]
+                if value[19] == "." and fraction.isdigit() and fraction.isascii():
+                    return f"{head}{tail}.{fraction[:6]:0<6}"
+            return self._form.encode(datetime.fromisoformat(value + "+00:00") - self._offsets[hour])
         except (KeyError, ValueError):
             return self._first_of_its_hour(value)
 
@@ -325,7 +345,7 @@ _any_json = msgspec.json.Decoder(msgspec.Raw)
 
 
 def _raw_json(value: msgspec.Raw) -> str | None:
-    text = bytes(value).decode()
+    text = str(value, "utf-8")
     if text[0] == '"':
         inner: str = msgspec.json.decode(value)
         try:
