@@ -151,6 +151,31 @@ def test_each_changed_field_is_one_change_and_a_heartbeat_is_none(
     assert {key for key in after if after[key]["first_seen_at"] > run.created_at} == set(added)
 
 
+def test_a_run_asks_for_all_pages_at_once_if_the_last_one_tells_how_many_there_are(world: World) -> None:
+    world.run()
+    seen = len(world.sim.calls())
+    world.sim.control(latency="200ms")
+    run = world.run()
+    calls = world.sim.calls()[seen:]
+    first = next(call for call in calls if call["page"] == 0)
+    assert len([call for call in calls if call["at"] < first["at"] + first["took"]]) > 10
+    assert (run.verdict, run.calls, run.pages_done) == (Verdict.COMPLETE, 13, 11)
+
+
+@pytest.mark.parametrize(
+    "change", [{"add": 150}, {"delete": 150}, {"page_cap": 50}], ids=lambda change: next(iter(change))
+)
+def test_a_list_of_another_length_than_last_time_is_read_whole(world: World, change: dict[str, int]) -> None:
+    world.run()
+    for verb, count in change.items():
+        if verb == "page_cap":
+            world.sim.control(page_cap=count)
+        else:
+            world.sim.fleet(verb, count=count, pick="end")
+    assert [world.run().verdict for _ in range(2)] == [Verdict.COMPLETE] * 2
+    world.assert_true_copy()
+
+
 def test_a_run_without_news_writes_no_row(world: World) -> None:
     world.run()
     before = world.rows()

@@ -22,7 +22,7 @@ from gengfu.errors import LoginRefused, RunError
 from gengfu.mirror import reconcile
 from gengfu.mirror.closing import Closing, Outcome
 from gengfu.mirror.intake import Intake
-from gengfu.mirror.reading import Reading
+from gengfu.mirror.reading import Batches, Forerun, Reading
 from gengfu.mirror.resource import Resource
 from gengfu.mirror.rows import RowReader
 from gengfu.settings import Settings
@@ -105,7 +105,7 @@ class Mirror:
                 if run.state == RunState.QUEUED:
                     self._plan(run, hold)
                 elif (window := self.runs.take_window(run_id, hold.job_id)) is not None:
-                    self._read(run, window, hold, [])
+                    self._read(run, window, hold)
                 elif (closing := self.runs.begin_close(run_id, hold.job_id)) is not None:
                     self._close(closing, hold)
                 else:
@@ -182,7 +182,15 @@ class Mirror:
         resource = self._of(run).resource
         listing = resource.listing_of(resource.scope(run.scope))
         asked = self._settings.api_page_size
-        page = self._vendor.page(listing, 0, asked, hold.stop, check_length=False)
+        guess = self.runs.pages_before(run, asked)
+        forerun = Forerun(self._vendor, listing, asked, guess, hold.stop)
+        try:
+            self._start(run, hold, forerun, asked, guess)
+        finally:
+            forerun.close()
+
+    def _start(self, run: Run, hold: Hold, forerun: Forerun, asked: int, guess: int | None) -> None:
+        page = forerun.first()
         size = reconcile.page_size(asked, len(page.rows), page.total)
         pages = reconcile.page_count(page.total, size)
         with self._window_plan(run.id, pages, hold) as plan:
@@ -191,7 +199,10 @@ class Mirror:
         window = self.runs.take_window(run.id, hold.job_id)
         if window is not None:
             usable = [page] if len(page.rows) == min(size, page.total) else []
-            self._read(self._get(run.id), window, hold, usable)
+            is_as_guessed = bool(usable) and pages == guess and size == asked
+            if not is_as_guessed:
+                forerun.close()
+            self._read(self._get(run.id), window, hold, usable, forerun.rest() if is_as_guessed else None)
 
     @contextmanager
     def _window_plan(self, run_id: int, pages: int, hold: Hold) -> Any:
@@ -211,12 +222,14 @@ class Mirror:
         yield plan
         self._jobs.nudge(added)
 
-    def _read(self, run: Run, window: Window, hold: Hold, have: Sequence[Page]) -> None:
+    def _read(
+        self, run: Run, window: Window, hold: Hold, have: Sequence[Page] = (), ahead: Batches | None = None
+    ) -> None:
         mirrored = self._of(run)
         scope = mirrored.resource.scope(run.scope)
         intake = Intake(self._db, mirrored.resource, scope, mirrored.reader, mirrored.table, run.id, self._clock)
         listing = mirrored.resource.listing_of(scope)
-        Reading(self._vendor, self.runs, listing, run, window, intake, self._new_calls).read(have, hold.stop)
+        Reading(self._vendor, self.runs, listing, run, window, intake, self._new_calls).read(have, hold.stop, ahead)
 
     def _new_calls(self) -> dict[str, int]:
         """The calls of this process that no run has been charged with yet."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from gengfu.clock import monotonic
-from gengfu.errors import AnswerError, GengfuError
+from gengfu.errors import AnswerError, GengfuError, Stopped
 from gengfu.mirror.intake import Intake
 from gengfu.mirror.reconcile import echoes
 from gengfu.store.run_rows import Run, Window
@@ -19,6 +19,48 @@ COMMIT_ROWS = 2_000
 
 COMMIT_SECONDS = 0.5
 """Seconds after which it does, so that progress shows and a killed worker loses little."""
+
+
+Batches = Iterator[list[Page | Failure]]
+
+
+class Forerun:
+    """The first page of a new run and, where an earlier run tells how many there may be, all others along with it.
+
+    What was asked for in vain, since the list has another length now, is called off by `close`.
+    """
+
+    def __init__(
+        self, vendor: VendorClient, listing: Listing, size: int, guess: int | None, stop: threading.Event
+    ) -> None:
+        indices = (0,) if guess is None else (*range(guess), *echoes(guess))
+        self._batches = vendor.pages(listing, indices, size, stop, check_from=1)
+        self._early: list[Page | Failure] = []
+
+    def first(self) -> Page:
+        """Page 0, which may have fewer rows than its `total` implies.
+
+        Raises:
+            AnswerError: there was none after every try.
+            GengfuError: as `VendorClient.pages`.
+        """
+        for batch in self._batches:
+            found = next((answer for answer in batch if answer.index == 0), None)
+            self._early += [answer for answer in batch if answer is not found]
+            if isinstance(found, Failure):
+                raise AnswerError(found.cause)
+            if found is not None:
+                return found
+        raise Stopped("reading the first page was stopped")
+
+    def rest(self) -> Batches:
+        """All further answers."""
+        yield self._early
+        yield from self._batches
+
+    def close(self) -> None:
+        """Calls off what has not come yet."""
+        self._batches.close()
 
 
 class Reading:
@@ -50,8 +92,9 @@ class Reading:
         self._failures: list[Failure] = []
         self._shifted = False
 
-    def read(self, have: Sequence[Page], stop: threading.Event) -> None:
-        """Reads the window; `have` are pages of it that were fetched already.
+    def read(self, have: Sequence[Page], stop: threading.Event, ahead: Batches | None = None) -> None:
+        """Reads the window; `have` are pages of it that were fetched already, and `ahead` brings all others and those
+        that are read once more, where they were asked for before the window was known.
 
         Raises:
             AnswerError: pages could not be read; the others are recorded.
@@ -72,7 +115,7 @@ class Reading:
         try:
             asked = [*wanted, *self._echoes]
             left = len(asked)
-            for batch in self._vendor.pages(self._listing, asked, run.page_size, stop):
+            for batch in ahead or self._vendor.pages(self._listing, asked, run.page_size, stop):
                 for answer in batch:
                     self._take(answer)
                 left -= len(batch)

@@ -78,6 +78,19 @@ class RunStore:
                 PageRecord(row.page, row.rows, row.total, row.ids or b"", row.took_ms, row.attempts, row.fetched_at),
             )
 
+    def pages_before(self, run: Run, page_size: int) -> int | None:
+        """How many pages of that size the last complete run of the same list read in one window, if that is known."""
+        query = select(sync_run.c.pages).where(
+            sync_run.c.resource == run.resource,
+            sync_run.c.scope == run.scope,
+            sync_run.c.verdict == Verdict.COMPLETE,
+            sync_run.c.windows == 1,
+            sync_run.c.page_size == page_size,
+        )
+        with self._db.read(self._patience) as connection:
+            pages: int | None = connection.scalar(query.order_by(sync_run.c.id.desc()).limit(1))
+            return pages
+
     def start(
         self,
         run_id: int,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -58,12 +58,18 @@ class VendorClient:
         return Courier(self._settings.api()[0], self._auth, self._traffic, self._clock)
 
     def pages(
-        self, listing: Listing, indices: Iterable[int], size: int, stop: threading.Event | None = None
-    ) -> Iterator[list[Page | Failure]]:
+        self,
+        listing: Listing,
+        indices: Iterable[int],
+        size: int,
+        stop: threading.Event | None = None,
+        *,
+        check_from: int = 0,
+    ) -> Generator[list[Page | Failure], None, None]:
         """Fetches pages of `size` rows, many at once, in the order given, and yields what has arrived in the meantime.
 
-        A page with fewer rows than its own `total` implies is a fault. Nothing is asked before the first iteration;
-        leaving the iteration cancels what is open.
+        From page `check_from` on, a page with fewer rows than its own `total` implies is a fault. Nothing is asked
+        before the first iteration; leaving the iteration cancels what is open.
 
         Raises:
             LoginRefused: the vendor refuses the credentials.
@@ -71,7 +77,7 @@ class VendorClient:
             Stopped: `stop` was set, or the client was closed; what was open is cancelled.
             VendorError, BrokerError, StoreError, ConfigError: there is no login, for other reasons.
         """
-        return self._fly(Errand(listing, size, check_length=True), indices, stop)
+        return self._fly(Errand(listing, size, check_from), indices, stop)
 
     def page(
         self, listing: Listing, index: int, size: int, stop: threading.Event | None = None, *, check_length: bool = True
@@ -82,7 +88,7 @@ class VendorClient:
             AnswerError: there was no such page after every try; the text names the request, the status and what came.
             GengfuError: as `pages`.
         """
-        for batch in self._fly(Errand(listing, size, check_length), (index,), stop):
+        for batch in self._fly(Errand(listing, size, 0 if check_length else index + 1), (index,), stop):
             for result in batch:
                 if isinstance(result, Failure):
                     raise AnswerError(result.cause)
@@ -91,7 +97,7 @@ class VendorClient:
 
     def _fly(
         self, errand: Errand, indices: Iterable[int], stop: threading.Event | None
-    ) -> Iterator[list[Page | Failure]]:
+    ) -> Generator[list[Page | Failure], None, None]:
         flight = Flight(
             errand,
             indices,

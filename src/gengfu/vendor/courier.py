@@ -69,7 +69,8 @@ class Errand:
 
     listing: Listing
     size: int
-    check_length: bool
+    check_from: int
+    """The first page whose length is checked: pages before it may have fewer rows than their `total` implies."""
 
 
 class Courier:

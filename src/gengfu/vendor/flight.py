@@ -165,7 +165,7 @@ class Flight:
                     Failure(index, f"the vendor has not given one good answer of late; {self._last_cause}", None)
                 )
                 continue
-            expected = Expected(index, self._errand.size, self._errand.check_length)
+            expected = Expected(index, self._errand.size, index >= self._errand.check_from)
             self._under_way += 1
             try:
                 parcel = await self._courier.fetch(f"{self._prefix}{index}{self._suffix}", expected)
