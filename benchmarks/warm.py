@@ -134,9 +134,13 @@ class _Inside:
 
 def main() -> None:
     """Serves databases line by line until the input ends; its first line holds the settings."""
+    from gengfu.queue.worker import settle_memory
+
     inside = _Inside(json.loads(sys.stdin.readline()))
-    for line in sys.stdin:
+    for number, line in enumerate(sys.stdin):
         print(json.dumps(inside.run(line.strip())), flush=True)
+        if number == 0:
+            settle_memory()
     inside.close()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -159,14 +159,20 @@ def test_the_guard_holds_above_its_share_and_its_minimum(vanished: int, live: in
 KEYS = st.lists(st.integers(-(2**63), 2**63 - 1), max_size=40)
 
 
-@given(pages=st.lists(KEYS, max_size=6), live=st.sets(st.integers(-50, 50)))
-def test_keys_are_merged_and_compared_as_sets(pages: list[list[int]], live: set[int]) -> None:
-    packed = [reconcile.pack(page) for page in pages]
+@given(
+    pages=st.lists(KEYS | st.lists(st.integers(-50, 50)), max_size=6),
+    live=st.sets(st.integers(-50, 50)),
+    data=st.data(),
+)
+def test_keys_are_merged_and_compared_as_sets(pages: list[list[int]], live: set[int], data: st.DataObject) -> None:
     union = {key for page in pages for key in page}
-    assert list(reconcile.ascending(packed)) == sorted(union)
-    sift: Callable[[], object] = lambda: iter(sorted(live))  # noqa: E731
-    assert list(reconcile.not_in(sift(), reconcile.ascending(packed))) == sorted(live - union)  # type: ignore[arg-type]
-    assert list(reconcile.in_both(sift(), reconcile.ascending(packed))) == sorted(live & union)  # type: ignore[arg-type]
+    with patch.object(reconcile, "SORT_AT_ONCE", data.draw(st.sampled_from([1, 30, 100_000]))):
+        listed = reconcile.distinct([reconcile.pack(page) for page in pages])
+    assert list(listed) == sorted(union)
+    size = data.draw(st.integers(1, 60))
+    parts = [sorted(live)[i : i + size] for i in range(0, len(live), size)]
+    assert list(reconcile.sift(parts, listed, listed_ones=False)) == sorted(live - union)
+    assert list(reconcile.sift(parts, listed, listed_ones=True)) == sorted(live & union)
 
 
 def test_a_page_that_repeats_another_is_named() -> None:

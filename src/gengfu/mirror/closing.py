@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -93,9 +94,10 @@ class Closing:
         shifted = self._run.shifted or (
             self._run.pass_number == 1 and self._run.windows > 1 and self._echoes_differ(latest, stop)
         )
-        evidence = self._evidence(records, latest, shifted)
+        seen = reconcile.distinct(record.ids for _, record in records)
+        evidence = self._evidence(records, latest, len(seen), shifted)
         judgement = reconcile.judge(evidence)
-        missing, live = self._missing([record.ids for _, record in records])
+        missing, live = self._missing(seen)
         counts = self._counts(evidence)
         if judgement.verdict != Verdict.COMPLETE:
             return Outcome(judgement.verdict, judgement.reason, evidence.totals[-1], counts)
@@ -179,13 +181,11 @@ class Closing:
         return False
 
     def _evidence(
-        self, records: Sequence[tuple[int, PageRecord]], latest: Sequence[PageRecord], shifted: bool
+        self, records: Sequence[tuple[int, PageRecord]], latest: Sequence[PageRecord], distinct: int, shifted: bool
     ) -> reconcile.Evidence:
         number = self._run.pass_number
         earlier = [record.ids for before, record in records if before < number]
-        everything = [record.ids for _, record in records]
-        distinct = sum(1 for _ in reconcile.ascending(everything))
-        known = sum(1 for _ in reconcile.ascending(earlier)) if earlier else 0
+        known = len(reconcile.distinct(earlier))
         reading_order = latest if number % 2 else latest[::-1]
         return reconcile.Evidence(
             pass_number=number,
@@ -204,7 +204,7 @@ class Closing:
         unchanged = max(0, evidence.distinct - run.new - run.changed - run.returned)
         return {"seen": evidence.distinct, "total_last": evidence.totals[-1], "unchanged": unchanged}
 
-    def _missing(self, pages: Sequence[bytes]) -> tuple[list[int], int]:
+    def _missing(self, seen: array[int]) -> tuple[list[int], int]:
         """The live rows that this run says are not live, and how many live rows there are.
 
         Those that the live list lacks; or, in a scope that confirms what is gone, those that it lists.
@@ -212,15 +212,13 @@ class Closing:
         live = 0
         with self._db.read(PATIENCE) as connection:
 
-            def counted() -> Iterator[int]:
+            def counted() -> Iterator[Sequence[int]]:
                 nonlocal live
-                for key in self._table.listed(connection):
-                    live += 1
-                    yield key
+                for part in self._table.listed(connection):
+                    live += len(part)
+                    yield part
 
-            listed = reconcile.ascending(pages)
-            sift = reconcile.in_both if self._scope.confirms_gone else reconcile.not_in
-            missing = list(sift(counted(), listed))
+            missing = list(reconcile.sift(counted(), seen, listed_ones=self._scope.confirms_gone))
         return missing, live
 
     def _ask(self, rows: Sequence[int], stop: threading.Event) -> dict[int, _Word]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from typing import Any
 
@@ -129,17 +128,16 @@ class Intake:
         changed = returned = 0
         for key, (answered, row_hash, content_hash) in self._changed.items():
             values = list(answered)
-            old = dict(zip(self._table.columns, stored[key], strict=True))
-            differences = self._merge(values, stored[key])
-            back = old["gone_at"] is not None and not self._scope.confirms_gone
+            old = stored[key]
+            differences = self._merge(values, old)
+            first_seen_at, updated_at, gone_at = old[len(values) : len(values) + 3]
+            back = gone_at is not None and not self._scope.confirms_gone
             if back:
-                differences.append(("gone_at", _plain(old["gone_at"]), None))
+                differences.append(("gone_at", _plain(self._table.decoded(len(values) + 2, gone_at)), None))
             changes.extend(change_row(self._run_id, key, *difference, now) for difference in differences)
             returned += back
             changed += bool(differences) and not back
-            updated_at = now if differences else old["updated_at"]
-            gone_at = None if back else old["gone_at"]
-            own = (None if each is None else encode(each) for each in (old["first_seen_at"], updated_at, gone_at))
+            own = (first_seen_at, encode(now) if differences else updated_at, None if back else gone_at)
             rows.append((*values, *own, row_hash, content_hash))
         self._table.upsert(connection, rows)
         self._table.beat(connection, list(self._beats.values()))
@@ -160,7 +158,9 @@ class Intake:
         for place, column in enumerate(self._reader.columns):
             value, old = values[place], stored[place]
             if value is MISSING:
-                values[place] = self._encoded(place, old)
+                values[place] = self._table.encoded(place, old)
+                continue
+            if place in self._volatile or value == self._table.encoded(place, old):
                 continue
             if value is not None and place in self._json:
                 new = msgspec.json.decode(value)
@@ -168,17 +168,10 @@ class Intake:
                 new = self._moments.decode(value)
             else:
                 new = value
-            if new != old and place not in self._volatile:
-                differences.append((column, _plain(old), _plain(new)))
+            known = self._table.decoded(place, old)
+            if new != known:
+                differences.append((column, _plain(known), _plain(new)))
         return differences
-
-    def _encoded(self, place: int, old: Any) -> Any:
-        """A stored value as the driver takes it."""
-        if old is not None and place in self._json:
-            return json.dumps(old)
-        if old is not None and place in self._times:
-            return self._moments.encode(old)
-        return old
 
 
 def change_row(run_id: int, key: int, column: str, old: Any, new: Any, now: datetime) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import merge
@@ -143,40 +144,34 @@ def pack(keys: Iterable[int]) -> bytes:
     return array("q", keys).tobytes()
 
 
-def ascending(pages: Iterable[bytes]) -> Iterator[int]:
-    """The different keys of packed pages, ascending, in memory that grows by 8 bytes a key."""
-    return map(itemgetter(0), groupby(merge(*_sorted_runs(pages))))
+def distinct(pages: Iterable[bytes]) -> array[int]:
+    """The different keys of packed pages, ascending."""
+    parts = list(_sorted_parts(pages))
+    return parts[0] if len(parts) == 1 else array("q", map(itemgetter(0), groupby(merge(*parts))))
 
 
-def _sorted_runs(pages: Iterable[bytes]) -> Iterator[array[int]]:
+def _sorted_parts(pages: Iterable[bytes]) -> Iterator[array[int]]:
     """The keys of the pages in sorted parts, as few as their sorting fits into little memory."""
     part: array[int] = array("q")
     for page in pages:
         part.frombytes(page)
         if len(part) >= SORT_AT_ONCE:
-            yield array("q", sorted(part))
+            yield array("q", sorted(set(part)))
             part = array("q")
-    yield array("q", sorted(part))
+    yield array("q", sorted(set(part)))
 
 
-def not_in(left: Iterator[int], right: Iterator[int]) -> Iterator[int]:
-    """The keys of `left` that `right` lacks; both ascending and distinct."""
-    other = next(right, None)
-    for key in left:
-        while other is not None and other < key:
-            other = next(right, None)
-        if key != other:
-            yield key
-
-
-def in_both(left: Iterator[int], right: Iterator[int]) -> Iterator[int]:
-    """The keys that stand in both; both ascending and distinct."""
-    other = next(right, None)
-    for key in left:
-        while other is not None and other < key:
-            other = next(right, None)
-        if key == other:
-            yield key
+def sift(live: Iterable[Sequence[int]], listed: array[int], *, listed_ones: bool) -> Iterator[int]:
+    """The live keys that `listed` holds, or those that it lacks; all ascending, `live` in parts."""
+    start = 0
+    for part in live:
+        start = bisect_left(listed, part[0], start)
+        end = bisect_right(listed, part[-1], start)
+        there = listed[start:end]
+        if listed_ones or there != array("q", part):
+            among = set(there)
+            yield from (key for key in part if (key in among) is listed_ones)
+        start = end
 
 
 def repetition(pages: Iterable[tuple[int, bytes]]) -> tuple[int, int] | None:

@@ -58,6 +58,12 @@ class Door:
             return self._inside
 
     @property
+    def has_served(self) -> bool:
+        """Whether nobody is inside, and somebody was."""
+        with self._changed:
+            return self._inside == 0 and self._entered > 0
+
+    @property
     def used_up(self) -> bool:
         """Whether the last job that was allowed has left."""
         with self._changed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import queue
@@ -160,8 +161,12 @@ class WorkerProcess:
 
     def wait(self) -> End:
         """Waits for a reason to end."""
+        is_settled = False
         while (end := self._reason()) is None:
             self._listen(LOOK)
+            if not is_settled and self._door.has_served:
+                settle_memory()
+                is_settled = True
         return end
 
     def stop(self, end: End) -> int:
@@ -267,6 +272,13 @@ class WorkerProcess:
         elif not (self._parent and self._signals):
             self._signals += 1
         self._tell()
+
+
+def settle_memory() -> None:
+    """Exempts what is in memory now from the search for garbage, to be called when the first job has brought in all
+    that jobs need: else that search now and then stops all threads for long, in the middle of a job."""
+    gc.collect()
+    gc.freeze()
 
 
 def resident_megabytes() -> float:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, Protocol
 
 from sqlalchemy import ColumnElement, Connection, Table, func, select, update
 
 from gengfu.store.database import Database
+from gengfu.store.tables import Json
 
 OWN_COLUMNS = ("first_seen_at", "updated_at", "gone_at", "row_hash", "content_hash")
 """The columns that a mirror table has besides the vendor's, in the order in which they end a row."""
@@ -32,8 +35,15 @@ class MirrorTable:
         self.key = fields[0]
         self.columns = (*fields, *OWN_COLUMNS)
         self._volatile = tuple(volatile)
+        self._json = {place for place, name in enumerate(self.columns) if isinstance(table.c[name].type, Json)}
         self.moments = _FORMS[db.kind]
         """How the driver takes moments; rows are to hold them in that form."""
+
+    @cached_property
+    def _processors(self) -> list[Callable[[Any], Any] | None]:
+        dialect = self._db.engine.dialect
+        types = [self.table.c[name].type.dialect_impl(dialect) for name in self.columns]
+        return [kind.result_processor(dialect, None) for kind in types]
 
     def known(self, connection: Connection, keys: Iterable[int]) -> dict[int, Known]:
         """What the mirror remembers of those of `keys` that it has, by key."""
@@ -43,21 +53,35 @@ class MirrorTable:
             f"SELECT {self.key}, row_hash, content_hash, gone_at IS NOT NULL FROM {self.table.name} WHERE {self.key} IN"
         )
         for chunk in _chunks(keys, _LOOKUP):
-            if self._db.kind == "sqlite":
-                cursor.execute(f"{head} (SELECT value FROM json_each(?))", (str(chunk),))
-            else:
-                cursor.execute(f"{head} ({','.join(map(str, chunk))})")
+            self._ask(cursor, head, chunk)
             found.update((row[0], row) for row in cursor.fetchall())
         return found
 
     def current(self, connection: Connection, keys: Iterable[int]) -> dict[int, tuple[Any, ...]]:
-        """The stored rows of `keys`, as tuples of `columns` in Python's values."""
-        columns = [self.table.c[name] for name in self.columns]
+        """The stored rows of `keys`, as tuples of `columns`, with the values that the driver gives."""
+        cursor = _cursor(connection)
         found: dict[int, tuple[Any, ...]] = {}
+        head = f"SELECT {', '.join(self.columns)} FROM {self.table.name} WHERE {self.key} IN"
         for chunk in _chunks(keys, _LOOKUP):
-            for row in connection.execute(select(*columns).where(self._among(chunk))):
-                found[row[0]] = tuple(row)
+            self._ask(cursor, head, chunk)
+            found.update((row[0], row) for row in cursor.fetchall())
         return found
+
+    def _ask(self, cursor: Any, head: str, keys: Sequence[int]) -> None:
+        if self._db.kind == "sqlite":
+            cursor.execute(f"{head} (SELECT value FROM json_each(?))", (str(keys),))
+        else:
+            cursor.execute(f"{head} ({','.join(map(str, keys))})")
+
+    def decoded(self, place: int, stored: Any) -> Any:
+        """A value of `current` in Python's terms; `place` is its column's."""
+        process = self._processors[place]
+        return stored if process is None else process(stored)
+
+    def encoded(self, place: int, stored: Any) -> Any:
+        """A value of `current` as the driver takes it in an `upsert`."""
+        is_parsed = self._db.kind == "postgresql" and place in self._json and stored is not None
+        return json.dumps(stored) if is_parsed else stored
 
     def _among(self, keys: Sequence[int]) -> ColumnElement[bool]:
         key = self.table.c[self.key]
@@ -90,12 +114,12 @@ class MirrorTable:
         else:
             self._beat_mysql(connection, encoded, names)
 
-    def listed(self, connection: Connection) -> Iterator[int]:
-        """The keys of the live rows, ascending, streamed."""
+    def listed(self, connection: Connection) -> Iterator[Sequence[int]]:
+        """The keys of the live rows, ascending, streamed in parts."""
         key = self.table.c[self.key]
         statement = select(key).where(self.table.c.gone_at.is_(None)).order_by(key)
         result = connection.execution_options(stream_results=True, yield_per=10_000).execute(statement)
-        return iter(result.scalars())
+        return iter(result.scalars().partitions())
 
     def gone(self, connection: Connection, keys: Iterable[int], moment: datetime) -> list[int]:
         """Marks those of `keys` that are live as gone at `moment`; returns the keys it changed."""
