@@ -122,7 +122,7 @@ class Catalogue:
             pick=_resource,
             name_of=lambda resource: resource.name,
             wrong=lambda resource: None if resource.name else "a resource without a name",
-            built_in=lambda name: name == _device_resource(),
+            built_in=lambda name: name in _own_resources(),
         )
 
     def _sources(self, kind: str) -> list[Source]:
@@ -236,14 +236,16 @@ def _commands_in(module: ModuleType) -> dict[str, type[BaseCommand]]:
 
 def _command(thing: object) -> type[BaseCommand] | None:
     """A command that stands for itself: a class whose name begins with an underscore is for others to extend."""
-    usable = isinstance(thing, type) and issubclass(thing, BaseCommand) and thing.__name__[0] != "_"
-    return thing if usable and thing is not BaseCommand else None
+    if isinstance(thing, type) and issubclass(thing, BaseCommand) and thing is not BaseCommand:
+        return thing if thing.__name__[0] != "_" else None
+    return None
 
 
 def _job(thing: object) -> type[Job] | None:
     """A job that stands for itself."""
-    usable = isinstance(thing, type) and issubclass(thing, Job) and thing.__name__[0] != "_"
-    return thing if usable and thing is not Job else None
+    if isinstance(thing, type) and issubclass(thing, Job) and thing is not Job:
+        return thing if thing.__name__[0] != "_" else None
+    return None
 
 
 def _wrong_with_command(command: type[BaseCommand]) -> str | None:
@@ -270,12 +272,14 @@ def _built_in_jobs() -> set[str]:
 
 
 def _resource(thing: object) -> Resource | None:
+    """A resource; one of the program's own, imported to be varied, is none of user code."""
     from gengfu.mirror.resource import Resource
 
-    return thing if isinstance(thing, Resource) else None
+    own = isinstance(thing, Resource) and any(thing is each for each in _own_resources().values())
+    return thing if isinstance(thing, Resource) and not own else None
 
 
-def _device_resource() -> str:
-    from gengfu.jobs.device_list import RESOURCE
+def _own_resources() -> Mapping[str, Resource]:
+    from gengfu.mirror.device import DEVICE
 
-    return RESOURCE
+    return {DEVICE.name: DEVICE}

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import keyword
 import re
+from importlib.util import find_spec
 from typing import Any
 
 import click
 
+from gengfu import jobs
 from gengfu.commands.base import COMMAND_NAME, BaseCommand
 from gengfu.errors import FileError, UsageError
 from gengfu.queue.options import QUEUE_NAME
 
 _FORCE = click.Option(["--force"], is_flag=True, help="Overwrite files that are there.")
+_LONGEST = 40
+_NICKNAMES = ("@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually")
 _JOB_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*([_:-][A-Za-z0-9]+)*")
 
 
@@ -68,7 +72,7 @@ class MakeCommand(_Make):
 
         stem = _command_stem(command)
         if schedule is not None:
-            _check_cron(schedule)
+            schedule = _checked_cron(schedule)
         self._refuse_taken(command, f"app/commands/{stem}.py")
         values = {
             "name": command,
@@ -82,9 +86,10 @@ class MakeCommand(_Make):
             files[f"app/tests/test_{stem}.py"] = templates.COMMAND_TEST.substitute(values)
         else:
             job_class, job_stem = _job_names(job)
-            if not (self.app.settings.home / f"app/jobs/{job_stem}.py").exists():
+            known = self.app.catalogue.jobs.get(job_class)
+            if known is None:
                 files |= self.job_files(job_class, job_stem, "default")
-            values |= {"job": job_class, "job_stem": job_stem}
+            values |= {"job": job_class, "job_module": known.__module__ if known else f"app.jobs.{job_stem}"}
             files[f"app/commands/{stem}.py"] = templates.QUEUEING_COMMAND.substitute(values)
             files[f"app/tests/test_{stem}.py"] = templates.QUEUEING_COMMAND_TEST.substitute(values)
         steps = [f"gengfu {command}", "pytest app/tests"]
@@ -98,10 +103,10 @@ class MakeCommand(_Make):
         if found is None:
             return
         if not found.__module__.startswith("app."):
-            raise UsageError(f"there is a command {command} already, which {found.__module__} has; choose another name")
+            raise UsageError(f"the command {command} is there already ({found.__module__}); choose another name")
         there = found.__module__.replace(".", "/") + ".py"
         if there != file:
-            raise FileError(f"there is a command {command} already, in {there}; change it there")
+            raise FileError(f"the command {command} is there already, in {there}; change it there")
 
 
 class MakeJob(_Make):
@@ -128,7 +133,7 @@ class MakeJob(_Make):
         job_class, stem = _job_names(job)
         known = self.app.catalogue.jobs.get(job_class)
         if known is not None and known.__module__ != f"app.jobs.{stem}":
-            raise FileError(f"there is a job {job_class} already, in {known.__module__}; change it there")
+            raise FileError(f"the job {job_class} is there already, in {known.__module__}; change it there")
         command = stem.replace("_", ":", 1)
         steps = [f"gengfu make:command {command} --job {stem}", "pytest app/tests"]
         told = {"job": job_class, "queue": queue}
@@ -137,8 +142,9 @@ class MakeJob(_Make):
 
 def _command_stem(command: str) -> str:
     """The file of a command, without its suffix."""
-    if not COMMAND_NAME.fullmatch(command):
-        raise UsageError(f"{command!r} is no name for a command; a name is like report:daily, in small letters")
+    if not COMMAND_NAME.fullmatch(command) or len(command) > _LONGEST:
+        wrong = f"{command!r} is no name for a command"
+        raise UsageError(f"{wrong}; a name is like report:daily, in small letters, with at most {_LONGEST} of them")
     stem = re.sub(r"\W+", "_", command)
     if keyword.iskeyword(stem):
         raise UsageError(f"{command!r} is a word of Python's own; for example: {command}:daily")
@@ -147,13 +153,13 @@ def _command_stem(command: str) -> str:
 
 def _job_names(job: str) -> tuple[str, str]:
     """The class of a job and its file without the suffix: `ReportDailyJob` and `report_daily`, however it is typed."""
-    if not _JOB_NAME.fullmatch(job):
-        raise UsageError(f"{job!r} is no name for a job; a name is like report_daily")
+    if not _JOB_NAME.fullmatch(job) or len(job) > _LONGEST:
+        raise UsageError(f"{job!r} is no name for a job; a name is like report_daily, with at most {_LONGEST} letters")
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", job)
     stem = re.sub(r"[:-]", "_", words).lower()
     stem = stem.removesuffix("_job") or stem
-    if keyword.iskeyword(stem):
-        raise UsageError(f"{job!r} is a word of Python's own; for example: {stem}_daily")
+    if keyword.iskeyword(stem) or find_spec(f"{jobs.__name__}.{stem}") is not None:
+        raise UsageError(f"{job!r} is a name that Python or Gengfu has for itself; for example: {stem}_daily")
     return f"{_camel(stem)}Job", stem
 
 
@@ -167,17 +173,17 @@ def _camel(stem: str) -> str:
     return "".join(word.capitalize() for word in stem.split("_"))
 
 
-def _check_cron(expression: str) -> None:
-    """Refuses what the schedule would not take."""
+def _checked_cron(expression: str) -> str:
+    """The expression as it is written into a file; what the schedule would not take is refused."""
     from datetime import UTC, datetime
 
     from cronsim import CronSim, CronSimError
 
-    names = ("@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually")
-    if expression in names:
-        return
-    try:
-        CronSim(expression, datetime(2026, 1, 1, tzinfo=UTC))
-    except CronSimError as error:
-        wrong = f"--schedule is {expression!r}, which is no cron expression ({error})"
-        raise UsageError(f'{wrong}; for example: --schedule "0 2 * * *"') from None
+    fields = expression.split()
+    if " ".join(fields) not in _NICKNAMES:
+        try:
+            CronSim(" ".join(fields), datetime(2026, 1, 1, tzinfo=UTC))
+        except CronSimError as error:
+            wrong = f"--schedule is {expression!r}, which is no cron expression ({error})"
+            raise UsageError(f'{wrong}; for example: --schedule "0 2 * * *"') from None
+    return " ".join(fields)

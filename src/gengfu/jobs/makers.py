@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
 from gengfu.errors import Postpone
 from gengfu.queue.job import Hold, Job, Jobs
-
-log = logging.getLogger("gengfu.jobs")
 
 PATIENCE = 300.0
 """Seconds between two looks at a job whose code cannot be imported."""
@@ -42,7 +39,6 @@ def make(job: type[Job], app: object) -> Job:
     try:
         return job(app)
     except Exception as error:
-        log.exception("a job cannot be made", extra={"job_name": job.__name__})
         return Unmade(job, error)
 
 

@@ -47,7 +47,7 @@ class $command(BaseCommand):
 $schedule    log_file = "$stem.log"
 
     def handle(self) -> int:
-        from app.jobs.$job_stem import $job
+        from $job_module import $job
 
         day = self.out.local(self.app.clock()).date().isoformat()
         job_id = self.app.dispatch($job, day=day)
