@@ -179,6 +179,7 @@ class App:
             now=self.clock(),
             delay=delay,
         )
+        log.info("job queued", extra={"job": job_id, "job_name": job.__name__, "queue": job.queue})
         problem = self.nudge(job.queue, job_id) if not delay else None
         if problem is not None:
             log.warning("no worker could be told; the next one finds it", extra={"job": job_id, "error": problem})

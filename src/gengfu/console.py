@@ -146,11 +146,17 @@ class Session:
             if self._command.log_file is not None:
                 where = f", and in {self._app.settings.logs / self._command.log_file}"
         log.critical("an error that nobody foresaw", exc_info=error)
-        place = place_of(error, self.catalogue.folder) if self.catalogue.folder is not None else None
-        text = f"this is a bug in Gengfu {__version__} ({type(error).__name__}); its trace is above{where}"
-        if place is not None:
-            text = f"{place[0]}, line {place[1]}: {told(error)}; its trace is above{where}"
+        text = f"{self._culprit(error)}; its trace is above{where}"
         return self.out.fail(type(error).__name__, text, 1)
+
+    def _culprit(self, error: Exception) -> str:
+        folder = self.catalogue.folder
+        place = place_of(error, folder) if folder is not None else None
+        if place is not None:
+            return f"{place[0]}, line {place[1]}: {told(error)}"
+        package = "gengfu" if self._command is None else self._command.__module__.partition(".")[0]
+        kind = type(error).__name__
+        return f"this is a bug in Gengfu {__version__} ({kind})" if package == "gengfu" else f"{package} failed: {kind}"
 
 
 def _came_of_interrupt(error: BaseException | None) -> bool:

@@ -91,8 +91,9 @@ class UserFile(Source):
         self.label = str(path.relative_to(home))
 
     def mentions(self, word: str) -> bool:
-        """Whether its text holds the word, or its name is made of it."""
-        return word in self._text or self._path.stem == re.sub(r"\W", "_", word)
+        """Whether its text has the word as the beginning of a string, or its name is made of it."""
+        quoted = re.search(rf"[\"']{re.escape(word)}(?![\w:-])", self._text) is not None
+        return quoted or self._path.stem == re.sub(r"\W", "_", word)
 
     def load(self) -> list[object]:
         """What it defines."""
