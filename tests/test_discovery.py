@@ -194,6 +194,30 @@ def test_an_error_in_a_users_command_names_its_line(place: Home) -> None:
     assert ended.err.splitlines()[-1] == f"gengfu: {path}, line 10: ValueError: no data; its trace is above"
 
 
+def test_an_error_in_a_package_is_not_called_a_bug_in_gengfu(place: Home, tmp_path: Path) -> None:
+    text = command("acme:sync").replace("self.out.say('done')", "raise ValueError('no data')")
+    package(tmp_path / "site", "acme", {"tasks": text}, "[gengfu.commands]\nsync = acme.tasks\n")
+    ended = place.run("acme:sync", PYTHONPATH=f"{place.environment()['PYTHONPATH']}:{tmp_path / 'site'}")
+    assert ended.err.splitlines()[-1] == "gengfu: acme failed: ValueError; its trace is above"
+
+
+def test_a_word_in_a_broken_file_is_not_taken_for_its_command(place: Home) -> None:
+    write(place.folder, "app/commands/broken.py", "run = 'run:everything'\nclass A(:\n")
+    assert place.run("run").err == "gengfu: there is no command 'run'; did you mean run:list or run:show?\n"
+
+
+def test_a_working_folder_that_was_removed_is_one_sentence(place: Home, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    code = "import os, sys; os.rmdir(os.getcwd()); from gengfu.console import main; sys.exit(main(['--help']))"
+    environment = place.environment({"GENGFU_HOME": ""})
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=gone, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("gengfu: the working folder . cannot be found")
+
+
 def test_jobs_and_resources_are_found_by_name(home: Path) -> None:
     write(home, "app/jobs/reports.py", job("DailyJob") + job("WeeklyJob"))
     resource = """\

@@ -175,7 +175,7 @@ def test_a_trial_sees_the_user_code_and_nothing_else_of_the_working_folder(place
     folder.mkdir()
     trial = Trial(folder, place.folder / "app", LOG_LEVEL="debug")
     assert trial.perform("ReportJob", day="2026-01-01") == "2026-01-01 debug"
-    assert trial.queued() == []
+    assert Trial(folder, place.folder / "app", LOG_LEVEL="debug").queued() == []
     with pytest.raises(NotFound, match=r"no job 'BrokenJob', since this cannot be used: app/jobs/broken.py, line 1"):
         trial.perform("BrokenJob")
     with pytest.raises(NotFound, match=r"there is no job 'OtherJob'$"):

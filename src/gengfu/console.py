@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import click
@@ -77,9 +78,14 @@ class Session:
 
     def __init__(self, *, as_json: bool, catalogue: Catalogue | None = None) -> None:
         self.out = Output(as_json=as_json, zone=lambda: self.open().settings.gengfu_timezone)
-        self.catalogue = catalogue or Catalogue(working_folder())
+        self._given = catalogue
         self._command: type[BaseCommand] | None = None
         self._app: App | None = None
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The commands there are."""
+        return self._given or Catalogue(working_folder())
 
     def main(self, arguments: list[str]) -> int:
         """Parses and runs; whatever goes wrong is told, once, and becomes the exit code."""

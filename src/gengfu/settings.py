@@ -194,8 +194,18 @@ class Settings:
 
 
 def working_folder(environ: Mapping[str, str] | None = None) -> Path:
-    """The working folder: `GENGFU_HOME`, or else the current folder; whether it is there or not."""
-    return Path((os.environ if environ is None else environ).get("GENGFU_HOME") or ".").expanduser().resolve()
+    """The working folder: `GENGFU_HOME`, or else the current folder; whether it is there or not.
+
+    Raises:
+        ConfigError: the current folder was removed.
+    """
+    named = (os.environ if environ is None else environ).get("GENGFU_HOME") or "."
+    try:
+        return Path(named).expanduser().resolve()
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(
+            f"the working folder {named} cannot be found ({error}); go to a folder that is there"
+        ) from None
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:

@@ -54,7 +54,8 @@ class Trial:
         """
         self._folder = folder.resolve()
         self._home = app.resolve().parent
-        (self._folder / app.name).symlink_to(app.resolve(), target_is_directory=True)
+        if not (self._folder / app.name).is_symlink():
+            (self._folder / app.name).symlink_to(app.resolve(), target_is_directory=True)
         nowhere = f"unix://{self._folder / 'no-broker.sock'}"
         lines = [f"{name}={value}\n" for name, value in {"REDIS_URL": nowhere, **settings}.items()]
         (self._folder / ".env").write_text("".join(lines), "utf-8")
