@@ -98,6 +98,16 @@ def test_a_command_can_queue_a_job_that_is_there(place: Home) -> None:
     assert "        from app.jobs.all import ReportDailyJob\n" in text
 
 
+def test_names_that_look_alike_get_files_and_classes_of_their_own(place: Home) -> None:
+    assert place.ask("make:command", "report:job", "--job", "report").code == 0
+    assert place.ask("make:command", "base:command").code == 0
+    assert files(place.folder) == [
+        *("app/commands/base_command.py", "app/commands/report_job.py", "app/jobs/report.py"),
+        *("app/tests/test_base_command.py", "app/tests/test_report_job.py", "app/tests/test_report_job_command.py"),
+    ]
+    tool(place, "pytest", "-q")
+
+
 @pytest.mark.parametrize("command", [["make:command", "report:daily"], ["make:job", "report_daily"]], ids="-".join)
 def test_nothing_is_overwritten_unasked(place: Home, command: list[str]) -> None:
     assert place.run(*command).code == 0

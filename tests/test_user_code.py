@@ -107,7 +107,7 @@ def test_a_job_whose_file_is_broken_waits_until_the_file_is_mended(system: Syste
 
 
 def test_a_job_whose_file_is_gone_fails_with_a_sentence_and_can_be_sent_again(system: System) -> None:
-    path = write(system.home.folder, "app/jobs/report.py", job("ReportJob"))
+    path = write(system.home.folder, "app/jobs/report.py", job("ReportJob", more="tries = 1"))
     job_id = system.ask("start")["job"]
     path.rename(path.with_suffix(".away"))
     system.ask("queue:work", "--stop-when-empty")

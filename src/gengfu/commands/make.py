@@ -83,7 +83,7 @@ class MakeCommand(_Make):
         files: dict[str, str] = {}
         if job is None:
             files[f"app/commands/{stem}.py"] = templates.COMMAND.substitute(values)
-            files[f"app/tests/test_{stem}.py"] = templates.COMMAND_TEST.substitute(values)
+            files[f"app/tests/{_test_name(stem)}.py"] = templates.COMMAND_TEST.substitute(values)
         else:
             job_class, job_stem = _job_names(job)
             known = self.app.catalogue.jobs.get(job_class)
@@ -91,7 +91,7 @@ class MakeCommand(_Make):
                 files |= self.job_files(job_class, job_stem, "default")
             values |= {"job": job_class, "job_module": known.__module__ if known else f"app.jobs.{job_stem}"}
             files[f"app/commands/{stem}.py"] = templates.QUEUEING_COMMAND.substitute(values)
-            files[f"app/tests/test_{stem}.py"] = templates.QUEUEING_COMMAND_TEST.substitute(values)
+            files[f"app/tests/{_test_name(stem)}.py"] = templates.QUEUEING_COMMAND_TEST.substitute(values)
         steps = [f"gengfu {command}", "pytest app/tests"]
         if job is not None:
             steps.insert(1, "gengfu queue:work --stop-when-empty")
@@ -166,7 +166,12 @@ def _job_names(job: str) -> tuple[str, str]:
 def _class_name(stem: str) -> str:
     """The class of a command; one that the file imports under that name stays what it is."""
     name = _camel(stem)
-    return f"{name}Command" if name in ("BaseCommand", "Path", "Trial") else name
+    return f"{name}Command" if name == "BaseCommand" or name.endswith("Job") else name
+
+
+def _test_name(stem: str) -> str:
+    """The test of a command; `test_<name>_job` are those of jobs."""
+    return f"test_{stem}_command" if stem.endswith("_job") else f"test_{stem}"
 
 
 def _camel(stem: str) -> str:
