@@ -56,7 +56,7 @@ def _split(path: Path) -> tuple[list[str], list[Block]]:
         if inside is not None and fence is not None and not fence[2]:
             before = [text for text in prose[-4:] if text.strip()]
             directive = _DIRECTIVE.match(before[-1]) if before else None
-            named = re.search(r"`(src/[\w/.]+)`[:：]$", before[-1]) if before else None
+            named = re.search(r"`(app/[\w/.]+)`[:：]$", before[-1]) if before else None
             blocks.append(
                 Block(
                     inside[1],
@@ -150,7 +150,7 @@ def shown(block: Block) -> Iterator[tuple[str, list[str]]]:
 class Walk:
     """Does what a page shows, in a working folder of its own, against a vendor of its own."""
 
-    def __init__(self, folder: Path, sim: Simulator, source: Path = SOURCE) -> None:
+    def __init__(self, folder: Path, sim: Simulator) -> None:
         self.home = folder / "home"
         self.home.mkdir()
         (self.home / ".env").write_text(
@@ -160,18 +160,25 @@ class Walk:
         program.parent.mkdir()
         program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P -m gengfu "$@"\n')
         program.chmod(0o755)
+        tester = folder / "bin" / "pytest"
+        tester.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P -m pytest -p no:cacheprovider "$@"\n')
+        tester.chmod(0o755)
         self._sim = sim
         self._environment = os.environ | {
             "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(source),
+            "PYTHONPATH": str(SOURCE),
             "LC_ALL": "C.UTF-8",
         }
         self._workers: list[subprocess.Popen[bytes]] = []
 
     def follow(self, page: Path) -> None:
-        """Runs each command of the page, in order; one that shows nothing is run once."""
+        """Writes each file of user code and runs each command of the page, in order; one that shows nothing is run
+        once."""
         done: set[str] = set()
-        for block in blocks(page, "console"):
+        for block in blocks(page, "console", "python"):
+            if block.kind == "python" and block.named is not None:
+                (self.home / block.named).write_text(block.text)
+                continue
             if block.vendor is not None:
                 self._sim.fleet(block.vendor[0], count=block.vendor[1])
             for command, expected in shown(block):

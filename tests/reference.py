@@ -13,6 +13,7 @@ import click
 
 from gengfu.commands.simulate import Simulate
 from gengfu.console import Console, Session
+from gengfu.discovery import Catalogue
 from gengfu.settings import Secret, Settings
 
 PAGE = Path(__file__).parents[1] / "docs" / "commands.md"
@@ -33,7 +34,7 @@ EVERYWHERE = ("--json", "--help")
 
 def commands() -> dict[str, click.Command]:
     """All commands of the program by name."""
-    console = Console(Session(as_json=False))
+    console = Console(Session(as_json=False, catalogue=Catalogue()))
     context = click.Context(console, info_name="gengfu")
     found = {name: console.get_command(context, name) for name in console.list_commands(context)}
     return {name: command for name, command in found.items() if command is not None}

@@ -83,7 +83,7 @@ def test_a_class_says_what_it_guarantees() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["console", "settings", "logs", "store.schema", "store.doorstep", "queue.wire", "queue.embedded"]
+    "module", ["console", "kit", "settings", "logs", "store.schema", "store.doorstep", "queue.wire", "queue.embedded"]
 )
 def test_what_a_queueing_command_imports_is_light(module: str) -> None:
     code = f"import sys, gengfu.{module}; print(*{set(HEAVY)} & set(sys.modules))"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from documents import (
     ALL,
     ENGLISH,
     ROOT,
-    SOURCE,
     Walk,
     anchors,
     blocks,
@@ -36,9 +34,9 @@ from gengfu.settings import load_settings
 from gengfu.simulator.testing import Simulator
 from gengfu.store.database import Database
 from gengfu.store.tables import metadata
+from terminal import Home
 
 DOCS = ROOT / "docs"
-ADDING = DOCS / "adding-a-job.md"
 
 SUPERVISOR_OPTIONS = """process_name command directory user numprocs autostart autorestart startsecs startretries
     stopsignal stopwaitsecs stopasgroup killasgroup redirect_stderr stdout_logfile stdout_logfile_maxbytes
@@ -51,7 +49,7 @@ def named(path: Path) -> str:
     return path.name
 
 
-@pytest.mark.parametrize("page", [page for page in ENGLISH if blocks(page, "console") and page != ADDING], ids=named)
+@pytest.mark.parametrize("page", [page for page in ENGLISH if blocks(page, "console")], ids=named)
 def test_the_commands_of_a_page_do_what_it_shows(page: Path, tmp_path: Path) -> None:
     with Simulator(300, username="operator", password="secret") as sim:
         walk = Walk(tmp_path, sim)
@@ -61,25 +59,12 @@ def test_the_commands_of_a_page_do_what_it_shows(page: Path, tmp_path: Path) -> 
             walk.close()
 
 
-def test_a_job_can_be_added_as_the_page_says(tmp_path: Path) -> None:
-    source = tmp_path / "src"
-    shutil.copytree(SOURCE, source, ignore=shutil.ignore_patterns("__pycache__"))
-    files = [block for block in blocks(ADDING, "python") if block.named]
-    assert len(files) == 2
-    for block in files:
-        assert block.named is not None
-        (tmp_path / block.named).write_text(block.text)
-    app = source / "gengfu" / "app.py"
-    line, jobs = (block.text for block in blocks(ADDING, "python") if not block.named)
-    changed, times = re.subn(
-        r"    @property\n    def jobs\(self\).*?\n        return \{.*?\}\n", jobs, app.read_text(), flags=re.DOTALL
-    )
-    assert times == 1
-    app.write_text(changed.replace("from gengfu.jobs.device_list", f"{line}from gengfu.jobs.device_list", 1))
-    with Simulator(300, username="operator", password="secret") as sim:
-        walk = Walk(tmp_path, sim, source)
-        walk.follow(ADDING)
-    assert [file.suffixes for file in (walk.home / "var" / "backup").iterdir()] == [[".jsonl", ".gz"]]
+def test_the_first_task_shows_the_command_as_it_is_made(home: Path) -> None:
+    made = Home(home).run("make:command", "brand:report", "--job", "brand_report", "--schedule", "0 2 * * *")
+    assert made.code == 0
+    shown = next(block for block in blocks(DOCS / "your-first-task.md", "python"))
+    assert shown.named == "app/commands/brand_report.py"
+    assert (home / shown.named).read_text() == shown.text
 
 
 @pytest.mark.parametrize("page", ALL, ids=named)

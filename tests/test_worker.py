@@ -265,8 +265,15 @@ def test_a_job_whose_goodbye_found_no_database_is_told_again(stage: Stage) -> No
 
 def test_a_job_that_this_version_does_not_know_fails_with_a_clear_cause(stage: Stage) -> None:
     stage.start().ready()
-    record = stage.await_state(stage.add("from the future"), JobState.FAILED)
+    record = stage.await_state(stage.add("from the future", tries=1), JobState.FAILED)
     assert record.cause == "this version of the program knows no job named 'from the future'"
+
+
+def test_a_job_that_this_version_does_not_know_is_left_to_others_as_long_as_it_has_tries(stage: Stage) -> None:
+    stage.start().ready()
+    job_id = stage.add("from the future", tries=2)
+    wait_for(lambda: stage.outcomes(job_id) == [Outcome.FAILED])
+    assert stage.record(job_id).state is JobState.QUEUED
 
 
 def test_a_job_that_asks_for_patience_uses_no_try(stage: Stage) -> None:

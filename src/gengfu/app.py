@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import TYPE_CHECKING
+import logging
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 from gengfu.clock import Clock, utcnow
 from gengfu.discovery import Catalogue
 from gengfu.errors import BrokerError
 from gengfu.jobs.device_list import RESOURCE, DeviceListJob, WindowJobs
+from gengfu.jobs.makers import Makers, Waiting, make
 from gengfu.settings import Settings, load_settings
 from gengfu.store.doorstep import Accepted
 
@@ -19,12 +21,14 @@ if TYPE_CHECKING:
 
     from gengfu.mirror.mirror import Mirror
     from gengfu.queue.embedded import Embedded
-    from gengfu.queue.job import Jobs
+    from gengfu.queue.job import Job, Jobs
     from gengfu.queue.ledger import Ledger
     from gengfu.queue.wire import Wire
     from gengfu.store.database import Database
     from gengfu.vendor.auth import AuthService
     from gengfu.vendor.client import VendorClient
+
+log = logging.getLogger("gengfu.app")
 
 
 class App:
@@ -35,7 +39,7 @@ class App:
 
     def __init__(self, settings: Settings, catalogue: Catalogue | None = None, clock: Clock = utcnow) -> None:
         self.settings = settings
-        self.catalogue = catalogue or Catalogue()
+        self.catalogue = catalogue or Catalogue(settings.home)
         self.clock = clock
 
     @cached_property
@@ -120,8 +124,13 @@ class App:
 
     @property
     def jobs(self) -> Jobs:
-        """The jobs that workers know, by name."""
-        return {DeviceListJob.__name__: lambda: DeviceListJob(self.mirror)}
+        """The jobs that workers know, by name. User code is imported when one of its jobs is asked for, or all are."""
+        return Makers({DeviceListJob.__name__: lambda: DeviceListJob(self.mirror)}, self._user_jobs)
+
+    def _user_jobs(self) -> Jobs:
+        broken, jobs = self.catalogue.broken_jobs, self.catalogue.jobs
+        unknown: Jobs = {name: partial(Waiting, str(why)) for name, why in broken.items()}
+        return {**unknown, **{name: partial(make, job, self) for name, job in jobs.items()}}
 
     @property
     def light_db(self) -> Database | Path:
@@ -146,6 +155,35 @@ class App:
 
         job = DeviceListJob
         return doorstep.accept(self.light_db, RESOURCE, scope, job.__name__, job.queue, job.tries, self.clock())
+
+    def dispatch(self, job: type[Job], /, *, subject: str | None = None, delay: float = 0.0, **args: Any) -> int:
+        """Queues a job and returns its id.
+
+        Args:
+            subject: what it works for, as `queue:failed` shows it.
+            delay: seconds until it may start, at most 900.
+            args: what `Job.fire` is called with; goes through JSON.
+
+        Raises:
+            StoreError: the database cannot do it.
+        """
+        from gengfu.store import doorstep
+
+        job_id = doorstep.add_job(
+            self.light_db,
+            job.__name__,
+            args,
+            queue=job.queue,
+            tries=job.tries,
+            subject=subject,
+            now=self.clock(),
+            delay=delay,
+        )
+        log.info("job queued", extra={"job": job_id, "job_name": job.__name__, "queue": job.queue})
+        problem = self.nudge(job.queue, job_id) if not delay else None
+        if problem is not None:
+            log.warning("no worker could be told; the next one finds it", extra={"job": job_id, "error": problem})
+        return job_id
 
     def nudge(self, queue: str, job_id: int) -> str | None:
         """Tells the workers of a job just recorded; the reason if they could not be told.

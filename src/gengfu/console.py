@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import click
@@ -15,10 +16,11 @@ import click
 from gengfu import __version__
 from gengfu.app import App
 from gengfu.commands.base import INTERRUPTED, BaseCommand
-from gengfu.commands.output import Output, unwritable
+from gengfu.commands.output import Output, clean, unwritable
 from gengfu.discovery import Catalogue
-from gengfu.errors import FileError, GengfuError, UsageError
-from gengfu.settings import Settings, load_settings
+from gengfu.errors import CodeError, FileError, GengfuError, UsageError
+from gengfu.settings import Settings, load_settings, working_folder
+from gengfu.sources import place_of, told
 
 log = logging.getLogger("gengfu.console")
 
@@ -69,13 +71,21 @@ def _silence() -> None:
 
 
 class Session:
-    """One run of the program: it owns the output, and the house as soon as a command asks for it."""
+    """One run of the program: it owns the output, and the house as soon as a command asks for it.
 
-    def __init__(self, *, as_json: bool) -> None:
+    `catalogue`: the commands there are; by default, with those of the working folder.
+    """
+
+    def __init__(self, *, as_json: bool, catalogue: Catalogue | None = None) -> None:
         self.out = Output(as_json=as_json, zone=lambda: self.open().settings.gengfu_timezone)
-        self.catalogue = Catalogue()
+        self._given = catalogue
         self._command: type[BaseCommand] | None = None
         self._app: App | None = None
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The commands there are."""
+        return self._given or Catalogue(working_folder())
 
     def main(self, arguments: list[str]) -> int:
         """Parses and runs; whatever goes wrong is told, once, and becomes the exit code."""
@@ -142,8 +152,17 @@ class Session:
             if self._command.log_file is not None:
                 where = f", and in {self._app.settings.logs / self._command.log_file}"
         log.critical("an error that nobody foresaw", exc_info=error)
-        text = f"this is a bug in Gengfu {__version__} ({type(error).__name__}); its trace is above{where}"
+        text = f"{self._culprit(error)}; its trace is above{where}"
         return self.out.fail(type(error).__name__, text, 1)
+
+    def _culprit(self, error: Exception) -> str:
+        folder = self.catalogue.folder
+        place = place_of(error, folder) if folder is not None else None
+        if place is not None:
+            return f"{place[0]}, line {place[1]}: {told(error)}"
+        package = "gengfu" if self._command is None else self._command.__module__.partition(".")[0]
+        kind = type(error).__name__
+        return f"this is a bug in Gengfu {__version__} ({kind})" if package == "gengfu" else f"{package} failed: {kind}"
 
 
 def _came_of_interrupt(error: BaseException | None) -> bool:
@@ -176,8 +195,11 @@ class Console(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Raises UsageError, with the nearest names, where there is no such command."""
+        """Raises UsageError, with the nearest names, where there is no such command; CodeError where it is broken."""
         if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            broken = self._catalogue.why_missing(args[0])
+            if broken is not None:
+                raise CodeError(f"there is no command {args[0]!r}, since this cannot be used: {broken}")
             raise UsageError(_unknown(args[0], self.list_commands(ctx)))
         return super().resolve_command(ctx, args)
 
@@ -193,8 +215,12 @@ class Console(click.Group):
                 formatter.write_dl([(name.ljust(width), line) for name, line in lines])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Examples, as they are written."""
+        """Examples, as they are written, and what of user code cannot be used."""
         formatter.write(f"\n{EPILOG}\n")
+        if self._catalogue.broken:
+            formatter.write("\nThis cannot be used until it is mended:\n")
+        for broken in self._catalogue.broken:
+            formatter.write(f"  {clean(str(broken))}\n")
 
 
 def _unknown(name: str, known: list[str]) -> str:

@@ -29,6 +29,10 @@ class FileError(GengfuError):
     """A file that was asked for cannot be written."""
 
 
+class CodeError(GengfuError):
+    """A piece of user code cannot be used as it is. The text names the file, the line and what is wrong there."""
+
+
 class StoreError(GengfuError):
     """The database cannot do its work: unreachable, read-only, full, or not migrated."""
 

@@ -36,7 +36,8 @@ _PLAIN = re.compile(r"[^\s\"'=\\]+")
 
 def setup(settings: Settings, *, file: str | None = None, to_stderr: bool = False, level: str | None = None) -> None:
     """Sends the program's log records to `<log folder>/<file>`, to stderr, or to both; called again, it replaces what
-    an earlier call set up. `level` stands above the setting `LOG_LEVEL`; of other libraries only warnings are logged.
+    an earlier call set up. `level` stands above the setting `LOG_LEVEL`; of libraries only warnings are logged, of user
+    code as much as of the program.
 
     Raises:
         ConfigError: the log file cannot be written.
@@ -59,7 +60,8 @@ def setup(settings: Settings, *, file: str | None = None, to_stderr: bool = Fals
     for handler in handlers:
         handler.setFormatter(formatter)
         root.addHandler(handler)
-    logging.getLogger("gengfu").setLevel((level or settings.log_level).upper())
+    for name in ("gengfu", "app"):
+        logging.getLogger(name).setLevel((level or settings.log_level).upper())
 
 
 def register_secret(value: str) -> None:

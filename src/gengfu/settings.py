@@ -193,14 +193,29 @@ class Settings:
         return self.api_wechat_url, self.api_username, self.api_password
 
 
+def working_folder(environ: Mapping[str, str] | None = None) -> Path:
+    """The working folder: `GENGFU_HOME`, or else the current folder; whether it is there or not.
+
+    Raises:
+        ConfigError: the current folder was removed.
+    """
+    named = (os.environ if environ is None else environ).get("GENGFU_HOME") or "."
+    try:
+        return Path(named).expanduser().resolve()
+    except (OSError, RuntimeError) as error:
+        raise ConfigError(
+            f"the working folder {named} cannot be found ({error}); go to a folder that is there"
+        ) from None
+
+
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """Reads the settings of the working folder: `GENGFU_HOME`, or else the current folder.
+    """Reads the settings of the working folder.
 
     Raises:
         ConfigError: a setting or one of the files is malformed.
     """
     environ = os.environ if environ is None else environ
-    home = Path(environ.get("GENGFU_HOME") or ".").expanduser().resolve()
+    home = working_folder(environ)
     if not home.is_dir():
         raise ConfigError(f"GENGFU_HOME names {home}, which is not a folder; for example: GENGFU_HOME=/srv/gengfu")
     known = {f.name.upper(): f for f in fields(Settings) if f.metadata}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -16,24 +17,35 @@ if TYPE_CHECKING:
     from gengfu.clock import Clock
     from gengfu.commands.output import Output
     from gengfu.mirror.mirror import Mirror
-    from gengfu.queue.job import Jobs
+    from gengfu.queue.job import Job, Jobs
     from gengfu.queue.ledger import Ledger
     from gengfu.settings import Settings
+    from gengfu.sources import Broken
     from gengfu.store.database import Database
     from gengfu.store.doorstep import Accepted
     from gengfu.vendor.auth import AuthService
+    from gengfu.vendor.client import VendorClient
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells report it."""
 
 
+COMMAND_NAME = re.compile(r"[a-z][a-z0-9_-]*(:[a-z][a-z0-9_-]*)?")
+
+
 class Commands(Protocol):
-    """The commands there are, by name. `gengfu.discovery.Catalogue` is it."""
+    """The commands there are, by name, and what else user code defines. `gengfu.discovery.Catalogue` is it."""
 
     def command(self, name: str) -> type[BaseCommand] | None: ...
 
     @property
     def commands(self) -> Mapping[str, type[BaseCommand]]: ...
+
+    @property
+    def jobs(self) -> Mapping[str, type[Job]]: ...
+
+    @property
+    def broken(self) -> Sequence[Broken]: ...
 
 
 class House(Protocol):
@@ -61,6 +73,9 @@ class House(Protocol):
     def auth(self) -> AuthService: ...
 
     @property
+    def vendor(self) -> VendorClient: ...
+
+    @property
     def mirror(self) -> Mirror: ...
 
     @property
@@ -69,6 +84,8 @@ class House(Protocol):
     def redis_address(self) -> str: ...
 
     def accept_device_list(self, scope: str) -> Accepted: ...
+
+    def dispatch(self, job: type[Job], /, *, subject: str | None = None, delay: float = 0.0, **args: Any) -> int: ...
 
     def nudge(self, queue: str, job_id: int) -> str | None: ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from gengfu.settings import Settings
     from gengfu.store.jobs import AttemptRecord
 
+log = logging.getLogger("gengfu.commands.queue")
 
 LOG = "queue_worker.log"
 
@@ -62,6 +64,9 @@ class QueueWork(BaseCommand):
         options = WorkerOptions(queues=tuple(dict.fromkeys(named)), **given)
         app = self.app
         app.settings.api()
+        broken = app.catalogue.broken
+        for each in broken:
+            log.warning("user code cannot be used", extra=each.told())
         from gengfu.queue.worker import run_worker
 
         # As this process was started: by its script, or by -m with whatever else Python was told.
@@ -70,7 +75,7 @@ class QueueWork(BaseCommand):
         code = run_worker(
             options, db=app.db, jobs=app.jobs, address=app.redis_address, clock=app.clock, child_argv=child
         )
-        self.out.answer({"status": "ended", "exit_code": code})
+        self.out.answer({"status": "ended", "exit_code": code, "broken": [each.told() for each in broken]})
         return code
 
     @classmethod

@@ -14,6 +14,10 @@ from gengfu.store.jobs import Outcome
 
 log = logging.getLogger("gengfu.queue.worker")
 
+UNKNOWN_BACKOFF = (60.0, 600.0)
+"""The most seconds until a job that this program does not know is tried again, perhaps by a worker that does: where
+several hosts are brought up to date, one is the first."""
+
 
 def wait_before_retry(backoff: tuple[float, ...], attempt: int) -> float:
     """Seconds to wait after that failed attempt: a random share of its backoff, so that jobs that failed together are
@@ -66,7 +70,8 @@ class Endings:
         self, claimed: Claimed, job: Job | None, cause: str, outcome: Outcome = Outcome.FAILED, *, final: bool = False
     ) -> None:
         """The attempt failed; the job is tried again after its backoff, or buried."""
-        retry_in = None if final or job is None else wait_before_retry(job.backoff, claimed.attempt)
+        backoff = job.backoff if job is not None else UNKNOWN_BACKOFF
+        retry_in = None if final else wait_before_retry(backoff, claimed.attempt)
         try:
             fate = self._ledger.fail_attempt(claimed, cause, retry_in, outcome)
         except (Fenced, StoreError) as error:

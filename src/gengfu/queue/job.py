@@ -38,6 +38,11 @@ class Job:
     backoff: tuple[float, ...] = (2.0, 10.0, 30.0)
     """The most seconds to wait after the first failed attempt, the second, and so on; the wait is a random share."""
 
+    def __init__(self, app: Any = None) -> None:
+        """`app`: the house, for jobs of user code, which are made anew for each attempt. `app.db` is the database,
+        `app.vendor` the vendor's API, `app.auth` the shared login, `app.settings` the settings."""
+        self.app = app
+
     def fire(self, hold: Hold, *_: Any, **args: Any) -> str | None:
         """Does the work; returns a note for the ledger. An error means a failed attempt.
 

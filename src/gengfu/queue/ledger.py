@@ -11,7 +11,7 @@ from gengfu.clock import Clock, monotonic, utcnow
 from gengfu.errors import Fenced, GengfuError
 from gengfu.queue.claim import Claimed, Fate, Refusal, Sight, claimed_from
 from gengfu.store import jobs as rows
-from gengfu.store.doorstep import new_job
+from gengfu.store.doorstep import LONGEST_DELAY, due_after, new_job
 from gengfu.store.jobs import AttemptRecord, Beating, JobRecord, JobState, Outcome, Waiting
 
 if TYPE_CHECKING:
@@ -65,10 +65,8 @@ class Ledger:
             args: what `Job.fire` is called with; goes through JSON.
             delay: seconds until it may start, at most 900. The sweeper sends it then, without a nudge.
         """
-        if not 0 <= delay <= rows.LONGEST_DELAY.total_seconds():
-            raise ValueError(f"a job cannot be delayed by {delay} seconds, only by 0 to 900")
         now = self._clock()
-        due = now + timedelta(seconds=delay)
+        due = due_after(delay, now)
         row = new_job(name, args, queue=queue, tries=tries, subject=subject, now=now, available_at=due)
         return rows.insert_job(connection, row)
 
@@ -321,7 +319,7 @@ class Ledger:
         return removed
 
     def _back_in_queue(self, claimed: Claimed, delay: float) -> dict[str, Any]:
-        due = self._clock() + timedelta(seconds=min(delay, rows.LONGEST_DELAY.total_seconds()))
+        due = self._clock() + timedelta(seconds=min(delay, LONGEST_DELAY.total_seconds()))
         return {"state": JobState.QUEUED, "claim": claimed.claim + 1, "worker": None, "available_at": due, "nudges": 0}
 
     def _close(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,9 @@ from gengfu.store.light import Executor, moment, transact
 
 if TYPE_CHECKING:
     from gengfu.store.database import Database
+
+LONGEST_DELAY = timedelta(minutes=15)
+"""No job is ever put off for longer, so a moment further ahead than this means that a clock jumped: the job is due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,44 @@ def new_job(
         "available_at": available_at,
         "created_at": now,
     }
+
+
+def due_after(delay: float, now: datetime) -> datetime:
+    """When a job may start that is put off by so many seconds.
+
+    Raises:
+        ValueError: that is longer than any job is ever put off.
+    """
+    if not 0 <= delay <= LONGEST_DELAY.total_seconds():
+        raise ValueError(f"a job cannot be delayed by {delay} seconds, only by 0 to 900")
+    return now + timedelta(seconds=delay)
+
+
+def add_job(
+    db: Database | Path,
+    name: str,
+    args: Mapping[str, Any],
+    *,
+    queue: str,
+    tries: int,
+    subject: str | None,
+    now: datetime,
+    delay: float,
+) -> int:
+    """Records a job, and nothing with it; returns its id. Whoever records one without `delay` sends its message.
+
+    Args:
+        db: an SQLite file, or the database.
+        delay: seconds until it may start, at most 900.
+
+    Raises:
+        StoreError: the database cannot do it.
+    """
+    due = due_after(delay, now)
+    row = new_job(name, args, queue=queue, tries=tries, subject=subject, now=now, available_at=due)
+    job_id = transact(db, lambda execute: execute.insert("job", row))
+    assert job_id is not None
+    return job_id
 
 
 def run_subject(run_id: int) -> str:

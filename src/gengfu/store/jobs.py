@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, or_, select, update
 
+from gengfu.store.doorstep import LONGEST_DELAY
 from gengfu.store.tables import job, job_attempt
-
-LONGEST_DELAY = timedelta(minutes=15)
-"""No job is ever put off for longer, so a moment further ahead than this means that a clock jumped: the job is due."""
 
 
 class JobState(StrEnum):

@@ -1,0 +1,68 @@
+"""Makes jobs by name: the program's own, and those of user code, which must not take a worker along when they break."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+from gengfu.errors import Postpone
+from gengfu.queue.job import Hold, Job, Jobs
+
+PATIENCE = 300.0
+"""Seconds between two looks at a job whose code cannot be imported."""
+
+
+class Makers(Mapping[str, Callable[[], Job]]):
+    """The program's own jobs, which win, and further ones, which are looked for only when they are needed."""
+
+    def __init__(self, own: Jobs, further: Callable[[], Jobs]) -> None:
+        self._own = own
+        self._find_further = further
+
+    @cached_property
+    def _further(self) -> Jobs:
+        return self._find_further()
+
+    def __getitem__(self, name: str) -> Callable[[], Job]:
+        return self._own[name] if name in self._own else self._further[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._further, **self._own})
+
+    def __len__(self) -> int:
+        return len({**self._further, **self._own})
+
+
+def make(job: type[Job], app: object) -> Job:
+    """A job of user code, made with the house. Where it cannot be made, one that fails with the reason."""
+    try:
+        return job(app)
+    except Exception as error:
+        return Unmade(job, error)
+
+
+class Unmade(Job):
+    """Stands for a job that could not be made: each try fails with the error, as if the job had raised it."""
+
+    def __init__(self, job: type[Job], error: Exception) -> None:
+        super().__init__()
+        self.queue, self.tries, self.timeout, self.backoff = job.queue, job.tries, job.timeout, job.backoff
+        self._error = error
+
+    def fire(self, hold: Hold, *_: Any, **args: Any) -> str | None:
+        """Raises the error."""
+        raise self._error
+
+
+class Waiting(Job):
+    """Stands for a job whose code cannot be imported: it stays queued, without losing a try, until a worker that can
+    import the code takes it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__()
+        self._reason = reason
+
+    def fire(self, hold: Hold, *_: Any, **args: Any) -> str | None:
+        """Puts itself off."""
+        raise Postpone(f"its code cannot be used: {self._reason}", PATIENCE)
