@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gengfu.errors import ConfigError
-from gengfu.schedule.cron import ALIASES, Cron
+from gengfu.schedule.cron import ALIASES, Cron, clock_changes
 
 ZONES = sorted(available_timezones() - {"localtime", "posixrules"})
 MINUTE = timedelta(minutes=1)
@@ -216,6 +216,30 @@ def test_a_moment_is_due_strictly_after_its_start_and_up_to_its_end() -> None:
     assert list(cron.between(noon, noon)) == []
     assert list(cron.between(noon, noon + MINUTE)) == [noon + MINUTE]
     assert list(cron.between(noon, noon - MINUTE)) == []
+
+
+@settings(max_examples=150)
+@given(place=places())
+def test_what_was_due_before_is_found_again(place: tuple[Cron, datetime]) -> None:
+    cron, moment = place
+    following = cron.after(moment)
+    assert following is not None
+    before = cron.before(following)
+    assert before is None or before <= moment < following
+    assert cron.before(following + timedelta(microseconds=1)) == following
+    assert before is None or cron.after(before) == following
+
+
+def test_changes_of_a_clock_are_found_to_the_second() -> None:
+    year = utc("2026-01-01 00:00"), utc("2027-01-01 00:00")
+    found = [
+        (change.moment, f"{change.before:%H:%M} {change.after:%H:%M}")
+        for change in clock_changes("Europe/Berlin", *year)
+    ]
+    assert found == [(utc("2026-03-29 01:00"), "02:00 03:00"), (utc("2026-10-25 01:00"), "03:00 02:00")]
+    assert list(clock_changes("Asia/Shanghai", *year)) == []
+    (lost,) = clock_changes("Pacific/Apia", utc("2011-12-25 00:00"), utc("2012-01-05 00:00"))
+    assert lost.after - lost.before == timedelta(days=1)
 
 
 @pytest.mark.parametrize(("alias", "fields"), ALIASES.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -67,11 +68,25 @@ class Cron:
         """The next due moment strictly after `moment`, in UTC; None if there is none within 50 years."""
         return next(self.between(moment, moment + FAR), None)
 
+    def before(self, moment: datetime) -> datetime | None:
+        """The last due moment strictly before `moment`, in UTC; None if there was none within 50 years."""
+        end, reach = moment - timedelta(microseconds=1), timedelta(minutes=2)
+        while reach < 30 * FAR:
+            last = deque(self.between(end - min(reach, FAR), end), maxlen=1)
+            if last:
+                return last[0]
+            reach *= 30
+        return None
+
     def between(self, after: datetime, until: datetime) -> Iterator[datetime]:
         """The due moments after `after`, up to and including `until`: in UTC, ascending, each once."""
         start, end = after.astimezone(UTC), until.astimezone(UTC)
-        by_date = self.is_fixed and len(self._fields.split()) == 5
-        return self._by_date(start, end) if by_date else self._by_clock(start, end)
+        return self._by_date(start, end) if self.goes_by_date else self._by_clock(start, end)
+
+    @property
+    def goes_by_date(self) -> bool:
+        """Whether it is due at its times once a day, whatever is done to the clock on that day."""
+        return self.is_fixed and len(self._fields.split()) == 5
 
     @property
     def is_fixed(self) -> bool:
@@ -110,11 +125,11 @@ class Cron:
         """The moments at which the zone's clock shows what matches: one stretch without a change of it at a time."""
         begin: datetime | None = after.replace(microsecond=0) + _SECOND
         while begin is not None and begin <= until:
-            offset = self._offset(begin)
+            offset = _offset(self._place, begin)
             seen, begin = begin, None
             for local in CronSim(self._fields, (seen + offset - _SECOND).replace(tzinfo=None)):
                 due = local.replace(tzinfo=UTC) - offset
-                begin = self._change(seen, min(due, until))
+                begin = _change(self._place, seen, min(due, until))
                 if begin is not None:
                     break
                 if due > until:
@@ -122,27 +137,51 @@ class Cron:
                 yield due
                 seen = due
 
-    def _change(self, start: datetime, end: datetime) -> datetime | None:
-        """The first second after `start`, up to and including `end`, at which the zone's clock is not as at `start`."""
-        offset = self._offset(start)
-        while start < end:
-            look = min(start + _LOOK, end)
-            if self._offset(look) != offset:
-                same, other = 0, int((look - start).total_seconds())
-                while other - same > 1:
-                    middle = (same + other) // 2
-                    if self._offset(start + timedelta(seconds=middle)) == offset:
-                        same = middle
-                    else:
-                        other = middle
-                return start + timedelta(seconds=other)
-            start = look
-        return None
 
-    def _offset(self, moment: datetime) -> timedelta:
-        offset = moment.astimezone(self._place).utcoffset()
-        assert offset is not None
-        return offset
+@dataclass(frozen=True, slots=True)
+class ClockChange:
+    """A moment at which a zone's clock is put forward or back, as in spring and in autumn."""
+
+    moment: datetime
+    """The first second of the new time, in UTC."""
+    before: datetime
+    """What the clock would have shown at that moment, without a zone ..."""
+    after: datetime
+    """... and what it shows."""
+
+
+def clock_changes(zone: str, after: datetime, until: datetime) -> Iterator[ClockChange]:
+    """The changes of the zone's clock after `after`, up to and including `until`."""
+    place = ZoneInfo(zone)
+    moment = _change(place, after.replace(microsecond=0), until)
+    while moment is not None:
+        new, old = _offset(place, moment), _offset(place, moment - _SECOND)
+        yield ClockChange(moment, (moment + old).replace(tzinfo=None), (moment + new).replace(tzinfo=None))
+        moment = _change(place, moment, until)
+
+
+def _change(place: ZoneInfo, start: datetime, end: datetime) -> datetime | None:
+    """The first second after `start`, up to and including `end`, at which the zone's clock is not as at `start`."""
+    offset = _offset(place, start)
+    while start < end:
+        look = min(start + _LOOK, end)
+        if _offset(place, look) != offset:
+            same, other = 0, int((look - start).total_seconds())
+            while other - same > 1:
+                middle = (same + other) // 2
+                if _offset(place, start + timedelta(seconds=middle)) == offset:
+                    same = middle
+                else:
+                    other = middle
+            return start + timedelta(seconds=other)
+        start = look
+    return None
+
+
+def _offset(place: ZoneInfo, moment: datetime) -> timedelta:
+    offset = moment.astimezone(place).utcoffset()
+    assert offset is not None
+    return offset
 
 
 def _fields(expression: str) -> str:
