@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo, available_timezones
@@ -12,6 +13,7 @@ from cronsim import CronSim
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from documents import ROOT, rows
 from gengfu.errors import ConfigError
 from gengfu.schedule.cron import ALIASES, Cron, clock_changes
 
@@ -288,6 +290,13 @@ def test_fixed_is_what_names_its_minutes_and_hours(expression: str, fixed: bool)
 )
 def test_words(expression: str, words: str) -> None:
     assert Cron(expression, "UTC").words() == words
+
+
+def test_the_words_on_the_page_are_the_program_s() -> None:
+    table = [row for row in rows(ROOT / "docs" / "schedule.md", 2) if re.match(r"`[^a-z]", row[0])]
+    assert len(table) == 8
+    for row in table:
+        assert Cron(row[0].split("`")[1], "UTC").words() == row[1].partition(": six fields")[0]
 
 
 @pytest.mark.parametrize(

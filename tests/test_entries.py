@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from documents import ROOT, plain, rows
 from gengfu.commands.base import BaseCommand
 from gengfu.discovery import Catalogue
 from gengfu.schedule.entries import Entries, load_entries
@@ -189,6 +193,31 @@ def test_an_option_of_which_the_parser_breaks_is_a_problem_of_its_entry(home: Pa
     found = entries(home, "", making("hall:dust", "@daily", click.Option(["--x"], callback=broken)), SWEEP)
     assert "RuntimeError no moon" in found.problems[0]
     assert list(found.entries) == ["floor_sweep"]
+
+
+def test_an_option_that_would_ask_a_person_must_be_given(home: Path) -> None:
+    dust = making("hall:dust", "@daily", click.Option(["--room"], prompt=True))
+    assert "Missing option '--room'" in entries(home, "", dust).problems[0]
+    assert not entries(home, '[schedule.hall_dust]\ncommand = "hall:dust --room 3"\n', dust).problems
+    assert dust.options[0].prompt
+
+
+def test_reading_entries_imports_nothing_heavy() -> None:
+    heavy = {"alembic", "dramatiq", "redis", "rich", "sqlalchemy"}
+    code = f"import sys, gengfu.schedule.entries; print(*{heavy} & set(sys.modules))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == []
+
+
+@pytest.mark.parametrize("page", ["schedule.md", "schedule.zh-CN.md"])
+def test_the_page_has_every_key_with_its_default(page: str) -> None:
+    told = {plain(row[0]): plain(row[1]) for row in rows(ROOT / "docs" / page, 3) if row[0].startswith("`")}
+    defaults = {field.name: field.default for field in fields(Schedule)}
+    assert {key for key in told if key in defaults} == set(defaults)
+    for key in ("overlap", "catch_up", "catch_up_limit", "grace", "timeout", "jitter"):
+        default = defaults[key]
+        assert told[key] == (f"{default:g}" if isinstance(default, float) else str(default))
+    assert told["enabled"] == "true"
 
 
 def test_the_real_commands_options_are_checked(home: Path) -> None:

@@ -162,7 +162,7 @@ class ScheduleHistory(BaseCommand):
 
         history = TickHistory(self.app.db)
         if entry is not None:
-            names = {*load_entries(self.app.settings, self.app.catalogue).entries, *history.names()}
+            names = {*load_entries(self.app.settings, self.app.catalogue).entries, *history.entries()}
             entry = ticks.known(entry, names)
         found = history.latest(limit, entry, TickState(state) if state is not None else None)
         if found:
@@ -200,7 +200,7 @@ class ScheduleWhy(BaseCommand):
 
         history, entries = TickHistory(self.app.db), ticks.usable(self.app, self.out).entries
         rows, now = history.entries(), self.app.clock()
-        name = ticks.known(entry, {*entries, *history.names()})
+        name = ticks.known(entry, {*entries, *rows})
         declared = entries.get(name)
         zone = declared.schedule.timezone if declared is not None else None
         zone = zone or self.app.settings.gengfu_timezone

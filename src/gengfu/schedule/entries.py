@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -209,6 +210,7 @@ def _misuse(declaring: Declaring, words: Sequence[str]) -> str | None:
     command = declaring.click_command(lambda _command, _options: 0)
     # It would print the help and end the program.
     command.add_help_option = False
+    command.params = [_unasked(parameter) for parameter in command.params]
     try:
         command.make_context(f"gengfu {words[0]}", list(words[1:]))
     except click.ClickException as error:
@@ -217,6 +219,14 @@ def _misuse(declaring: Declaring, words: Sequence[str]) -> str | None:
         # An option of somebody's own may do anything; it must not stop other entries.
         return f"{type(error).__name__} {error}".strip()
     return None
+
+
+def _unasked(parameter: click.Parameter) -> click.Parameter:
+    """The parameter without a question to the terminal, where nobody is to answer: it must be given instead."""
+    if isinstance(parameter, click.Option) and parameter.prompt:
+        parameter = copy(parameter)
+        parameter.prompt, parameter.required = None, True
+    return parameter
 
 
 def _command(value: Any) -> tuple[str, ...]:

@@ -7,11 +7,14 @@ from datetime import datetime
 from statistics import median
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, select
 
 from gengfu.store.database import Database
 from gengfu.store.tables import schedule_entry, schedule_tick, sync_run
 from gengfu.store.tick_rows import EntryRow, Tick, TickState
+
+LOOKED_THROUGH = 1000
+"""Among so many rows before a moment one is looked for that covers it; rows of an entry hardly overlap."""
 
 JUDGED = 100
 """From so many of the latest ticks or runs it is judged how long the next one takes."""
@@ -29,31 +32,26 @@ class TickHistory:
             rows = connection.execute(select(schedule_entry).order_by(schedule_entry.c.name)).mappings()
             return {row["name"]: EntryRow(**row) for row in rows}
 
-    def names(self) -> set[str]:
-        """The entries of which anything is on record."""
-        with self._db.read() as connection:
-            known = set(connection.scalars(select(schedule_entry.c.name)))
-            return known | set(connection.scalars(select(schedule_tick.c.entry).distinct()))
-
-    def latest(
-        self, limit: int, entry: str | None = None, state: TickState | None = None, until: datetime | None = None
-    ) -> list[Tick]:
-        """The ticks that were due last, newest first: of that entry, in that state, due no later than `until`."""
-        query = select(schedule_tick).order_by(schedule_tick.c.due_at.desc(), schedule_tick.c.id.desc()).limit(limit)
-        if entry is not None:
-            query = query.where(schedule_tick.c.entry == entry)
+    def latest(self, limit: int, entry: str | None = None, state: TickState | None = None) -> list[Tick]:
+        """The latest ticks of that entry, or of all, in that state, by when they were due, newest first."""
+        query = select(schedule_tick).limit(limit)
         if state is not None:
             query = query.where(schedule_tick.c.state == state)
-        if until is not None:
-            query = query.where(schedule_tick.c.due_at <= until)
-        return self._ticks(query)
+        if entry is not None:
+            query = query.where(schedule_tick.c.entry == entry)
+            return self._ticks(query.order_by(schedule_tick.c.due_at.desc(), schedule_tick.c.turn.desc()))
+        # Of all entries, those written last: for them there is a key to read by.
+        found = self._ticks(query.order_by(schedule_tick.c.id.desc()))
+        return sorted(found, key=lambda tick: (tick.due_at, tick.id), reverse=True)
 
     def at(self, entry: str, moment: datetime) -> list[Tick]:
         """The rows that stand for the tick due at that moment: its own, and one that covers it with others."""
-        last = func.coalesce(schedule_tick.c.until_at, schedule_tick.c.due_at)
-        query = select(schedule_tick).where(
-            schedule_tick.c.entry == entry, schedule_tick.c.due_at <= moment, last >= moment
-        )
+        columns = (schedule_tick.c.id, schedule_tick.c.due_at, schedule_tick.c.until_at)
+        nearest = select(*columns).where(schedule_tick.c.entry == entry, schedule_tick.c.due_at <= moment)
+        with self._db.read() as connection:
+            rows = connection.execute(nearest.order_by(schedule_tick.c.due_at.desc()).limit(LOOKED_THROUGH)).all()
+        there = [number for number, due_at, until_at in rows if (until_at or due_at) >= moment]
+        query = select(schedule_tick).where(schedule_tick.c.id.in_(there))
         return self._ticks(query.order_by(schedule_tick.c.due_at, schedule_tick.c.turn))
 
     def first_due(self, entry: str) -> datetime | None:
