@@ -216,6 +216,12 @@ def test_the_simulation_tells_of_changes_of_the_clock(ask: Ask, home: Path) -> N
     ]
 
 
+def test_the_simulated_days_begin_with_what_is_due_at_their_first_moment(ask: Ask, home: Path) -> None:
+    (home / "gengfu.toml").write_text('[schedule.device_list]\ncron = "@daily"\n')
+    (entry,) = ask(ScheduleSimulate, "--days", "2", "--from", "2026-01-01")["entries"]
+    assert [tick["due_at"] for tick in entry["ticks"]] == ["2025-12-31T16:00:00+00:00", "2026-01-01T16:00:00+00:00"]
+
+
 def test_a_clock_set_back_in_the_middle_makes_no_duration_negative(database: Database) -> None:
     add_ticks(database, ran("10:00", -3600.0))
     history = TickHistory(database)

@@ -65,7 +65,8 @@ class ScheduleSimulate(BaseCommand):
         from gengfu.schedule.forecast import clock_notes, forecast
 
         cron = ticks.cron_of(entry)
-        due = list(islice(cron.between(first, last), MOST + 1))
+        edge = timedelta(microseconds=1)  # what is due just when the days begin is one of their ticks
+        due = list(islice(cron.between(first - edge, last - edge), MOST + 1))
         seconds, source = self._seconds(entry, history)
         notes = list(clock_notes(cron, first, last))
         if len(due) > MOST:
