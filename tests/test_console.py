@@ -23,7 +23,8 @@ HEAVY = ("sqlalchemy", "redis", "dramatiq", "aiohttp", "rich", "msgspec", "alemb
 COMMANDS = (
     *("auth:login", "auth:reset", "auth:status", "db:upgrade", "demo", "device:approve", "device:discard"),
     *("device:export", "device:find", "device:list", "device:show", "make:command", "make:job", "queue:failed"),
-    *("queue:retry", "queue:status", "queue:work", "run:list", "run:show", "simulate"),
+    *("queue:retry", "queue:status", "queue:work", "run:list", "run:show", "schedule:history", "schedule:list"),
+    *("schedule:next", "schedule:simulate", "schedule:why", "simulate"),
 )
 VENDOR = {"API_WECHAT_URL": "http://127.0.0.1:9/", "API_USERNAME": "operator", "API_PASSWORD": "s3cret word"}
 

@@ -29,7 +29,9 @@ from documents import (
     texts_of_the_program,
 )
 from gengfu.console import Console, Session
+from gengfu.discovery import Catalogue
 from gengfu.queue.supervisor import KILL_AFTER
+from gengfu.schedule.entries import load_entries
 from gengfu.settings import load_settings
 from gengfu.simulator.testing import Simulator
 from gengfu.store.database import Database
@@ -143,6 +145,12 @@ def test_settings_files_are_read_as_they_stand(page: Path, tmp_path: Path) -> No
         name = ".env" if block.kind == "dotenv" else "gengfu.toml"
         (tmp_path / name).write_text(block.text)
         settings = load_settings({"GENGFU_HOME": str(tmp_path)})
+        if "[schedule." in block.text:
+            found = load_entries(settings, Catalogue())
+            assert not found.problems
+            assert len(found.entries) > 1
+            (tmp_path / name).unlink()
+            continue
         assert settings.api_wechat_url == "https://vendor.example.com/" or settings.redis_url is not None
         if '"a # b"' in block.text:
             assert settings.api()[2].reveal() == "a # b"

@@ -1,0 +1,171 @@
+"""Why a tick did or did not run, decided from what is on record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from gengfu.schedule.cron import Cron
+from gengfu.schedule.policy import Entry
+from gengfu.store.tick_rows import EntryRow, Tick, TickState
+
+KEPT_DAYS = 90
+"""Days after which rows of ticks are removed."""
+
+Tell = Callable[[datetime], str]
+
+
+class Silence(StrEnum):
+    """Why there is no row of a tick."""
+
+    NOT_DUE = "not-due"
+    FUTURE = "future"
+    DISABLED = "disabled"
+    NO_SCHEDULER = "no-scheduler"
+    NEVER_SEEN = "never-seen"
+    PAUSED = "paused"
+    NOT_LOOKED_AT = "not-looked-at"
+    PRUNED = "pruned"
+    NOT_SCHEDULED_THEN = "not-scheduled-then"
+    NOT_DECLARED = "not-declared"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of an entry and of one moment."""
+
+    name: str
+    entry: Entry | None
+    """As it is declared now; None where it is not, or not usably."""
+    row: EntryRow | None
+    """What the schedule remembers of it."""
+    anyone: bool
+    """Whether the schedule remembers any entry."""
+    ticks: Sequence[Tick]
+    """The rows that stand for that moment, by due time and turn."""
+    first_due: datetime | None
+    """When its earliest tick on record was due."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Why, in a word for programs and a sentence for people."""
+
+    verdict: TickState | Silence
+    text: str
+    before: datetime | None = None
+    """Where nothing was due: the nearest due moments around."""
+    after: datetime | None = None
+
+
+def explain(facts: Facts, moment: datetime, now: datetime, tell: Tell) -> Answer:
+    """Why the tick of `moment` did or did not run. `tell` writes a moment for people."""
+    if facts.ticks:
+        exact = [tick for tick in facts.ticks if tick.due_at == moment]
+        return _of_row((exact or list(facts.ticks))[-1], moment, tell)
+    if facts.entry is None:
+        text = (
+            f"no row tells of {tell(moment)}, and {facts.name} is no entry that can be used; see: gengfu schedule:list"
+        )
+        return Answer(Silence.NOT_DECLARED, text)
+    cron = _cron(facts.entry)
+    if moment not in cron.between(moment - timedelta(microseconds=1), moment):
+        return _not_due(facts, cron, moment, tell)
+    if moment > now:
+        return Answer(Silence.FUTURE, f"the tick of {tell(moment)} is yet to come{_obstacle(facts, tell)}")
+    return _silent(facts, facts.entry, moment, now, tell)
+
+
+def _cron(entry: Entry) -> Cron:
+    assert entry.schedule.timezone is not None
+    return Cron(entry.schedule.cron, entry.schedule.timezone)
+
+
+def _not_due(facts: Facts, cron: Cron, moment: datetime, tell: Tell) -> Answer:
+    before, after = cron.before(moment), cron.after(moment)
+    around = [f"the one before is {tell(before)}"] if before is not None else []
+    around += [f"the next is {tell(after)}"] if after is not None else []
+    when = f"{cron.words()} ({cron.expression}, {cron.zone})"
+    text = f"no tick of {facts.name} is due at {tell(moment)}: it is due {when}"
+    return Answer(Silence.NOT_DUE, "; ".join([text, *around]), before, after)
+
+
+def _obstacle(facts: Facts, tell: Tell) -> str:
+    if facts.entry is not None and not facts.entry.schedule.enabled:
+        return f", and will not run unless {facts.name} is enabled ({facts.entry.source})"
+    if facts.row is not None and facts.row.paused_at is not None:
+        return f", and will be skipped unless {facts.name} is resumed: {_paused(facts.row, tell)}"
+    return ""
+
+
+def _paused(row: EntryRow, tell: Tell) -> str:
+    since = tell(row.paused_at) if row.paused_at is not None else ""
+    why = f": {row.pause_reason}" if row.pause_reason else ""
+    return f"paused by {row.paused_by or 'somebody'} since {since}{why}"
+
+
+def _silent(facts: Facts, entry: Entry, moment: datetime, now: datetime, tell: Tell) -> Answer:
+    """Of a tick that was due and has no row."""
+    told, row = f"the tick of {tell(moment)} did not run: ", facts.row
+    if not entry.schedule.enabled:
+        text = f"{told}{facts.name} is disabled (enabled = false, {entry.source})"
+        return Answer(Silence.DISABLED, text)
+    if row is None:
+        start = "start one with gengfu schedule:work, or gengfu schedule:run each minute"
+        if not facts.anyone:
+            return Answer(Silence.NO_SCHEDULER, f"{told}no scheduler has ever run on this database; {start}")
+        return Answer(Silence.NEVER_SEEN, f"{told}no scheduler has run since {facts.name} was added; {start}")
+    if row.planned_until < moment:
+        if row.paused_at is not None and row.paused_at <= moment:
+            return Answer(Silence.PAUSED, f"{told}{facts.name} is {_paused(row, tell)}")
+        text = f"no scheduler has looked at {facts.name} since {tell(row.planned_until)}"
+        late = entry.schedule.grace + entry.schedule.jitter
+        if (now - moment).total_seconds() <= late:
+            return Answer(Silence.NOT_LOOKED_AT, f"the tick of {tell(moment)} has not run yet: {text}")
+        return Answer(Silence.NOT_LOOKED_AT, f"{told}{text}")
+    if moment < now - timedelta(days=KEPT_DAYS):
+        text = f"what became of the tick of {tell(moment)} is no longer on record: rows are kept for {KEPT_DAYS} days"
+        return Answer(Silence.PRUNED, text)
+    since = f"; the earliest tick on record is that of {tell(facts.first_due)}" if facts.first_due is not None else ""
+    reason = f"{facts.name} was not on the schedule then (not yet added, disabled, or due at other times){since}"
+    return Answer(Silence.NOT_SCHEDULED_THEN, told + reason)
+
+
+def _of_row(tick: Tick, moment: datetime, tell: Tell) -> Answer:
+    """Of a tick that has a row, or shares one."""
+    told = f"the tick of {tell(moment)} {_became(tick, tell)}"
+    if tick.covers > 1 and tick.until_at is not None:
+        told += f"; its row stands for {tick.covers} ticks, from {tell(tick.due_at)} to {tell(tick.until_at)}"
+    if tick.turn > 0:
+        told += f"; it is of turn {tick.turn}, which is counted since the clock was set back"
+    return Answer(tick.state, told)
+
+
+def _became(tick: Tick, tell: Tell) -> str:
+    where = f" by {tick.scheduler}" if tick.scheduler else ""
+    started = f"was started at {tell(tick.started_at)}{where}" if tick.started_at is not None else "was not started"
+    reason = tick.reason or (f"exit code {tick.exit_code}" if tick.exit_code is not None else "no reason is on record")
+    took = ""
+    if tick.started_at is not None and tick.finished_at is not None:
+        took = f" after {max(0.0, (tick.finished_at - tick.started_at).total_seconds()):.1f} s"
+    match tick.state:
+        case TickState.DONE:
+            return f"ran: it {started} and ended well{took}"
+        case TickState.FAILED:
+            return f"{started} and failed{took}: {reason}"
+        case TickState.RUNNING:
+            return f"is running: it {started}"
+        case TickState.CLAIMED:
+            return f"is about to be started{where}"
+        case TickState.WAITING:
+            return f"waits: {tick.reason or 'an earlier tick is under way'}"
+        case TickState.CANCELLED:
+            return f"{started} and was cancelled{took}: {reason}"
+        case TickState.LOST:
+            return f"{started}, and nobody saw how it ended: {reason}"
+        case TickState.SKIPPED:
+            return f"was skipped: {reason}"
+        case TickState.MISSED:
+            return f"was missed: {reason}"
