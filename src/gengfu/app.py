@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gengfu.clock import Clock, utcnow
 from gengfu.discovery import Catalogue
 from gengfu.errors import BrokerError
+from gengfu.jobs.backup_data import BackupDataJob
 from gengfu.jobs.device_list import RESOURCE, DeviceListJob, WindowJobs
 from gengfu.settings import Settings, load_settings
 from gengfu.store.doorstep import Accepted
@@ -121,7 +122,10 @@ class App:
     @property
     def jobs(self) -> Jobs:
         """The jobs that workers know, by name."""
-        return {DeviceListJob.__name__: lambda: DeviceListJob(self.mirror)}
+        return {
+            BackupDataJob.__name__: lambda: BackupDataJob(self.bare_db, self.settings, self.clock),
+            DeviceListJob.__name__: lambda: DeviceListJob(self.mirror),
+        }
 
     @property
     def light_db(self) -> Database | Path:
