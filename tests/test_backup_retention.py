@@ -37,8 +37,8 @@ def kept(candidates: list[Candidate], by: Rule, now: datetime = NOW, spared: tup
         ((0, 1, 2, 3), rule(2, 0, 0), "0 1"),
         # Days without a backup count for nothing.
         ((0, 30, 60, 90), rule(3, 0, 0), "0 30 60"),
-        # Of one day the newest stays: in Shanghai the day began 2 hours before `NOW`.
-        ((0, 0.01, 0.02, 0.5, 1), rule(3, 0, 0), "0 0.5"),
+        # Of one day the newest stays; in Shanghai a day began 2 hours before `NOW`.
+        ((1.5, 1.55, 2, 2.05, 2.1, 3), rule(2, 0, 0), "1.5 2.1"),
         # That day is a Monday.
         ((0, 1, 2, 7, 8, 9), rule(0, 2, 0), "0 1"),
         ((0, 1, 8, 15, 22, 29), rule(0, 3, 0), "0 1 8"),
@@ -51,9 +51,8 @@ def test_the_newest_of_each_day_week_and_month_is_kept(days_ago: tuple[float, ..
     assert kept(made(*days_ago), by) == set(expected.split())
 
 
-def test_a_safety_copy_stays_for_a_day_and_then_counts_as_any_other() -> None:
-    fresh, old = Candidate("fresh", NOW - 0.9 * DAY, safety=True), Candidate("old", NOW - 1.1 * DAY, safety=True)
-    assert kept([*made(0, 0.1), fresh, old], rule(1, 0, 0)) == {"0", "fresh"}
+def test_what_is_younger_than_a_day_stays() -> None:
+    assert kept(made(0.1, 0.2, 0.3, 0.9, 1.1, 1.2), rule(1, 0, 0)) == {"0.1", "0.2", "0.3", "0.9"}
 
 
 def test_a_backup_from_a_clock_that_ran_ahead_takes_no_place_from_others() -> None:
@@ -74,20 +73,21 @@ moments = st.integers(0, 3650 * 86400).map(lambda seconds: NOW + timedelta(secon
 numbers = st.integers(0, 12)
 
 
-@given(st.lists(st.tuples(moments, st.booleans()), max_size=60), numbers, numbers, numbers, moments)
+@given(st.lists(moments, max_size=60), numbers, numbers, numbers, moments)
 def test_the_newest_is_never_removed_and_a_second_look_removes_no_more(
-    made_at: list[tuple[datetime, bool]], daily: int, weekly: int, monthly: int, now: datetime
+    made_at: list[datetime], daily: int, weekly: int, monthly: int, now: datetime
 ) -> None:
-    everything = [Candidate(f"{number:02}", moment, safety) for number, (moment, safety) in enumerate(made_at)]
+    everything = [Candidate(f"{number:02}", moment) for number, moment in enumerate(made_at)]
     by = rule(daily, weekly, monthly)
     left = kept(everything, by, now)
     past = [found for found in everything if found.moment <= now]
     future = {found.file for found in everything} - {found.file for found in past}
-    assert future <= left
+    young = {found.file for found in past if found.moment > now - DAY}
+    assert future | young <= left
     if past:
         newest = max(past, key=lambda found: (found.moment, found.file))
         assert newest.file in left
-    assert len(left - future) <= max(1, daily + weekly + monthly) + sum(found.safety for found in past)
+    assert len(left - future - young) <= max(1, daily + weekly + monthly)
     again = [found for found in everything if found.file in left]
     assert outdated(again, by, now) == []
 
@@ -115,6 +115,6 @@ def test_other_files_are_no_backups(file: str) -> None:
     assert parse_name(file) is None
 
 
-def test_half_an_hour_of_backups_every_second_leaves_one() -> None:
-    everything = [Candidate(str(number), NOW - timedelta(seconds=number)) for number in range(1800)]
+def test_two_hours_of_backups_every_minute_leaves_the_newest_of_it_a_day_later() -> None:
+    everything = [Candidate(str(number), NOW - DAY - timedelta(minutes=number)) for number in range(120)]
     assert kept(everything, rule()) == {"0"}

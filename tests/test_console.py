@@ -21,7 +21,9 @@ from terminal import PROGRAM, Home, read_terminal, read_until
 
 HEAVY = ("sqlalchemy", "redis", "dramatiq", "aiohttp", "rich", "msgspec", "alembic", "xlsxwriter", "psycopg")
 COMMANDS = (
-    *("auth:login", "auth:reset", "auth:status", "db:upgrade", "demo", "device:approve", "device:discard"),
+    *("auth:login", "auth:reset", "auth:status"),
+    *("backup:data", "backup:list", "backup:restore"),
+    *("db:upgrade", "demo", "device:approve", "device:discard"),
     *("device:export", "device:find", "device:list", "device:show", "queue:failed", "queue:retry", "queue:status"),
     *("queue:work", "run:list", "run:show", "simulate"),
 )

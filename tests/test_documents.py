@@ -79,7 +79,7 @@ def test_a_job_can_be_added_as_the_page_says(tmp_path: Path) -> None:
     with Simulator(300, username="operator", password="secret") as sim:
         walk = Walk(tmp_path, sim, source)
         walk.follow(ADDING)
-    assert [file.suffixes for file in (walk.home / "var" / "backup").iterdir()] == [[".jsonl", ".gz"]]
+    assert [file.suffixes for file in (walk.home / "var" / "archive").iterdir()] == [[".jsonl", ".gz"]]
 
 
 @pytest.mark.parametrize("page", ALL, ids=named)
@@ -193,7 +193,7 @@ def _is_understood(command_line: str) -> bool:
     console = Console(Session(as_json=False))
     command = console.get_command(click.Context(console), words[place + 1])
     if command is None:
-        return words[place + 1] == "backup:data"
+        return words[place + 1] == "archive:devices"
     command.make_context("gengfu", words[place + 2 :])
     return True
 

@@ -128,7 +128,7 @@ class Maker:
     def outdated(self, rule: Rule, now: datetime, spared: str) -> list[str]:
         """The files of the good backups of this kind of database that the rule does not keep."""
         good = [
-            Candidate(backup.path.name, backup.name.moment, bool(backup.name.label))
+            Candidate(backup.path.name, backup.name.moment)
             for backup in self.shelf.backups()
             if backup.name.kind == self._db.kind and backup.problem is None
         ]

@@ -26,20 +26,18 @@ class Candidate:
 
     file: str
     moment: datetime
-    safety: bool = False
-    """Whether it was made before a restore."""
 
 
 def outdated(candidates: Iterable[Candidate], rule: Rule, now: datetime, spared: Collection[str] = ()) -> list[str]:
     """The files to remove, oldest first, of backups of one kind of database that are all known to be good.
 
     The newest is never among them, nor one of `spared`. What is dated later than now stays and counts for nothing,
-    since then the clock was wrong, then or now; a safety copy stays for a day. Days are those that have a backup, so no
-    jump of the clock makes all of them old at once.
+    since then the clock was wrong, then or now. What is younger than a day stays, such as the copy that a person made
+    before a change, or a restore. Days are those that have a backup, so no jump of the clock makes all of them old.
     """
     newest_first = sorted(candidates, key=lambda found: (found.moment, found.file), reverse=True)
     past = [found for found in newest_first if found.moment <= now]
-    kept = {found.file for found in past if found.safety and found.moment > now - DAY}
+    kept = {found.file for found in past if found.moment > now - DAY}
     kept.update(found.file for found in past[:1])
     periods: list[tuple[int, Callable[[datetime], tuple[int, ...]]]] = [
         (rule.daily, lambda local: (local.year, local.month, local.day)),

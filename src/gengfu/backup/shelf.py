@@ -122,6 +122,8 @@ class Shelf:
                 file.write(json.dumps({"what": what, "pid": os.getpid(), "since": now.astimezone(UTC).isoformat()}))
                 file.flush()
                 yield
+            except BrokenPipeError:
+                raise
             except OSError as error:
                 raise BackupError(
                     f"the folder {self.folder} cannot be written: {error.strerror or error}; make room there, "

@@ -51,8 +51,8 @@ class BackupData(BaseCommand):
     removed afterwards. A second one at the same time is skipped.
 
     Examples:
-      gengfu backup:data            in this process, with a bar
-      gengfu backup:data --queue    leave it to a worker that serves the queue backup
+      gengfu backup:data            in this process
+      gengfu backup:data --queue    leave it to a worker
     """
 
     name = "backup:data"
@@ -222,7 +222,8 @@ class BackupRestore(BaseCommand):
 
     Reads the backup first, refuses while workers or schedulers are at the
     database, and makes a safety copy of what is there. On SQLite and PostgreSQL
-    all of it happens or nothing. FILE is a name from backup:list, a path, or latest.
+    all of it happens or nothing. FILE is a name from backup:list, a path, or
+    latest.
 
     Examples:
       gengfu backup:restore latest
@@ -240,28 +241,37 @@ class BackupRestore(BaseCommand):
     def handle(self, file: str, yes: bool, force: bool) -> int:
         from pathlib import Path
 
-        from gengfu.backup.making import Maker
-        from gengfu.backup.restoring import Restorer
+        from gengfu.backup.shelf import Shelf
+        from gengfu.backup.usage import tell_unless_free
 
         app = self.app
-        with _watching(self.out, "restore") as watch:
-            maker = Maker(app.bare_db, app.settings, app.clock, watch)
-            backup = maker.shelf.find(file, app.bare_db.kind, Path.cwd())
-            restorer = Restorer(app.bare_db, maker, backup, watch)
-            with maker.shelf.alone("a restore", app.clock()):
-                contents = restorer.examine()
-        present = restorer.present_rows()
-        if not force and present is not None:
-            from gengfu.backup.usage import tell_unless_free
-
+        shelf = Shelf(app.settings.backups)
+        backup = shelf.find(file, app.bare_db.kind, Path.cwd())
+        with shelf.alone("a restore", app.clock()), self._restoring(backup) as restorer:
+            contents = restorer.examine()
+            present = restorer.present_rows()
+        if present is not None and not force:
             tell_unless_free(app.bare_db)
         if not self._agreed(backup, contents, present, yes):
             self.out.say("Nothing was changed.")
             self.out.answer({"status": "declined", "file": backup.path.name})
             return 1
-        with maker.shelf.alone("a restore", app.clock()), _watching(self.out, "restore") as watch:
-            restorer = Restorer(app.bare_db, Maker(app.bare_db, app.settings, app.clock, watch), backup, watch)
-            return self._restore(restorer, contents, present)
+        with shelf.alone("a restore", app.clock()):
+            safety = self._save(backup) if present is not None else None
+            with self._restoring(backup) as restorer:
+                done = restorer.restore(contents, safety)
+        self._tell(backup, done, safety)
+        return 0
+
+    @contextmanager
+    def _restoring(self, backup: Backup) -> Iterator[Restorer]:
+        """What restores it, with a bar for the time of the block."""
+        from gengfu.backup.making import Maker
+        from gengfu.backup.restoring import Restorer
+
+        app = self.app
+        with _watching(self.out, "restore") as watch:
+            yield Restorer(app.bare_db, Maker(app.bare_db, app.settings, app.clock, watch), backup, watch)
 
     def _agreed(self, backup: Backup, contents: Contents, present: int | None, yes: bool) -> bool:
         if backup.manifest is None:
@@ -280,21 +290,19 @@ class BackupRestore(BaseCommand):
             raise UsageError("there is no terminal to ask on; to restore without being asked: --yes")
         return answer
 
-    def _restore(self, restorer: Restorer, contents: Contents, present: int | None) -> int:
+    def _save(self, backup: Backup) -> Made:
         from gengfu.backup.shelf import megabytes
 
-        safety = restorer.save_present() if present is not None else None
-        if safety is not None:
-            told = safety.manifest
-            self.out.say(f"Safety copy {told.file}: {told.rows} rows, {megabytes(told.size)}.")
-            if told.kind == "mysql":
-                self.out.note(
-                    "MySQL and MariaDB replace one table after the other; if this ends on the way, "
-                    f"go back with: gengfu backup:restore {told.file}"
-                )
-        done = restorer.restore(contents, safety)
-        self._tell(restorer.backup, done, safety)
-        return 0
+        with self._restoring(backup) as restorer:
+            safety = restorer.save_present()
+        told = safety.manifest
+        self.out.say(f"Safety copy {told.file}: {told.rows} rows, {megabytes(told.size)}.")
+        if told.kind == "mysql":
+            self.out.note(
+                "MySQL and MariaDB replace one table after the other; if this ends on the way, "
+                f"go back with: gengfu backup:restore {told.file}"
+            )
+        return safety
 
     def _tell(self, backup: Backup, done: Restored, safety: Made | None) -> None:
         tables = dict(done.contents.tables)
