@@ -219,10 +219,11 @@ def test_a_second_one_at_the_same_time_is_skipped(small: Nest) -> None:
         skipped = small.home.ask("backup:data", "--json")
         restored = small.home.ask("backup:restore", "latest", "--yes")
         job = _job(small).fire(Hold(1, 1, 1, threading.Event()))
+        told = Shelf(small.folder).busy()
     assert (skipped.code, skipped.json["status"]) == (0, "skipped")
     expected = f"a backup is under way, by process {os.getpid()} since 2026-11-22 18:00:00 UTC"
     assert skipped.json["reason"] == expected
-    assert job == f"skipped: {expected}"
+    assert (told, job) == (expected, f"skipped: {expected}")
     assert restored.code == 1
     assert Shelf(small.folder).busy() is None
 
@@ -331,3 +332,17 @@ def test_the_manifest_tells_what_is_needed_to_judge_a_backup(small: Nest) -> Non
     assert told["size"] == made.path.stat().st_size
     assert set(told["tables"]) == {*metadata.tables, "alembic_version"}
     assert told["started_at"] == "2026-11-22T18:00:00+00:00"
+
+
+def test_the_list_tells_what_there_is(small: Nest) -> None:
+    assert "make one: gengfu backup:data" in small.home.ask("backup:list").err
+    made = small.make(lambda: NOW)
+    (small.folder / "gengfu-sqlite-20200101T000000Z.sqlite.gz").write_bytes(b"brought from elsewhere")
+    listed = small.home.ask("backup:list")
+    titles, newest, oldest = listed.rows
+    assert titles == ["backup", "age", "size", "rows", "schema", "checked"]
+    assert [newest[0], *newest[3:]] == [made.path.name, "1", schema.HEAD, "yes"]
+    assert oldest[-1] == "no manifest"
+    told = small.home.ask("backup:list", "--json").json["backups"]
+    assert [backup["checked"] for backup in told] == [True, False]
+    assert told[0]["made_at"] == "2026-11-22T18:00:00+00:00"
