@@ -25,7 +25,7 @@ VENDOR = "https://vendor.example.com/"
 
 _FENCE = re.compile(r"^( *)```(\w*)$")
 _DIRECTIVE = re.compile(r"^<!-- vendor: (\w+) (\d+) -->$")
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d:\d\d)?")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d:\d\d)?|\d{8}T\d{6}Z")
 _DECIMAL = re.compile(r"\d+\.\d+")
 
 

@@ -21,10 +21,11 @@ from terminal import PROGRAM, Home, read_terminal, read_until
 
 HEAVY = ("sqlalchemy", "redis", "dramatiq", "aiohttp", "rich", "msgspec", "alembic", "xlsxwriter", "psycopg")
 COMMANDS = (
-    *("auth:login", "auth:reset", "auth:status", "db:upgrade", "demo", "device:approve", "device:discard"),
-    *("device:export", "device:find", "device:list", "device:show", "make:command", "make:job", "queue:failed"),
-    *("queue:retry", "queue:status", "queue:work", "run:list", "run:show", "schedule:history", "schedule:list"),
-    *("schedule:next", "schedule:simulate", "schedule:why", "simulate"),
+    *("auth:login", "auth:reset", "auth:status", "backup:data", "backup:list", "backup:restore", "db:upgrade"),
+    *("demo", "device:approve", "device:discard", "device:export", "device:find", "device:list", "device:show"),
+    *("make:command", "make:job", "queue:failed", "queue:retry", "queue:status", "queue:work", "run:list"),
+    *("run:show", "schedule:history", "schedule:list", "schedule:next", "schedule:simulate", "schedule:why"),
+    *("simulate",),
 )
 VENDOR = {"API_WECHAT_URL": "http://127.0.0.1:9/", "API_USERNAME": "operator", "API_PASSWORD": "s3cret word"}
 

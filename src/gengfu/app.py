@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gengfu.clock import Clock, utcnow
 from gengfu.discovery import Catalogue
 from gengfu.errors import BrokerError
+from gengfu.jobs.backup_data import BackupDataJob
 from gengfu.jobs.device_list import RESOURCE, DeviceListJob, WindowJobs
 from gengfu.jobs.makers import Makers, Waiting, make
 from gengfu.settings import Settings, load_settings
@@ -125,7 +126,11 @@ class App:
     @property
     def jobs(self) -> Jobs:
         """The jobs that workers know, by name. User code is imported when one of its jobs is asked for, or all are."""
-        return Makers({DeviceListJob.__name__: lambda: DeviceListJob(self.mirror)}, self._user_jobs)
+        own: Jobs = {
+            BackupDataJob.__name__: lambda: BackupDataJob(self.bare_db, self.settings, self.clock),
+            DeviceListJob.__name__: lambda: DeviceListJob(self.mirror),
+        }
+        return Makers(own, self._user_jobs)
 
     def _user_jobs(self) -> Jobs:
         broken, jobs = self.catalogue.broken_jobs, self.catalogue.jobs

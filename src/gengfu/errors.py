@@ -37,6 +37,10 @@ class StoreError(GengfuError):
     """The database cannot do its work: unreachable, read-only, full, or not migrated."""
 
 
+class BackupError(GengfuError):
+    """A backup cannot be made, read or put back: a program or the room for it is missing, or the file is damaged."""
+
+
 class Fenced(GengfuError):
     """This worker's claim on the row has passed to another: its write was refused and nothing was changed."""
 

@@ -168,6 +168,17 @@ class Settings:
     """A run in which more than this share of the live rows vanished at once is held ..."""
     guard_minimum: int = _setting(_number(0, 1_000_000_000, int), "10", default=10)
     """... if at least this many vanished."""
+    backup_dir: Path = _setting(
+        lambda name, value, example: Path(_text(name, value, example)).expanduser(),
+        "/mnt/backups/gengfu",
+        default=Path("var/backups"),
+    )
+    backup_keep_daily: int = _setting(_number(0, 3660, int), "7", default=7)
+    """The newest backup of each of so many days is kept, ..."""
+    backup_keep_weekly: int = _setting(_number(0, 1000, int), "4", default=4)
+    """... of each of so many weeks, ..."""
+    backup_keep_monthly: int = _setting(_number(0, 1000, int), "6", default=6)
+    """... and of each of so many months."""
 
     @property
     def var(self) -> Path:
@@ -178,6 +189,11 @@ class Settings:
     def logs(self) -> Path:
         """The folder of the log files, absolute."""
         return self.home / self.log_dir
+
+    @property
+    def backups(self) -> Path:
+        """The folder of the backups, absolute."""
+        return self.home / self.backup_dir
 
     def api(self) -> tuple[str, str, Secret]:
         """Base address, user name and password of the vendor's API.

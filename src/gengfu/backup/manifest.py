@@ -1,0 +1,101 @@
+"""What a backup is called, and what the small file beside it says of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+SAFETY = "before-restore"
+"""The label of a copy that was made of what a restore was about to replace."""
+
+_NAME = re.compile(r"gengfu-(sqlite|postgresql|mysql)-(\d{8}T\d{6})Z(?:-(before-restore))?\.(?:sqlite|sql)\.gz")
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """The parts of a backup's file name."""
+
+    kind: str
+    """`sqlite`, `postgresql` or `mysql`."""
+    moment: datetime
+    """When it was begun, to the second."""
+    label: str = ""
+
+    @property
+    def file(self) -> str:
+        """`gengfu-sqlite-20261122T020000Z.sqlite.gz`."""
+        time = self.moment.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+        suffix = "sqlite" if self.kind == "sqlite" else "sql"
+        return f"gengfu-{self.kind}-{time}{'-' if self.label else ''}{self.label}.{suffix}.gz"
+
+
+def parse_name(file: str) -> Name | None:
+    """The parts of that file name; None where it is not a backup's."""
+    found = _NAME.fullmatch(file)
+    if found is None:
+        return None
+    try:
+        moment = datetime.strptime(found[2], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    name = Name(found[1], moment, found[3] or "")
+    return name if name.file == file else None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What is known of a backup that was read back and found good. It stands beside it as `<backup>.json`."""
+
+    file: str
+    kind: str
+    program: str
+    """The version of the program that made it."""
+    schema_version: str | None
+    tables: Mapping[str, int]
+    """The number of rows of each table."""
+    size: int
+    """Bytes of the packed file."""
+    sha256: str
+    started_at: datetime
+    finished_at: datetime
+
+    @property
+    def rows(self) -> int:
+        """The rows of all tables."""
+        return sum(self.tables.values())
+
+
+def manifest_path(backup: Path) -> Path:
+    """Where the manifest of that backup stands."""
+    return backup.with_name(f"{backup.name}.json")
+
+
+def write_manifest(manifest: Manifest, path: Path) -> None:
+    """Writes it to the disk, readable by its owner alone."""
+    values = asdict(manifest) | {
+        "tables": dict(manifest.tables),
+        "started_at": manifest.started_at.astimezone(UTC).isoformat(),
+        "finished_at": manifest.finished_at.astimezone(UTC).isoformat(),
+    }
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(json.dumps(values, ensure_ascii=False, indent=2) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_manifest(backup: Path) -> Manifest | None:
+    """The manifest of that backup; None where there is none, or none that can be read."""
+    try:
+        values = json.loads(manifest_path(backup).read_text("utf-8"))
+        for name in ("started_at", "finished_at"):
+            values[name] = datetime.fromisoformat(values[name])
+        tables = {str(table): int(rows) for table, rows in values.pop("tables").items()}
+        found = Manifest(tables=tables, **values)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return found if found.file == backup.name else None

@@ -1,0 +1,207 @@
+"""SQLite: copied with its online backup, page by page, out of one snapshot; put back likewise in one transaction."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gengfu.backup.dumps import READING, VERSION_TABLE
+from gengfu.backup.kinds import Contents, Copied
+from gengfu.backup.streams import PIECE, Unpacked, Watch, packed
+from gengfu.clock import monotonic
+from gengfu.errors import BackupError, StoreError
+
+if TYPE_CHECKING:
+    from gengfu.store.database import Database
+
+STEP = 512
+"""Pages at a time."""
+PATIENCE = 60.0
+"""Seconds for which another process may keep a database locked."""
+
+
+class SqliteKind:
+    """An SQLite file. What is copied is the state of one moment, however much is written meanwhile; what is put back is
+    there whole or not at all, also for processes that have the file open."""
+
+    def __init__(self, db: Database) -> None:
+        assert db.path is not None
+        self._path = db.path
+
+    def size(self) -> int:
+        paths = (self._path, Path(f"{self._path}-wal"))
+        return sum(path.stat().st_size for path in paths if path.exists())
+
+    def room(self, size: int) -> int:
+        # The copy and its packed form, then the packed form and what is unpacked from it.
+        return 2 * size
+
+    def tables(self) -> Mapping[str, int]:
+        if not self._path.exists() or not self._path.stat().st_size:
+            return {}
+        with self._opened() as connection:
+            return _count(connection)
+
+    def copy(self, target: Path, scratch: Path, watch: Watch) -> Copied:
+        if not self._path.exists():
+            raise BackupError(f"there is no database {self._path} yet, so there is nothing to back up")
+        with self._opened() as source, _explained(f"{self._path} cannot be copied"):
+            # As long as this transaction reads, the copy is of its snapshot, and no writer makes it begin anew.
+            source.execute("BEGIN")
+            tables = _count(source)
+            with closing(_new(scratch)) as copy:
+                _transfer(source, copy, watch, "copying")
+        with packed(target) as packer, scratch.open("rb") as file:
+            total = os.fstat(file.fileno()).st_size
+            while piece := file.read(PIECE):
+                packer.write(piece)
+                watch.step("packing", file.tell(), total)
+        scratch.unlink()
+        return Copied(packer.sha256, tables)
+
+    def restore(self, backup: Path, contents: Contents, scratch: Path, watch: Watch) -> None:
+        if _unpack(backup, scratch, watch, "unpacking") != contents.sha256:
+            raise BackupError(f"{backup} has been changed since it was checked")
+        if not self._path.exists() or not self._path.stat().st_size:
+            _put(scratch, self._path)
+            return
+        with (
+            closing(_immutable(scratch)) as source,
+            self._opened() as live,
+            _explained(f"{self._path} stays as it was"),
+        ):
+            _transfer(source, live, watch, "restoring")
+            live.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        scratch.unlink()
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        """The database as it is in use."""
+        try:
+            connection = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=rw", uri=True, timeout=30.0)
+        except sqlite3.Error as error:
+            raise StoreError(f"the database {self._path} cannot be read: {error}") from error
+        with closing(connection), _explained(f"{self._path} cannot be used"):
+            connection.isolation_level = None
+            connection.execute("PRAGMA synchronous = FULL")
+            yield connection
+
+
+def read_sqlite(backup: Path, scratch: Path, watch: Watch) -> Contents:
+    """Unpacks the copy, has SQLite check it, and counts.
+
+    Raises:
+        BackupError: it is damaged.
+        OSError: there is no room to unpack it.
+    """
+    try:
+        sha256 = _unpack(backup, scratch, watch, READING)
+        with closing(_immutable(scratch)) as copy, _explained(f"the backup {backup} is damaged"):
+            found = _check(copy, watch)
+            if found != ["ok"]:
+                raise BackupError(f"the backup {backup} is damaged: {'; '.join(found)}")
+            tables = _count(copy)
+            row = (
+                copy.execute(f"SELECT version_num FROM {VERSION_TABLE}").fetchone() if VERSION_TABLE in tables else None
+            )
+        return Contents(tables, str(row[0]) if row else None, sha256)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _check(copy: sqlite3.Connection, watch: Watch) -> list[str]:
+    """What SQLite says of the whole file: `["ok"]`, or what is wrong with it."""
+    reasons: list[BaseException] = []
+
+    def look_up() -> int:
+        # What is raised in here SQLite would take for its own failure.
+        try:
+            watch.step("checking", 0)
+        except BaseException as reason:
+            reasons.append(reason)
+        return len(reasons)
+
+    copy.set_progress_handler(look_up, 1_000_000)
+    try:
+        return [str(row[0]) for row in copy.execute("PRAGMA integrity_check(5)")]
+    except sqlite3.OperationalError:
+        if reasons:
+            raise reasons[0] from None
+        raise
+    finally:
+        copy.set_progress_handler(None, 0)
+
+
+def _count(connection: sqlite3.Connection) -> dict[str, int]:
+    known = (
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
+    )
+    names = [str(row[0]) for row in connection.execute(known)]
+    quoted = {name: name.replace('"', '""') for name in names}
+    return {name: int(connection.execute(f'SELECT count(*) FROM "{quoted[name]}"').fetchone()[0]) for name in names}
+
+
+def _transfer(source: sqlite3.Connection, target: sqlite3.Connection, watch: Watch, what: str) -> None:
+    size = int(source.execute("PRAGMA page_size").fetchone()[0])
+    moved = monotonic()
+
+    def progress(status: int, left: int, total: int) -> None:
+        nonlocal moved
+        watch.step(what, (total - left) * size, total * size)
+        if status & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            moved = monotonic()
+        elif monotonic() - moved > PATIENCE:
+            raise BackupError(f"another process has kept the database locked for {PATIENCE:g} s; try again later")
+
+    source.backup(target, pages=STEP, progress=progress, sleep=0.05)
+
+
+def _new(path: Path) -> sqlite3.Connection:
+    """An empty database whose loss would not matter."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA synchronous = OFF")
+    return connection
+
+
+def _immutable(path: Path) -> sqlite3.Connection:
+    """A database that nobody changes; nothing is written beside it."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)
+
+
+def _unpack(backup: Path, target: Path, watch: Watch, what: str) -> str:
+    reader = Unpacked(backup, watch, what)
+    with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.writelines(reader.pieces())
+        file.flush()
+        os.fsync(file.fileno())
+    return reader.sha256
+
+
+def _put(copy: Path, path: Path) -> None:
+    """Where there was no database, nobody has one open; what may lie beside it belonged to another."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for stale in ("-wal", "-shm"):
+        Path(f"{path}{stale}").unlink(missing_ok=True)
+    if path.parent.stat().st_dev == copy.stat().st_dev:
+        copy.replace(path)
+        return
+    with (
+        closing(_immutable(copy)) as source,
+        closing(_new(beside := path.with_name(f"{path.name}.restored"))) as target,
+    ):
+        source.backup(target)
+    beside.replace(path)
+    copy.unlink()
+
+
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise BackupError(f"{what}: {error}") from error
