@@ -54,7 +54,12 @@ def test_what_is_made_runs_passes_its_tests_and_the_checks(place: Home) -> None:
         "class": "ReportDaily",
         "schedule": "0 2 * * *",
         "job": "ReportDailyJob",
-        "next": ["gengfu report:daily", "gengfu queue:work --stop-when-empty", "pytest app/tests"],
+        "next": [
+            "gengfu report:daily",
+            "gengfu queue:work --stop-when-empty",
+            "pytest app/tests",
+            "gengfu schedule:list",
+        ],
     }
     assert place.run("make:command", "hello-all").code == 0
     assert place.run("make:job", "QuiteAnotherJob", "--queue", "other").code == 0
@@ -147,8 +152,8 @@ def test_two_who_make_the_same_at_once_do_not_overwrite_each_other(place: Home) 
         (["make:command", "import"], 2, "'import' is a word of Python's own"),
         (["make:command", "device:list"], 2, "the command device:list is there already (gengfu.commands.device_list)"),
         (["make:command", "report:good"], 1, "the command report:good is there already, in app/commands/all.py"),
-        (["make:command", "report:x", "--schedule", "daily"], 2, "--schedule is 'daily', which is no cron expression"),
-        (["make:command", "report:x", "--schedule", "61 2 * * *"], 2, "(Bad minute)"),
+        (["make:command", "report:x", "--schedule", "daily"], 2, "the cron expression 'daily' has 1 field"),
+        (["make:command", "report:x", "--schedule", "61 2 * * *"], 2, "cannot be read: bad minute"),
         (["make:command", "report:x", "--job", "a b"], 2, "'a b' is no name for a job"),
         (["make:job", "DeviceListJob"], 2, "'DeviceListJob' is a name that Python or Gengfu has for itself"),
         (["make:job", "GoodJob"], 1, "the job GoodJob is there already, in app.jobs.all"),

@@ -16,7 +16,6 @@ from gengfu.queue.options import QUEUE_NAME
 
 _FORCE = click.Option(["--force"], is_flag=True, help="Overwrite files that are there.")
 _LONGEST = 40
-_NICKNAMES = ("@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually")
 _JOB_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*([_:-][A-Za-z0-9]+)*")
 
 
@@ -95,6 +94,8 @@ class MakeCommand(_Make):
         steps = [f"gengfu {command}", "pytest app/tests"]
         if job is not None:
             steps.insert(1, "gengfu queue:work --stop-when-empty")
+        if schedule is not None:
+            steps.append("gengfu schedule:list")
         told = {"command": command, "class": values["command"], "schedule": schedule, "job": values.get("job")}
         return self.write(files, told, steps, force=force)
 
@@ -179,16 +180,11 @@ def _camel(stem: str) -> str:
 
 
 def _checked_cron(expression: str) -> str:
-    """The expression as it is written into a file; what the schedule would not take is refused."""
-    from datetime import UTC, datetime
+    """The expression as it is written into a file.
 
-    from cronsim import CronSim, CronSimError
+    Raises:
+        ConfigError: the schedule would not take it.
+    """
+    from gengfu.schedule.cron import Cron
 
-    fields = expression.split()
-    if " ".join(fields) not in _NICKNAMES:
-        try:
-            CronSim(" ".join(fields), datetime(2026, 1, 1, tzinfo=UTC))
-        except CronSimError as error:
-            wrong = f"--schedule is {expression!r}, which is no cron expression ({error})"
-            raise UsageError(f'{wrong}; for example: --schedule "0 2 * * *"') from None
-    return " ".join(fields)
+    return " ".join(Cron(expression, "UTC").expression.split())
