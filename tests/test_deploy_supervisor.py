@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import datetime, timedelta
+from itertools import cycle
 
 import pytest
+from sqlalchemy import select
 
+from gengfu.discovery import Catalogue
 from gengfu.store.jobs import JobState
+from gengfu.store.run_rows import Verdict
+from gengfu.store.tables import schedule_tick
+from gengfu.store.tick_rows import OPEN
 from supervised import Supervised
 from system import SMALL_PAGES, System
+from truth import assert_true_copy
+
+SECONDS = float(os.environ.get("GENGFU_TEST_SECONDS", "60"))
+"""How long schedulers and workers are killed in turn."""
+
+EVERY = timedelta(seconds=10)
+SCHEDULER = "gengfu:gengfu_scheduler"
 
 WORKERS = ("gengfu:gengfu_worker_00", "gengfu:gengfu_worker_01")
 NOTHING_BY_ITSELF = "[schedule.device_list]\nenabled = false\n"
@@ -73,3 +88,48 @@ def test_under_supervisor_a_killed_worker_comes_back_and_a_stop_loses_nothing(
     assert place.states() == {}
     wait_until(lambda: system.processes() == {})
     assert "nothing to remove" in place.deploy("--remove")
+
+
+def assert_every_tick_is_accounted_for(system: System) -> int:
+    """Each due moment from the first to the last has one row, or lies in one that covers several; how many there are."""
+    columns = (schedule_tick.c.due_at, schedule_tick.c.covers, schedule_tick.c.until_at, schedule_tick.c.state)
+    with system.db.read() as connection:
+        rows = connection.execute(select(*columns).order_by(schedule_tick.c.due_at)).all()
+    told: list[datetime] = []
+    for due_at, covers, until_at, state in rows:
+        moments = [due_at + EVERY * number for number in range(covers)]
+        assert moments[-1] == (until_at or due_at), rows
+        assert state not in OPEN, rows
+        told += moments
+    first, last = told[0], told[-1]
+    assert told == [first + EVERY * number for number in range(int((last - first) / EVERY) + 1)], rows
+    return len(told)
+
+
+@pytest.mark.timeout(SECONDS + 120)
+@pytest.mark.skipif(Catalogue().command("schedule:work") is None, reason="there is no scheduler that stays yet")
+def test_under_supervisor_killed_schedulers_and_workers_lose_no_tick_and_no_run(
+    supervised: Callable[..., Supervised], wait_until: Callable[..., None]
+) -> None:
+    place = supervised('[schedule.device_list]\ncron = "*/10 * * * * *"\n', {"latency": "20ms"})
+    system = place.system
+    place.deploy("--install")
+    wait_until(lambda: ready_times(place) == 2, 30)
+    victims = cycle((SCHEDULER, *WORKERS))
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        victim = next(victims)
+        wait_until(lambda: place.states()[victim] == "RUNNING", 30, 0.5)
+        pid = place.pid(victim)
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: place.pid(victim) not in (0, pid), 30, 0.2)
+        time.sleep(7)  # between two ticks sometimes, in the middle of a run at others
+    wait_until(lambda: not any(run.active for run in system.runs.latest(1000)), 60, 0.2)
+    place.ctl("stop", SCHEDULER)
+    wait_until(lambda: not any(run.active for run in system.runs.latest(1000)), 60, 0.2)
+    place.ctl("stop", *WORKERS)
+    runs = system.runs.latest(1000)
+    assert {run.verdict for run in runs} == {Verdict.COMPLETE}
+    assert assert_every_tick_is_accounted_for(system) >= SECONDS / EVERY.total_seconds() - 1
+    assert_true_copy(system.sim, system.db)
+    place.deploy("--remove")
