@@ -18,9 +18,9 @@ from gengfu.store.jobs import JobState
 from gengfu.store.run_rows import Verdict
 from gengfu.store.tables import schedule_tick
 from gengfu.store.tick_rows import OPEN
-from supervised import Supervised
 from system import SMALL_PAGES, System
 from truth import assert_true_copy
+from under_supervisor import Supervised
 
 SECONDS = float(os.environ.get("GENGFU_TEST_SECONDS", "60"))
 """How long schedulers and workers are killed in turn."""
@@ -91,7 +91,7 @@ def test_under_supervisor_a_killed_worker_comes_back_and_a_stop_loses_nothing(
 
 
 def assert_every_tick_is_accounted_for(system: System) -> int:
-    """Each due moment from the first to the last has one row, or lies in one that covers several; how many there are."""
+    """Each due moment from the first to the last has one row, or lies in one that covers several; their number."""
     columns = (schedule_tick.c.due_at, schedule_tick.c.covers, schedule_tick.c.until_at, schedule_tick.c.state)
     with system.db.read() as connection:
         rows = connection.execute(select(*columns).order_by(schedule_tick.c.due_at)).all()
@@ -118,12 +118,9 @@ def test_under_supervisor_killed_schedulers_and_workers_lose_no_tick_and_no_run(
     victims = cycle((SCHEDULER, *WORKERS))
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
-        victim = next(victims)
-        wait_until(lambda: place.states()[victim] == "RUNNING", 30, 0.5)
-        pid = place.pid(victim)
-        os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: place.pid(victim) not in (0, pid), 30, 0.2)
-        time.sleep(7)  # between two ticks sometimes, in the middle of a run at others
+        place.kill(next(victims))
+        # Between two ticks sometimes, in the middle of a run at others.
+        time.sleep(7)
     wait_until(lambda: not any(run.active for run in system.runs.latest(1000)), 60, 0.2)
     place.ctl("stop", SCHEDULER)
     wait_until(lambda: not any(run.active for run in system.runs.latest(1000)), 60, 0.2)

@@ -39,7 +39,7 @@ class Deploy(BaseCommand):
         click.Argument(["target"], type=click.Choice(TARGETS)),
         click.Option(["--write"], is_flag=True, help="Write files into the folder deploy, or the one --to names."),
         click.Option(["--install"], is_flag=True, help="Put it in place, and start it."),
-        click.Option(["--remove"], is_flag=True, help="Stop it, and take away what was put in place."),
+        click.Option(["--remove"], is_flag=True, help="Take away what was put in place; services are stopped."),
         click.Option(["--to"], type=click.Path(path_type=Path), metavar="DIR", help="In place of the usual folder."),
         click.Option(["--workers"], type=click.IntRange(1, 99), default=2, show_default=True, help="How many."),
         click.Option(["--queue"], metavar="A,B", help="Queues for the workers, in order of priority."),

@@ -13,6 +13,9 @@ from gengfu.deployment.plan import Piece, Plan
 from gengfu.errors import FileError
 
 FILE = "crontab"
+KEEPER_LOCK = Path("var/up.lock")
+"""In the working folder: holds the process id of `gengfu up`."""
+
 _NOTHING_YET = (b"no crontab for", b"can't open")
 """What the program crontab says of a user who has none: those of Debian and Red Hat, and that of BusyBox."""
 
@@ -24,14 +27,15 @@ def pieces(plan: Plan) -> list[Piece]:
 
 def block(plan: Plan) -> bytes:
     """The marked lines: one look at the schedule a minute, the workers' keeper, the watchdog."""
-    errors, worker_log = plan.logs / "cron.log", plan.logs / "queue_worker.log"
+    # What goes well stands in the program's own logs, which it rotates; cron's holds what went wrong before they were
+    # open, and what the watchdog found.
+    log = plan.logs / "cron.log"
     lines = [
         _begin(plan.folder).decode(),
         "# Written by gengfu deploy crontab, which replaces the block and removes it.",
-        _line(plan, plan.schedule_pass, "> /dev/null 2>>", errors),
-        # The workers find that this is their own log, which they rotate themselves.
-        _line(plan, plan.keeper, ">>", worker_log, "2>&1"),
-        _line(plan, plan.watchdog, ">>", errors, "2>&1"),
+        _line(plan, plan.schedule_pass, "> /dev/null 2>>", log),
+        _line(plan, plan.keeper, "> /dev/null 2>>", log),
+        _line(plan, plan.watchdog, ">>", log, "2>&1"),
         _end(plan.folder).decode(),
     ]
     return "".join(f"{line}\n" for line in lines).encode()
@@ -98,6 +102,16 @@ def strangers(text: bytes, folder: Path) -> list[str]:
         elif not inside and not line.lstrip().startswith("#") and any(word in line for word in telling):
             found.append(line)
     return found
+
+
+def running(folder: Path) -> str | None:
+    """The process id of the `gengfu up` that the block keeps running, where it runs."""
+    try:
+        number = (folder / KEEPER_LOCK).read_text().strip()
+        os.kill(int(number), 0)
+    except (OSError, ValueError):
+        return None
+    return number
 
 
 def _begin(folder: Path) -> bytes:

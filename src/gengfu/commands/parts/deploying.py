@@ -148,6 +148,8 @@ class Deployment:
         else:
             table.write(after)
             self._tell(f"{'removed from' if remove else 'written into'}: {whose}")
+        if remove and (running := crontab.running(plan.folder)) is not None:
+            self._out.note(f"the workers that it started go on; to end them: kill {running}")
         for line in [] if remove else crontab.strangers(after, plan.folder):
             self._out.note(f"{whose} also has this line, which may do the same work twice: {line}")
         self._answer("removed" if remove else "installed", [] if remove else self._pieces())

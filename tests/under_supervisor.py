@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -84,6 +85,13 @@ class Supervised:
         """The process id of a program; 0 while it does not run."""
         answer = self.ctl("pid", name).strip()
         return int(answer) if answer.isdigit() else 0
+
+    def kill(self, name: str) -> None:
+        """Ends a program as a power cut would, and waits until supervisor has started it again."""
+        wait_for(lambda: self.states()[name] == "RUNNING", 30, every=0.5)
+        pid = self.pid(name)
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: self.pid(name) not in (0, pid), 30, every=0.2)
 
     def log(self, name: str) -> str:
         """What supervisor took down of a program: `worker_00`."""
