@@ -259,6 +259,22 @@ def test_units_are_installed_started_and_removed_as_often_as_one_likes(place: Ho
     assert deploy("--remove") == []
 
 
+def test_what_belongs_to_another_folder_is_neither_stopped_nor_removed(place: Home, tmp_path: Path) -> None:
+    told = fake(tmp_path / "bin", "systemctl", "running")
+    environment = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "XDG_CONFIG_HOME": str(tmp_path / "config")}
+    systemd_of = ("deploy", "systemd", "--user-units")
+    assert place.ask(*systemd_of, "--install", **environment).code == 0
+    told.write_text("")
+    other = Home(tmp_path / "other")
+    refused = other.ask(*systemd_of, "--install", **environment)
+    assert (refused.code, "was not written for this folder" in refused.err) == (2, True)
+    removed = other.ask(*systemd_of, "--remove", **environment)
+    assert removed.out.count("left alone, since it is not of this folder: ") == 3
+    assert told.read_text() == ""
+    second = other.ask(*systemd_of, "--install", "--name", "second", **environment)
+    assert (second.code, "enable second.target" in told.read_text()) == (0, True)
+
+
 def test_a_manager_that_does_not_run_is_left_to_a_person(place: Home, tmp_path: Path) -> None:
     fake(tmp_path / "bin", "systemctl", "offline")
     environment = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "XDG_CONFIG_HOME": str(tmp_path / "config")}

@@ -73,7 +73,13 @@ def _lasting(plan: Plan, kind: str, description: str, command: Sequence[str], fo
 def _timer(plan: Plan, for_user: bool) -> list[Piece]:
     """The units that look at the schedule each minute."""
     about = [("Description", "Gengfu: one look at the schedule"), *_network(for_user)]
-    look = [("Type", "oneshot"), *_process(plan, plan.schedule_pass), *_fence(plan, for_user)]
+    look = [
+        ("Type", "oneshot"),
+        *_process(plan, plan.schedule_pass),
+        # The embedded Valkey, should it have been started by this look, is of use to others when it is over.
+        ("KillMode", "process"),
+        *_fence(plan, for_user),
+    ]
     part = [("Description", "Gengfu: a look at the schedule each minute"), ("PartOf", f"{plan.name}.target")]
     each_minute = [("OnCalendar", "*-*-* *:*:00"), ("AccuracySec", "1s"), ("Persistent", "true")]
     return [

@@ -102,7 +102,7 @@ class Deployment:
         if self._target == "systemd":
             names = list(systemd.family(self._plan.name))
             target = f"{self._plan.name}.target"
-            if (folder.path / target).exists():
+            if folder.ours([target], self._plan.mark):
                 well = self._systemctl(["disable", "--now", target])
         if folder.take_away(names, self._plan.mark):
             well = (self._systemctl(["daemon-reload"]) if self._target == "systemd" else self._supervisorctl()) and well
@@ -150,7 +150,7 @@ class Deployment:
             self._tell(f"{'removed from' if remove else 'written into'}: {whose}")
         if remove and (running := crontab.running(plan.folder)) is not None:
             self._out.note(f"the workers that it started go on; to end them: kill {running}")
-        for line in [] if remove else crontab.strangers(after, plan.folder):
+        for line in [] if remove else crontab.strangers(after, plan):
             self._out.note(f"{whose} also has this line, which may do the same work twice: {line}")
         self._answer("removed" if remove else "installed", [] if remove else self._pieces())
 
