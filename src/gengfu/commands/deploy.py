@@ -20,7 +20,7 @@ TARGETS = ("crontab", "systemd", "supervisor", "bt")
 
 
 class Deploy(BaseCommand):
-    """Keep the schedule and the workers running, by crontab, systemd, supervisor or the BT panel
+    """Keep the schedule and the workers running: crontab, systemd, supervisor, BT panel
 
     Prints what belongs into the chosen place. --install puts it there and says
     each step; --remove takes away what --install put there; both may be
