@@ -101,6 +101,7 @@ def test_a_setting_of_the_shell_alone_is_told_since_the_processes_do_not_see_it(
         (("bt", "--install"), "forms of its own"),
         (("crontab", "--folder", "/no/such"), "--folder names /no/such"),
         (("crontab", "--install", "--to", "/tmp"), "one place only"),
+        (("crontab", "--folder", "/"), "the working folder is /"),
         (("systemd", "--to", "/tmp"), "--to goes with --write"),
         (("supervisor", "--name", "Gengfu"), "--name is 'Gengfu'"),
         (("supervisor", "--user", "a b"), "--user is 'a b'"),
@@ -112,6 +113,13 @@ def test_what_cannot_be_meant_is_refused(place: Home, arguments: tuple[str, ...]
     refused = place.ask("deploy", *arguments)
     assert refused.code == 2
     assert words in refused.err
+
+
+def test_a_folder_without_settings_is_asked_about(place: Home) -> None:
+    (place.folder / ".env").unlink()
+    assert "is it the working folder?" in place.ask("deploy", "crontab").err
+    (place.folder / "gengfu.toml").touch()
+    assert "is it the working folder?" not in place.ask("deploy", "crontab").err
 
 
 def test_a_host_without_crontab_is_told_what_to_do(place: Home, tmp_path: Path) -> None:

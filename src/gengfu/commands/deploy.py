@@ -20,7 +20,7 @@ TARGETS = ("crontab", "systemd", "supervisor", "bt")
 
 
 class Deploy(BaseCommand):
-    """Keep the schedule and the workers running: crontab, systemd, supervisor, BT panel
+    """Keep the schedule and the workers running, by cron or a service manager
 
     Prints what belongs into the chosen place. --install puts it there and says
     each step; --remove takes away what --install put there; both may be
@@ -94,6 +94,8 @@ class Deploy(BaseCommand):
             raise UsageError(f"--folder names {folder}, which is not a folder; for example: --folder /srv/gengfu")
         here = str(folder) if folder is not None else os.environ.get("GENGFU_HOME", ".")
         settings = load_settings({"GENGFU_HOME": here})
+        if not any((settings.home / name).exists() for name in (".env", "gengfu.toml")):
+            self.out.note(f"{settings.home} has neither .env nor gengfu.toml; is it the working folder? Else: --folder")
         known = {field.name.upper() for field in fields(Settings) if field.metadata}
         seen = load_settings({**os.environ, "GENGFU_HOME": here})
         for name in sorted(known & set(os.environ)):

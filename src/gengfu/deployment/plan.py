@@ -50,6 +50,8 @@ class Plan:
     def __post_init__(self) -> None:
         for what in (str(self.folder), str(self.logs), *self.program, *map(str, self.writable)):
             _refuse_awkward(what)
+        if self.folder == Path("/"):
+            raise UsageError("the working folder is /, which cannot be meant; for example: --folder /srv/gengfu")
         if not _NAME.fullmatch(self.name):
             raise UsageError(f"--name is {self.name!r}; a name is a small letter, then small letters, digits, _ and -")
         if not _USER.fullmatch(self.user):
