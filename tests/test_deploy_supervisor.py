@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -88,6 +90,22 @@ def test_under_supervisor_a_killed_worker_comes_back_and_a_stop_loses_nothing(
     assert place.states() == {}
     wait_until(lambda: system.processes() == {})
     assert "nothing to remove" in place.deploy("--remove")
+
+
+def test_a_program_that_ends_at_once_again_and_again_is_never_given_up(
+    supervised: Callable[..., Supervised], wait_until: Callable[..., None]
+) -> None:
+    place = supervised(NOTHING_BY_ITSELF, {})
+    place.deploy("--write", "--name", "mine")
+    (place.system.home.folder / "logs").mkdir()
+    path = place.places / "mine.conf"
+    ours = re.sub(r"(?m)^command=.*", f"command={shutil.which('false')}", path.read_text())
+    usual = ours.replace("startretries=100000\n", "startretries=3\n").replace("mine", "usual")
+    path.write_text(ours)
+    (place.places / "usual.conf").write_text(usual)
+    place.ctl("update")
+    wait_until(lambda: place.states()["usual:usual_scheduler"] == "FATAL", 40, 0.5)
+    assert place.states()["mine:mine_scheduler"] in ("BACKOFF", "STARTING")
 
 
 def assert_every_tick_is_accounted_for(system: System) -> int:
