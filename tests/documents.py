@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -243,8 +243,3 @@ def _alike(shown_line: str, line: str) -> bool:
 
 def _words(line: str) -> list[str]:
     return _DECIMAL.sub("0.0", _MOMENT.sub("2026-01-01", line)).split()
-
-
-def options_of(command_line: str) -> Mapping[str, str]:
-    """The `--name value` pairs of a command line."""
-    return dict(re.findall(r"--([\w-]+) (\S+)", command_line))

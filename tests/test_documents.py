@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from configparser import ConfigParser
 from pathlib import Path
 
 import click
@@ -22,15 +21,16 @@ from documents import (
     code_spans,
     headings,
     links,
-    options_of,
     plain,
     prose,
     rows,
     texts_of_the_program,
 )
 from gengfu.console import Console, Session
+from gengfu.deployment import crontab, panel, supervisor, systemd
+from gengfu.deployment.plan import Plan
 from gengfu.discovery import Catalogue
-from gengfu.queue.supervisor import KILL_AFTER
+from gengfu.jobs.device_list import DeviceListJob
 from gengfu.schedule.entries import load_entries
 from gengfu.settings import load_settings
 from gengfu.simulator.testing import Simulator
@@ -39,12 +39,6 @@ from gengfu.store.tables import metadata
 from terminal import Home
 
 DOCS = ROOT / "docs"
-
-SUPERVISOR_OPTIONS = """process_name command directory user numprocs autostart autorestart startsecs startretries
-    stopsignal stopwaitsecs stopasgroup killasgroup redirect_stderr stdout_logfile stdout_logfile_maxbytes
-    stdout_logfile_backups"""
-SYSTEMD_OPTIONS = """Description After Wants Type User WorkingDirectory ExecStart Restart RestartSec
-    RestartPreventExitStatus KillMode TimeoutStopSec WantedBy"""
 
 
 def named(path: Path) -> str:
@@ -186,7 +180,7 @@ def _is_understood(command_line: str) -> bool:
     console = Console(Session(as_json=False))
     command = console.get_command(click.Context(console), words[place + 1])
     if command is None:
-        return words[place + 1] == "archive:devices"
+        return words[place + 1] in ("schedule:run", "up", "health")
     command.make_context("gengfu", words[place + 2 :])
     return True
 
@@ -195,6 +189,8 @@ def _is_understood(command_line: str) -> bool:
 def test_crontab_lines_are_sound(page: Path) -> None:
     for block in blocks(page, "crontab"):
         for line in block.text.splitlines():
+            if line.startswith("#"):
+                continue
             *when, command = line.split(maxsplit=5)
             limits = zip(when, (59, 23, 31, 12, 7), strict=True)
             assert all(re.fullmatch(r"\*(/\d+)?|\d+", field) for field in when), line
@@ -205,27 +201,22 @@ def test_crontab_lines_are_sound(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", ALL, ids=named)
-def test_supervisor_and_systemd_give_a_worker_the_time_that_it_needs(page: Path) -> None:
+def test_what_is_deployed_is_shown_as_the_program_writes_it(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.prefix", "/srv/gengfu/.venv")
+    monkeypatch.setattr("sys.base_prefix", "/usr")
+    folder, program = Path("/srv/gengfu"), "/srv/gengfu/.venv/bin/gengfu"
+    plan = Plan(folder, folder / "logs", (program,), "www", longest_job=DeviceListJob.timeout)
+    pieces = [*crontab.pieces(plan), *supervisor.pieces(plan), *panel.pieces(plan)]
+    texts = {piece.text for piece in (*pieces, *systemd.pieces(plan), *systemd.pieces(plan, timers=True))}
+    for block in blocks(page, "crontab"):
+        for line in block.text.splitlines():
+            assert line in pieces[0].text.splitlines() or "backup:data" in line
     for block in blocks(page, "ini"):
-        parser = ConfigParser(interpolation=None)
-        parser.optionxform = str  # type: ignore[assignment, method-assign]
-        parser.read_string(block.text)
-        if "Service" in parser:
-            assert {name for section in parser.sections() for name in parser[section]} <= set(SYSTEMD_OPTIONS.split())
-            service = parser["Service"]
-            command, patience = service["ExecStart"], float(service["TimeoutStopSec"])
-            assert (service["KillMode"], service["RestartPreventExitStatus"]) == ("mixed", "2")
-            assert service["WorkingDirectory"] == "/srv/gengfu"
-        else:
-            program = parser["program:gengfu_worker"]
-            assert set(program) <= set(SUPERVISOR_OPTIONS.split())
-            command, patience = program["command"], program.getfloat("stopwaitsecs")
-            assert all(program.getboolean(name) for name in ("autorestart", "stopasgroup", "killasgroup"))
-            assert (program["directory"], program["stopsignal"]) == ("/srv/gengfu", "TERM")
-            assert not program["stdout_logfile"].endswith("queue_worker.log"), "the worker rotates that file itself"
-            assert {"stdout_logfile_maxbytes", "stdout_logfile_backups", "startsecs"} <= set(program)
-        assert patience >= float(options_of(command)["grace"]) + KILL_AFTER
-        assert _is_understood(command)
+        assert block.text in texts, block.text
+    for block in blocks(page, "sh"):
+        assert block.text in texts or "GENGFU RESULT" not in block.text, block.text
+        for line in block.text.splitlines():
+            assert ".venv/bin/gengfu deploy" not in line or _is_understood(line)
 
 
 def test_the_readme_begins_with_the_two_commands() -> None:

@@ -57,7 +57,8 @@ class Embedded:
 
     def __init__(self, var: Path) -> None:
         self._folder = os.path.realpath(var / "valkey")
-        self._socket = _socket_path(self._folder)
+        self.socket = _socket_path(self._folder)
+        """The path on which the server listens; under /tmp where that of the folder is too long for a socket."""
         self._share: int | None = None
         self._mutex = threading.Lock()
         os.register_at_fork(after_in_child=partial(_forget, weakref.ref(self)))
@@ -69,7 +70,7 @@ class Embedded:
             BrokerError: as for `ensure`.
         """
         self.ensure()
-        return "unix://" + quote(self._socket)
+        return "unix://" + quote(self.socket)
 
     def ensure(self) -> None:
         """Sees to it that the server answers; costs less than a millisecond when it does.
@@ -142,12 +143,12 @@ class Embedded:
         return state is _State.READY
 
     def _state(self) -> _State:
-        if os.path.dirname(self._socket) != self._folder and os.path.lexists(os.path.dirname(self._socket)):
-            guardian.private_folder(os.path.dirname(self._socket), os.stat(self._folder).st_uid)
+        if os.path.dirname(self.socket) != self._folder and os.path.lexists(os.path.dirname(self.socket)):
+            guardian.private_folder(os.path.dirname(self.socket), os.stat(self._folder).st_uid)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
             link.settimeout(_ANSWER)
             try:
-                link.connect(self._socket)
+                link.connect(self.socket)
                 link.sendall(b"PING\r\n")
                 answer = link.recv(256)
             except (FileNotFoundError, ConnectionError):
@@ -188,7 +189,7 @@ class Embedded:
 
     def _attempt(self, binary: str) -> str | None:
         """Starts a guardian and waits until its server answers: `None`, or why it does not, empty if it was killed."""
-        with _guardian(self._folder, self._socket, binary) as news:
+        with _guardian(self._folder, self.socket, binary) as news:
             watched = select.poll()
             watched.register(news)
             deadline = monotonic() + _START
