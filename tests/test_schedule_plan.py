@@ -74,6 +74,7 @@ CASES = [
     Case("one late tick is caught up", LATEST, "10:00", "10:07", ["claimed 10:05"]),
     Case("all are caught up, one after the other", ALL, "10:00", "10:12", ["waiting 10:05", "waiting 10:10"]),
     Case("all up to a limit", ALL | {"catch_up_limit": 1}, "10:00", "10:12", ["missed 10:05", "waiting 10:10"]),
+    Case("what is on time then stands in line", ALL, "10:00", "10:10:30", ["waiting 10:05", "waiting 10:10"]),
     Case("a long grace", EVERY_FIVE | {"grace": 600.0}, "10:00", "10:14", ["claimed 10:05", "claimed 10:10"]),
     Case("a paused entry", EVERY_FIVE, "10:00", "10:12", ["skipped 10:05-10:10 x2"], row={"paused_at": at("10:01")}),
     Case(
@@ -159,7 +160,7 @@ def test_a_stop_of_a_year_is_told_without_counting_every_second() -> None:
     assert missed.covers >= MOST
     assert "there are more" in (missed.reason or "")
     assert rest[-1].due_at == at("10:00")
-    assert [tick.state for tick in rest].count(TickState.WAITING) == 2
+    assert len(rest) == 2 + 61
 
 
 def test_a_crowd_of_ticks_that_are_on_time_is_cut() -> None:

@@ -191,7 +191,9 @@ def _active(
     if len(timely) > AT_ONCE:
         crowd, timely = timely[:-AT_ONCE], timely[-AT_ONCE:]
         ticks.append(_together(crowd, TickState.SKIPPED, f"more than {AT_ONCE} ticks came due at once"))
-    return ticks + [NewTick(due, TickState.CLAIMED) for due in timely]
+    # Those that come due behind a queue of caught-up ones stand in it too.
+    state = state if caught_up else TickState.CLAIMED
+    return ticks + [NewTick(due, state) for due in timely]
 
 
 def _together(moments: Sequence[datetime], state: TickState, reason: str, *, extends: bool = False) -> NewTick:
