@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from gengfu.clock import Clock, monotonic
 from gengfu.errors import StoreError
@@ -22,6 +22,7 @@ from gengfu.schedule.crew import ASKED, Crew
 from gengfu.schedule.cron import Cron
 from gengfu.schedule.plan import Move, Plan, Say
 from gengfu.schedule.policy import CatchUp, Entry
+from gengfu.schedule.probe import Probe
 from gengfu.store import ticks
 from gengfu.store.light import Executor, transact
 from gengfu.store.tick_rows import Tick, TickState
@@ -52,16 +53,6 @@ KILL_AFTER = 10.0
 """Seconds between SIGTERM and SIGKILL for commands that had their time ..."""
 IMPATIENCE = 2.0
 """... and for those that are to end at once."""
-
-
-class Probe(Protocol):
-    """Asks a tick's command what it has under way beyond its own process."""
-
-    def under_way(self, argv: tuple[str, ...]) -> str | None:
-        """In words for people; None where a start would begin something new."""
-
-    def cancel(self, argv: tuple[str, ...]) -> None:
-        """Ends that."""
 
 
 class Scheduler:
@@ -234,7 +225,7 @@ class Scheduler:
         others = [tick for tick in found if tick.scheduler != self.name]
         self._beats.look(monotonic(), others)
         for tick in others:
-            if self._beats.is_dead(tick):
+            if tick.scheduler is None or self._beats.is_dead(tick):
                 self._bury(tick, now)
 
     def _obey(self) -> None:
@@ -260,7 +251,7 @@ class Scheduler:
             self._open[tick.id] = taken
             entry = self._entries[tick.entry]
             if entry.schedule.catch_up is CatchUp.NONE and plan.is_late(entry, tick.due_at, now):
-                reason = f"its scheduler {tick.scheduler} died before it could start it"
+                reason = "its scheduler ended before it could start it, and the next one came too late"
                 self._close(taken, Ending(TickState.MISSED, reason))
 
     def _mine(self) -> list[Tick]:
@@ -382,8 +373,16 @@ class Scheduler:
                 if not self._crew.runs and monotonic() >= gives_up_at:
                     log.error("the ends of commands could not be written down", extra={"error": str(error)})
                     break
+        if self._mine():
+            self._hand_on()
         self._crew.close()
         self._bell.close()
+
+    def _hand_on(self) -> None:
+        try:
+            self._do(lambda execute: ticks.hand_on(execute, self.name))
+        except StoreError as error:
+            log.warning("a claimed tick is left to be taken over", extra={"error": str(error)})
 
     def _do(self, work: Callable[[Executor], T]) -> T:
         return transact(self._db, work, PATIENCE)

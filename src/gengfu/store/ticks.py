@@ -195,6 +195,14 @@ def take_over(execute: Executor, tick: Tick, scheduler: str) -> bool:
     return met == 1
 
 
+def hand_on(execute: Executor, scheduler: str) -> None:
+    """Leaves the ticks that this scheduler has claimed and not started to whichever looks next."""
+    execute.change(
+        "UPDATE schedule_tick SET scheduler = NULL WHERE scheduler = :scheduler AND state = 'claimed'",
+        {"scheduler": scheduler},
+    )
+
+
 def give_up(execute: Executor, tick: Tick, reason: str, now: datetime) -> bool:
     """Marks a running tick as lost; False where its scheduler lives after all."""
     met = execute.change(
