@@ -26,6 +26,7 @@ LOG = "scheduler.log"
 GRACE = click.Option(
     ["--grace"],
     type=click.FloatRange(min=0),
+    metavar="SECONDS",
     default=30.0,
     show_default=True,
     help="Seconds for running commands to end after SIGTERM.",
