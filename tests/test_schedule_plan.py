@@ -129,6 +129,12 @@ def test_a_changed_entry_begins_afresh_and_stays_paused() -> None:
     assert found.row.fingerprint == fingerprint(entry)
 
 
+def test_an_entry_that_was_paused_before_it_was_seen_does_not_run_for_its_minute() -> None:
+    paused = EntryRow("tock", "", at("10:05:30"), 0, at("10:05:30"), "root@web1", None)
+    assert pass_at(entry_of(**EVERY_FIVE), paused, "10:05:40") == []
+    assert pass_at(entry_of(**EVERY_FIVE), paused, "10:10") == ["skipped 10:10"]
+
+
 def test_an_entry_that_was_switched_off_has_missed_nothing_when_it_comes_back() -> None:
     entry = entry_of(**EVERY_FIVE)
     off = entry_of(**EVERY_FIVE, enabled=False)

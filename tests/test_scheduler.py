@@ -48,6 +48,11 @@ def test_a_due_tick_runs_once_however_many_passes_see_it(rig: Rig) -> None:
     ]
 
 
+def test_an_entry_that_cannot_be_planned_keeps_no_other_from_running(light: Rig) -> None:
+    light.add(entry("broken", "pass", "no cron at all"), entry("tock", "pass"))
+    assert light.run_at("12:00") == ["12:00 done"]
+
+
 def test_many_schedulers_at_once_fire_a_tick_once(rig: Rig) -> None:
     rig.add(entry("tock", "pass"), entry("tack", "pass", "*/2 * * * *"))
     threads = [threading.Thread(target=rig.scheduler().run_once, args=(5,)) for _ in range(6)]

@@ -87,7 +87,11 @@ def plan(entry: Entry, cron: Cron, row: EntryRow | None, now: datetime, say: Say
     late_by = offset(entry)
     until = now - late_by
     if row is None or row.fingerprint != mark:
-        row = _afresh(entry.name, mark, _start(entry, until), row)
+        start = _start(entry, until)
+        if row is not None and row.paused_at is not None:
+            # Nobody expects a command that was paused before the schedule knew it to run once more.
+            start = max(start, row.paused_at - late_by)
+        row = _afresh(entry.name, mark, min(start, until), row)
     elif until < row.planned_until:
         return _set_back(cron, row, until)
     moments, exact = _moments(cron, row.planned_until, until)

@@ -18,8 +18,8 @@ from gengfu.queue.pulse import Pulse
 from gengfu.schedule import plan
 from gengfu.schedule.beats import BEAT_EVERY, Beats
 from gengfu.schedule.bell import Bell
+from gengfu.schedule.calendar import Calendar
 from gengfu.schedule.crew import ASKED, Crew
-from gengfu.schedule.cron import Cron
 from gengfu.schedule.plan import Move, Plan, Say
 from gengfu.schedule.policy import CatchUp, Entry
 from gengfu.schedule.probe import Probe
@@ -83,7 +83,7 @@ class Scheduler:
         self._clock = clock
         self._say = say
         self._on_over = on_over
-        self._crons: dict[str, Cron] = {}
+        self._calendar = Calendar(say)
         self._beats = Beats()
         self._open: dict[int, Tick] = {}
         self._paused: dict[str, str] = {}
@@ -168,11 +168,7 @@ class Scheduler:
         self._paused = {
             name: plan.paused_because(row, self._say) for name, row in rows.items() if row.paused_at is not None
         }
-        plans = {}
-        for name, entry in sorted(self._entries.items()):
-            found = plan.plan(entry, self._cron(entry), rows.get(name), now, self._say)
-            if found is not None:
-                plans[name] = found
+        plans = self._calendar.plans(self._entries, rows, now)
 
         def write(execute: Executor) -> None:
             for name, found in plans.items():
@@ -180,25 +176,11 @@ class Scheduler:
                     self._record(execute, self._entries[name], found, now)
 
         self._do(write)
-        self._planned_at, self._next = now, self._next_due(now)
+        self._planned_at, self._next = now, self._calendar.next_due(self._entries, now)
 
     def _record(self, execute: Executor, entry: Entry, found: Plan, now: datetime) -> None:
         for tick in found.ticks:
             ticks.record(execute, entry.name, found.row.turn, entry.argv, tick, self.name, now)
-
-    def _next_due(self, now: datetime) -> datetime | None:
-        moments = []
-        for entry in self._entries.values():
-            late_by = plan.offset(entry)
-            due = self._cron(entry).after(now - late_by) if entry.schedule.enabled else None
-            moments += [due + late_by] if due is not None else []
-        return min(moments, default=None)
-
-    def _cron(self, entry: Entry) -> Cron:
-        key = f"{entry.schedule.cron}|{entry.schedule.timezone}"
-        if key not in self._crons:
-            self._crons[key] = Cron(entry.schedule.cron, entry.schedule.timezone or "UTC")
-        return self._crons[key]
 
     def _look(self, now: datetime) -> None:
         """Writes what is to be written of ticks under way, and learns how they all stand."""
@@ -217,10 +199,10 @@ class Scheduler:
         found = self._do(work)
         if beats:
             self._next_beat = monotonic() + BEAT_EVERY
-        for tick, ending in unwritten:
-            self._tell(tick, ending, now)
         del self._crew.unwritten[: len(unwritten)]
         self._open = {tick.id: tick for tick in found}
+        for tick, ending in unwritten:
+            self._tell(tick, ending, now)
         self._obey()
         others = [tick for tick in found if tick.scheduler != self.name]
         self._beats.look(monotonic(), others)

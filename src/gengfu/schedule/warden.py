@@ -28,6 +28,7 @@ def main(lifeline: int, command: list[str]) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     for ignored in _IGNORED:
         signal.signal(ignored, lambda *_: None)
+    os.set_inheritable(lifeline, False)
     child = os.fork()
     if child == 0:
         _become(command)
