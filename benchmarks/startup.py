@@ -26,13 +26,20 @@ def measure(size: Size) -> Iterator[Figure]:
             house.last_run()
             return took
 
-        ways = {"bare": _bare, "help": lambda: house.command("--help"), "device_list": queue_only}
+        ways = {
+            "bare": _bare,
+            "help": lambda: house.command("--help"),
+            "device_list": queue_only,
+            "schedule": lambda: house.command("schedule:run"),
+        }
+        house.command("schedule:pause", "all")
         interleaved(1, **ways)
         found = interleaved(size.repetitions * 2 + 1, **ways)
     slower = max(1.0, median(found["bare"]) / REFERENCE)
     yield middle("python -c pass", found["bare"])
     yield middle("gengfu --help", found["help"], asked=0.25 * slower)
     yield middle("gengfu device:list", found["device_list"], asked=0.35 * slower)
+    yield middle("gengfu schedule:run, nothing to start", found["schedule"], asked=0.35 * slower)
 
 
 def _bare() -> float:

@@ -83,7 +83,22 @@ def test_a_class_says_what_it_guarantees() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["console", "kit", "settings", "logs", "store.schema", "store.doorstep", "queue.wire", "queue.embedded"]
+    "module",
+    [
+        *(
+            "console",
+            "kit",
+            "settings",
+            "logs",
+            "store.schema",
+            "store.doorstep",
+            "store.ticks",
+            "queue.wire",
+            "queue.embedded",
+        ),
+        *("commands.schedule", "commands.parts.scheduling", "schedule.entries", "schedule.plan", "schedule.scheduler"),
+        *("schedule.runner", "schedule.server_clock"),
+    ],
 )
 def test_what_a_queueing_command_imports_is_light(module: str) -> None:
     code = f"import sys, gengfu.{module}; print(*{set(HEAVY)} & set(sys.modules))"

@@ -15,7 +15,7 @@ import click
 
 from gengfu import __version__
 from gengfu.app import App
-from gengfu.commands.base import INTERRUPTED, BaseCommand
+from gengfu.commands.base import AS_JSON, INTERRUPTED, BaseCommand
 from gengfu.commands.output import Output, clean, unwritable
 from gengfu.discovery import Catalogue
 from gengfu.errors import CodeError, FileError, GengfuError, UsageError
@@ -115,7 +115,7 @@ class Session:
     def run(self, command: type[BaseCommand], options: dict[str, Any]) -> int:
         """Runs a command with the options that click parsed."""
         self._command = command
-        self.out.as_json = options.pop("as_json", False)
+        self.out.as_json = options.pop(AS_JSON, False)
         return command(self.open, self.out).handle(**options) or 0
 
     def open(self) -> App:

@@ -64,6 +64,25 @@ def setup(settings: Settings, *, file: str | None = None, to_stderr: bool = Fals
         logging.getLogger(name).setLevel((level or settings.log_level).upper())
 
 
+def open_file(settings: Settings, name: str) -> logging.Handler:
+    """A handler that writes records to `<log folder>/<name>` in the program's form, whatever `setup` set up.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    from zoneinfo import ZoneInfo
+
+    _learn(settings)
+    handler = SharedFileHandler(_open_folder(settings) / name)
+    handler.setFormatter(LineFormatter(ZoneInfo(settings.gengfu_timezone), _secrets))
+    return handler
+
+
+def redact(text: str) -> str:
+    """The text with stars for the secrets that are known by now."""
+    return _secrets.redact(text)
+
+
 def register_secret(value: str) -> None:
     """Makes every log line from now on show `value` as stars, plain or escaped; the latest 64 such values are kept."""
     _secrets.add(value)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from gengfu.vendor.auth import AuthService
     from gengfu.vendor.client import VendorClient
 
+AS_JSON = "as_json"
+"""The option that every command has and that is for the console, not for `handle`."""
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells report it."""
 
@@ -154,9 +156,21 @@ class BaseCommand:
             return run(cls, options)
 
         as_json = click.Option(
-            ["--json", "as_json"], is_flag=True, help="Print one JSON object on stdout, text on stderr."
+            ["--json", AS_JSON], is_flag=True, help="Print one JSON object on stdout, text on stderr."
         )
         return _Command(cls.name, params=[*cls.options, as_json], callback=callback, help=cls.__doc__)
+
+    @classmethod
+    def options_of(cls, arguments: Sequence[str]) -> dict[str, Any]:
+        """What click makes of these arguments: the options for `handle`, `under_way` and `cancel`.
+
+        Raises:
+            click.ClickException: the command does not take them.
+        """
+        with cls.click_command(lambda *_: 0).make_context(cls.name, list(arguments)) as context:
+            options = dict(context.params)
+        options.pop(AS_JSON, None)
+        return options
 
 
 class _Command(click.Command):

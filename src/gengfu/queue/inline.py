@@ -19,7 +19,8 @@ from gengfu.queue.keeper import Keeper
 from gengfu.queue.ledger import Ledger
 from gengfu.queue.options import WorkerOptions
 from gengfu.queue.perform import Performer
-from gengfu.queue.sweeper import DEAD_AFTER, Watch
+from gengfu.queue.pulse import Watch
+from gengfu.queue.sweeper import DEAD_AFTER
 from gengfu.store.jobs import Beating, JobRecord, JobState, is_due
 
 log = logging.getLogger("gengfu.queue.inline")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
+
 from gengfu.clock import monotonic
 
 DEAF_AFTER = 30.0
 """Seconds without a successful poll, while Redis answers others, after which a worker ends itself."""
+BLIND_AFTER = 3.5
+"""Seconds between two looks; what goes beyond was not watched, and is not counted as silence."""
 
 
 class Pulse:
@@ -29,6 +33,26 @@ class Pulse:
     def stuck(self) -> bool:
         """Whether a turn has taken too long."""
         return self.seconds() > self.longest
+
+
+class Watch:
+    """Measures for how long a mark was seen unchanged. Only time in which somebody looked is counted, and only on the
+    monotonic clock: neither a clock that jumps, nor a watcher that slept or could not see, makes anybody look dead."""
+
+    def __init__(self) -> None:
+        self._last: float | None = None
+        self._seen: dict[int, tuple[Hashable, float]] = {}
+
+    def look(self, now: float, marks: Mapping[int, Hashable]) -> dict[int, float]:
+        """By id, the seconds for which the mark is known to be unchanged; ids that are not named are forgotten."""
+        watched = min(now - self._last, BLIND_AFTER) if self._last is not None else 0.0
+        self._last = now
+        fresh = {}
+        for key, mark in marks.items():
+            before = self._seen.get(key)
+            fresh[key] = (mark, before[1] + watched if before is not None and before[0] == mark else 0.0)
+        self._seen = fresh
+        return {key: silence for key, (_, silence) in fresh.items()}
 
 
 def is_deaf(since_poll: float, answered_for: float) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from gengfu.clock import monotonic
@@ -14,7 +14,7 @@ from gengfu.queue.claim import Claimed, Fate, Sight
 from gengfu.queue.door import Desk
 from gengfu.queue.endings import Endings
 from gengfu.queue.ledger import Ledger
-from gengfu.queue.pulse import Pulse
+from gengfu.queue.pulse import Pulse, Watch
 from gengfu.queue.wire import NAMESPACE, Wire
 from gengfu.store.jobs import Beating, Waiting
 
@@ -25,8 +25,6 @@ log = logging.getLogger("gengfu.queue.sweeper")
 
 DEAD_AFTER = 10.0
 """Seconds for which a beat must be seen unchanged until its worker counts as dead."""
-BLIND_AFTER = 3.5
-"""Seconds between two looks; what goes beyond was not watched, and is not counted as silence."""
 SHORTEST_PAUSE = 0.02
 BATCH = 500
 PRUNE_EVERY = 3600.0
@@ -35,26 +33,6 @@ PRUNE_EVERY = 3600.0
 def spacing(nudges: int) -> float:
     """Seconds to wait, after that many messages for a job, before one more is sent."""
     return float(min(60.0, 2.0 * 2 ** min(nudges - 1, 10)))
-
-
-class Watch:
-    """Measures for how long a mark was seen unchanged. Only time in which somebody looked is counted, and only on the
-    monotonic clock: neither a clock that jumps, nor a watcher that slept or could not see, makes anybody look dead."""
-
-    def __init__(self) -> None:
-        self._last: float | None = None
-        self._seen: dict[int, tuple[Hashable, float]] = {}
-
-    def look(self, now: float, marks: Mapping[int, Hashable]) -> dict[int, float]:
-        """By id, the seconds for which the mark is known to be unchanged; ids that are not named are forgotten."""
-        watched = min(now - self._last, BLIND_AFTER) if self._last is not None else 0.0
-        self._last = now
-        fresh = {}
-        for key, mark in marks.items():
-            before = self._seen.get(key)
-            fresh[key] = (mark, before[1] + watched if before is not None and before[0] == mark else 0.0)
-        self._seen = fresh
-        return {key: silence for key, (_, silence) in fresh.items()}
 
 
 class Sweeper(threading.Thread):

@@ -25,7 +25,7 @@ Row = Mapping[str, Any]
 
 class Executor(Protocol):
     """Runs statements with `:name` values in an open transaction. Moments go in as aware datetimes; what comes out, on
-    SQLite, is as it is stored: `moment`, `flag` and `value` read it."""
+    SQLite, is as it is stored: `moment` and `value` read it."""
 
     def one(self, sql: str, values: Row) -> Row | None:
         """The first row, or None."""
@@ -40,12 +40,13 @@ class Executor(Protocol):
         """The id of the new row; None where a unique key was taken and `or_ignore` is set."""
 
 
-def transact(db: Database | Path, work: Callable[[Executor], T]) -> T:
+def transact(db: Database | Path, work: Callable[[Executor], T], patience: float = 30.0) -> T:
     """Runs `work` in one transaction that may write, and commits. It may be run again from the start, so it must change
     nothing but the database. What it writes is on the disk before this returns.
 
     Args:
         db: an SQLite file, or the database.
+        patience: seconds for which it is tried again while a database server is away.
 
     Raises:
         StoreError: the database cannot do it.
@@ -54,7 +55,7 @@ def transact(db: Database | Path, work: Callable[[Executor], T]) -> T:
         return _with_sqlite(db, work)
     from gengfu.store.statements import Statements
 
-    return db.write(lambda connection: work(Statements(connection)))
+    return db.write(lambda connection: work(Statements(connection)), patience)
 
 
 def moment(value: datetime | str | None) -> datetime | None:

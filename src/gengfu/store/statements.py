@@ -44,7 +44,7 @@ class Statements:
             result = self._connection.execute(insert(target).values(**row).prefix_with("IGNORE"))
             return int(result.lastrowid) if result.rowcount == 1 else None
         make = postgresql.insert if dialect == "postgresql" else sqlite.insert
-        statement = make(target).values(**row).on_conflict_do_nothing().returning(target.c.id)
+        statement = make(target).values(**row).on_conflict_do_nothing().returning(*target.primary_key)
         return cast("int | None", self._connection.scalar(statement))
 
 

@@ -1,0 +1,205 @@
+"""Decides what becomes of due moments: pure functions of an entry, what is remembered of it, and the time."""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from gengfu.schedule.policy import CatchUp, Entry, Overlap
+from gengfu.store.tick_rows import EntryRow, Tick, TickState
+from gengfu.store.ticks import NewTick
+
+if TYPE_CHECKING:
+    from gengfu.schedule.cron import Cron
+
+Say = Callable[[datetime], str]
+"""Writes a moment as people read it."""
+
+SMALL_STEP = timedelta(seconds=60)
+"""A clock that was set back by no more than this is waited for."""
+FIXED_STEP = timedelta(hours=3)
+"""By less than this, what runs at a fixed time is not repeated (cron(8) of Debian)."""
+MOST = 20_000
+"""The most due moments that are counted one by one; of more, only the latest matter."""
+AT_ONCE = 100
+"""The most ticks of an entry that are on time in one pass; earlier ones are skipped."""
+DISABLED = "disabled"
+"""The fingerprint of an entry that is switched off, so that it begins afresh when it is switched on."""
+
+_TICK = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a pass writes for an entry: how far it is accounted for from now on, and the ticks."""
+
+    row: EntryRow
+    ticks: Sequence[NewTick] = ()
+
+
+class Move(StrEnum):
+    """What is done with a tick that is to start."""
+
+    RUN = "run"
+    HOLD = "hold"
+    """It stays as it is until more is known of what stands in its way."""
+    WAIT = "wait"
+    SKIP = "skip"
+    CANCEL = "cancel"
+    """What stands in its way is ended; then it runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is done with a tick, and why."""
+
+    move: Move
+    reason: str | None = None
+
+
+def offset(entry: Entry) -> timedelta:
+    """By how much the entry's jitter puts off each of its ticks: always the same, on every host."""
+    share = zlib.crc32(entry.name.encode()) / 2**32
+    return timedelta(milliseconds=round(entry.schedule.jitter * share * 1000))
+
+
+def fingerprint(entry: Entry) -> str:
+    """What the entry's due moments follow from."""
+    schedule = entry.schedule
+    if not schedule.enabled:
+        return DISABLED
+    jitter = f"|{schedule.jitter:g}" if schedule.jitter else ""
+    return f"{schedule.cron}|{schedule.timezone}{jitter}"[-255:]
+
+
+def plan(entry: Entry, cron: Cron, row: EntryRow | None, now: datetime, say: Say) -> Plan | None:
+    """What becomes of the entry's due moments since its last pass; None where nothing is to be written."""
+    mark = fingerprint(entry)
+    if mark == DISABLED:
+        switched_off = row is not None and row.fingerprint != DISABLED
+        return Plan(replace(row, fingerprint=DISABLED)) if switched_off and row is not None else None
+    late_by = offset(entry)
+    until = now - late_by
+    if row is None or row.fingerprint != mark:
+        start = _start(entry, until)
+        if row is not None and row.paused_at is not None:
+            # Nobody expects a command that was paused before the schedule knew it to run once more.
+            start = max(start, row.paused_at - late_by)
+        row = _afresh(entry.name, mark, min(start, until), row)
+    elif until < row.planned_until:
+        return _set_back(cron, row, until)
+    moments, exact = _moments(cron, row.planned_until, until)
+    paused_at = row.paused_at
+    active = [due for due in moments if paused_at is None or due + late_by <= paused_at]
+    ticks = _active(entry, active, row.planned_until + late_by, now, say, exact)
+    asleep = moments[len(active) :]
+    if asleep:
+        ticks.append(_together(asleep, TickState.SKIPPED, paused_because(row, say), extends=True))
+    return Plan(replace(row, planned_until=until), ticks)
+
+
+def paused_because(row: EntryRow, say: Say) -> str:
+    """Who paused the entry, since when, and why."""
+    since = f" since {say(row.paused_at)}" if row.paused_at is not None else ""
+    return f"paused by {row.paused_by}{since}" + (f": {row.pause_reason}" if row.pause_reason else "")
+
+
+def judge(
+    tick: Tick, overlap: Overlap, earlier: Sequence[Tick], unknown: Sequence[Tick], under_way: str | None, say: Say
+) -> Verdict:
+    """What is done with a tick that is to start.
+
+    Args:
+        earlier: the earlier ticks of its entry that are not over.
+        unknown: those of them of whose scheduler nobody knows yet whether it lives.
+        under_way: what its command says is still under way; asked only where there is no earlier tick.
+    """
+    if tick.state is TickState.WAITING:
+        return Verdict(Move.HOLD if earlier or under_way else Move.RUN)
+    if not earlier and under_way is None:
+        return Verdict(Move.RUN)
+    if overlap is Overlap.CANCEL_RUNNING:
+        return Verdict(Move.CANCEL, f"ended for the tick of {say(tick.due_at)}")
+    waiting = [other for other in earlier if other.state is TickState.WAITING]
+    if waiting:
+        return Verdict(Move.SKIP, f"the tick of {say(waiting[-1].due_at)} is waiting already")
+    reason = _in_the_way(earlier[-1], say) if earlier else under_way
+    if overlap is Overlap.QUEUE_ONE:
+        return Verdict(Move.WAIT, f"waited: {reason}")
+    return Verdict(Move.HOLD) if unknown else Verdict(Move.SKIP, reason)
+
+
+def is_late(entry: Entry, due_at: datetime, now: datetime) -> bool:
+    """Whether a tick is so late that its catch-up policy decides."""
+    return now - due_at - offset(entry) > timedelta(seconds=entry.schedule.grace)
+
+
+def _in_the_way(other: Tick, say: Say) -> str:
+    if other.started_at is None:
+        return f"the tick of {say(other.due_at)} is about to start"
+    return f"the tick of {say(other.due_at)} is still running, since {say(other.started_at)}"
+
+
+def _start(entry: Entry, until: datetime) -> datetime:
+    """From when on a new entry's ticks count: those of this minute do, or of this second where seconds are named."""
+    begun = until.replace(microsecond=0)
+    if len(entry.schedule.cron.split()) != 6:
+        begun = begun.replace(second=0)
+    return begun - _TICK
+
+
+def _afresh(name: str, mark: str, start: datetime, row: EntryRow | None) -> EntryRow:
+    if row is None:
+        return EntryRow(name, mark, start, 0, None, None, None)
+    return replace(row, fingerprint=mark, planned_until=start)
+
+
+def _set_back(cron: Cron, row: EntryRow, until: datetime) -> Plan | None:
+    step = row.planned_until - until
+    if step <= SMALL_STEP or (step < FIXED_STEP and cron.is_fixed):
+        return None
+    return Plan(replace(row, planned_until=until, turn=row.turn + 1))
+
+
+def _moments(cron: Cron, after: datetime, until: datetime) -> tuple[list[datetime], bool]:
+    """The due moments in between, and whether these are all: of very many, the first and the latest."""
+    found = list(islice(cron.between(after, until), MOST))
+    if len(found) < MOST:
+        return found, True
+    latest = max(found[-1], until - (found[-1] - found[0]))
+    rest = deque(cron.between(latest, until), MOST)
+    return found + list(rest), False
+
+
+def _active(
+    entry: Entry, moments: list[datetime], since: datetime, now: datetime, say: Say, exact: bool
+) -> list[NewTick]:
+    """The ticks of moments at which the entry was not paused."""
+    late = [due for due in moments if is_late(entry, due, now)]
+    timely = moments[len(late) :]
+    few = {CatchUp.NONE: 0, CatchUp.LATEST: 1, CatchUp.ALL: max(0, entry.schedule.catch_up_limit)}
+    wanted = min(few[entry.schedule.catch_up], len(late))
+    missed, caught_up = late[: len(late) - wanted], late[len(late) - wanted :]
+    span = f"no scheduler was running from {say(since)} to {say(now)}"
+    ticks = []
+    if missed:
+        ticks.append(_together(missed, TickState.MISSED, span if exact else f"{span}; there are more than these"))
+    state = TickState.WAITING if entry.schedule.catch_up is CatchUp.ALL else TickState.CLAIMED
+    ticks += [NewTick(due, state, f"caught up: {span}") for due in caught_up]
+    if len(timely) > AT_ONCE:
+        crowd, timely = timely[:-AT_ONCE], timely[-AT_ONCE:]
+        ticks.append(_together(crowd, TickState.SKIPPED, f"more than {AT_ONCE} ticks came due at once"))
+    # Those that come due behind a queue of caught-up ones stand in it too.
+    state = state if caught_up else TickState.CLAIMED
+    return ticks + [NewTick(due, state) for due in timely]
+
+
+def _together(moments: Sequence[datetime], state: TickState, reason: str, *, extends: bool = False) -> NewTick:
+    until = moments[-1] if len(moments) > 1 else None
+    return NewTick(moments[0], state, reason, len(moments), until, extends)

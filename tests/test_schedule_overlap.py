@@ -1,0 +1,205 @@
+"""Two schedulers and one entry whose command is still under way: each overlap policy, death, and take-over."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from gengfu.schedule import beats
+from gengfu.schedule.policy import CatchUp, Overlap
+from gengfu.schedule.scheduler import Scheduler
+from gengfu.store.database import Database
+from schedulers import NOON, Rig, entry
+
+Wait = Callable[..., None]
+UNTIL_TOLD = "import os, time\nprint('up', flush=True)\nwhile not os.path.exists('go-on'): time.sleep(0.02)"
+
+
+@pytest.fixture
+def rig(sqlite_database: Database, tmp_path: Path) -> Rig:
+    return Rig(sqlite_database, tmp_path)
+
+
+@pytest.fixture
+def everywhere(database: Database, tmp_path: Path) -> Rig:
+    return Rig(database, tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beats come, and are looked for, more often."""
+    monkeypatch.setattr("gengfu.schedule.scheduler.BEAT_EVERY", 0.2)
+    monkeypatch.setattr("gengfu.schedule.scheduler.LOOK_EVERY", 0.1)
+
+
+@contextmanager
+def passing(rig: Rig, time: str) -> Iterator[Scheduler]:
+    """A pass at that time whose commands are still under way in the block; afterwards they may end."""
+    hours, minutes = time.split(":")
+    rig.now = NOON.replace(hour=int(hours), minute=int(minutes), second=1)
+    scheduler = rig.scheduler()
+    thread = threading.Thread(target=scheduler.run_once, args=(5,))
+    thread.start()
+    try:
+        yield scheduler
+    finally:
+        (rig.home / "go-on").touch()
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def running(rig: Rig) -> Callable[[], bool]:
+    return lambda: any(row.pid is not None and row.state == "running" for row in rig.rows())
+
+
+def test_a_tick_is_skipped_while_an_earlier_one_runs_elsewhere(everywhere: Rig, wait_until: Wait) -> None:
+    everywhere.add(entry("tock", UNTIL_TOLD))
+    with passing(everywhere, "12:00"):
+        wait_until(running(everywhere))
+        assert everywhere.run_at("12:01") == ["12:00 running", "12:01 skipped"]
+    assert everywhere.brief() == ["12:00 done", "12:01 skipped"]
+    assert everywhere.rows()[1].reason == "the tick of 12:00:00 is still running, since 12:00:01"
+
+
+def test_one_tick_waits_for_an_earlier_one_and_a_further_one_is_skipped(everywhere: Rig, wait_until: Wait) -> None:
+    everywhere.add(entry("tock", UNTIL_TOLD, overlap=Overlap.QUEUE_ONE))
+    with passing(everywhere, "12:00"):
+        wait_until(running(everywhere))
+        assert everywhere.run_at("12:01") == ["12:00 running", "12:01 waiting"]
+        assert everywhere.run_at("12:02") == ["12:00 running", "12:01 waiting", "12:02 skipped"]
+    assert everywhere.brief() == ["12:00 done", "12:01 done", "12:02 skipped"]
+    assert everywhere.rows()[2].reason == "the tick of 12:01:00 is waiting already"
+
+
+def test_a_tick_takes_the_place_of_one_that_runs_elsewhere(everywhere: Rig, wait_until: Wait) -> None:
+    everywhere.add(entry("tock", UNTIL_TOLD, overlap=Overlap.CANCEL_RUNNING))
+    with passing(everywhere, "12:00"):
+        wait_until(running(everywhere))
+        everywhere.add(entry("tock", "pass", overlap=Overlap.CANCEL_RUNNING))
+        assert everywhere.run_at("12:01") == ["12:00 cancelled", "12:01 done"]
+    assert everywhere.rows()[0].reason == "ended for a later tick, or by a person"
+
+
+def test_what_waits_is_taken_up_by_any_later_pass(rig: Rig) -> None:
+    rig.add(entry("tock", "pass", overlap=Overlap.QUEUE_ONE))
+    rig.write(entry="tock", due_at=NOON - timedelta(hours=1), state="waiting")
+    assert rig.run_at("12:00") == ["11:00 done", "12:00 done"]
+
+
+def test_what_waits_is_skipped_when_its_entry_was_paused(rig: Rig) -> None:
+    from test_scheduler import pause
+
+    rig.add(entry("tock", "pass", overlap=Overlap.QUEUE_ONE))
+    rig.write(entry="tock", due_at=NOON - timedelta(hours=1), state="waiting")
+    pause(rig)
+    assert rig.run_at("12:01") == ["11:00 skipped", "12:01 skipped"]
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silence counts sooner."""
+    monkeypatch.setattr(beats, "ORPHANED_AFTER", 1.0)
+    monkeypatch.setattr(beats, "LOST_AFTER", 1.5)
+
+
+def test_a_claimed_tick_of_a_dead_scheduler_is_taken_over(everywhere: Rig, hurried: None) -> None:
+    everywhere.add(entry("tock", "pass"))
+    everywhere.write(entry="tock", due_at=NOON, state="claimed")
+    assert everywhere.run_at("12:00") == ["12:00 done"]
+    assert everywhere.rows()[0].claim == 2
+
+
+@pytest.mark.parametrize(("catch_up", "state"), [(CatchUp.NONE, "missed"), (CatchUp.LATEST, "done")])
+def test_one_that_is_found_late_goes_by_the_catch_up_policy(
+    rig: Rig, hurried: None, catch_up: CatchUp, state: str
+) -> None:
+    rig.add(entry("tock", "pass", "0 0 1 1 *", catch_up=catch_up))
+    rig.write(entry="tock", due_at=NOON, state="claimed")
+    assert rig.run_at("12:30") == [f"12:00 {state}"]
+
+
+def test_a_running_tick_of_a_dead_scheduler_is_lost_and_the_next_one_runs(everywhere: Rig, hurried: None) -> None:
+    everywhere.add(entry("tock", "pass"))
+    everywhere.write(entry="tock", due_at=NOON - timedelta(minutes=1), state="running", started_at=NOON)
+    assert everywhere.run_at("12:00") == ["11:59 lost", "12:00 done"]
+    assert everywhere.rows()[0].reason == "its scheduler other:1:a died while it ran"
+
+
+def test_a_claimed_tick_that_was_handed_on_is_taken_at_once(everywhere: Rig) -> None:
+    everywhere.add(entry("tock", "pass"))
+    everywhere.write(entry="tock", due_at=NOON, state="claimed", scheduler=None)
+    began = time.monotonic()
+    assert everywhere.run_at("12:00") == ["12:00 done"]
+    assert time.monotonic() - began < beats.ORPHANED_AFTER
+
+
+def test_a_tick_that_was_given_up_while_its_scheduler_slept_ends_its_command(rig: Rig, wait_until: Wait) -> None:
+    rig.add(entry("tock", "import time; time.sleep(600)"))
+    with passing(rig, "12:00"):
+        wait_until(running(rig))
+        with rig.database.engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE schedule_tick SET state = 'lost', reason = 'silent'")
+    (row,) = rig.rows()
+    assert (row.state, row.reason) == ("cancelled", "its tick was given up while its scheduler was silent")
+
+
+def test_a_daemon_that_is_told_to_stop_lets_what_runs_end(rig: Rig, wait_until: Wait) -> None:
+    rig.add(entry("tock", UNTIL_TOLD))
+    scheduler = rig.scheduler()
+    thread = threading.Thread(target=scheduler.work, args=(30,))
+    thread.start()
+    wait_until(running(rig))
+    scheduler.stop()
+    time.sleep(0.3)
+    assert rig.brief() == ["12:00 running"]
+    (rig.home / "go-on").touch()
+    thread.join(10)
+    assert rig.brief() == ["12:00 done"]
+
+
+@pytest.mark.parametrize(("grace", "stops"), [(0.3, 1), (600.0, 2)])
+def test_after_the_grace_or_the_second_signal_it_is_ended(rig: Rig, wait_until: Wait, grace: float, stops: int) -> None:
+    rig.add(entry("tock", UNTIL_TOLD))
+    scheduler = rig.scheduler()
+    thread = threading.Thread(target=scheduler.work, args=(grace,))
+    thread.start()
+    wait_until(running(rig))
+    for _ in range(stops):
+        scheduler.stop()
+    thread.join(10)
+    (row,) = rig.rows()
+    assert (row.state, row.reason) == ("cancelled", "its scheduler was told to stop")
+
+
+def test_a_command_that_ignores_sigterm_is_killed(rig: Rig, wait_until: Wait) -> None:
+    rig.add(entry("tock", f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{UNTIL_TOLD}"))
+    scheduler = rig.scheduler()
+    thread = threading.Thread(target=scheduler.work, args=(600,))
+    thread.start()
+    wait_until(lambda: "up" in ((rig.home / "logs" / "tock.log").read_text() if running(rig)() else ""))
+    scheduler.stop()
+    scheduler.stop()
+    thread.join(10)
+    assert [(row.state, row.exit_code) for row in rig.rows()] == [("cancelled", -9)]
+
+
+def test_a_daemon_wakes_at_due_moments_and_reads_changed_entries(rig: Rig, wait_until: Wait) -> None:
+    from gengfu.clock import utcnow
+
+    rig.add(entry("tock", "pass", "* * * * * *"))
+    scheduler = rig.scheduler(utcnow)
+    thread = threading.Thread(target=scheduler.work, args=(5,))
+    thread.start()
+    wait_until(lambda: len(rig.rows()) >= 3)
+    rig.add(entry("tack", "pass", "* * * * * *"))
+    wait_until(lambda: any(row.entry == "tack" and row.state == "done" for row in rig.rows()))
+    scheduler.stop()
+    thread.join(10)
+    lags = [(row.started_at - row.due_at).total_seconds() for row in rig.rows()[1:] if row.started_at]
+    assert sorted(lags)[len(lags) // 2] < 1.0
