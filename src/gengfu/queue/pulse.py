@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from gengfu.clock import monotonic
 
+SLOW_AFTER = 20.0
+"""Seconds without a turn after which others are told that a loop is stuck, long before the process ends over it."""
 DEAF_AFTER = 30.0
 """Seconds without a successful poll, while Redis answers others, after which a worker ends itself."""
 

@@ -41,13 +41,15 @@ class Watch:
     """Measures for how long a mark was seen unchanged. Only time in which somebody looked is counted, and only on the
     monotonic clock: neither a clock that jumps, nor a watcher that slept or could not see, makes anybody look dead."""
 
-    def __init__(self) -> None:
+    def __init__(self, blind_after: float = BLIND_AFTER) -> None:
+        """`blind_after`: the most seconds between two looks that count as watched."""
+        self._blind_after = blind_after
         self._last: float | None = None
         self._seen: dict[int, tuple[Hashable, float]] = {}
 
     def look(self, now: float, marks: Mapping[int, Hashable]) -> dict[int, float]:
         """By id, the seconds for which the mark is known to be unchanged; ids that are not named are forgotten."""
-        watched = min(now - self._last, BLIND_AFTER) if self._last is not None else 0.0
+        watched = min(now - self._last, self._blind_after) if self._last is not None else 0.0
         self._last = now
         fresh = {}
         for key, mark in marks.items():
@@ -136,7 +138,7 @@ class Sweeper(threading.Thread):
             pauses.append(0.0)
         if monotonic() >= self._next_prune:
             self._next_prune = monotonic() + PRUNE_EVERY
-            log.info("old jobs removed", extra={"jobs": self._ledger.prune()})
+            log.info("old jobs removed", extra={"jobs": self._ledger.prune(step=self.pulse.turn)})
         return min(pauses)
 
     def _remind(self, sight: Sight) -> float:
@@ -177,6 +179,7 @@ class Sweeper(threading.Thread):
         silent = self._beats.look(monotonic(), {seen.id: (seen.claim, seen.beat) for seen in others.values()})
         for job_id, seconds in silent.items():
             if seconds >= DEAD_AFTER:
+                self.pulse.turn()
                 self._take_over(others[job_id])
         return _shortest((DEAD_AFTER - seconds for seconds in silent.values()), self._interval)
 
