@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from gengfu.clock import Clock, monotonic, utcnow
 from gengfu.errors import GengfuError
 from gengfu.queue.notify import ALIVE, READY, STOPPING, Notifier, Parent
-from gengfu.queue.pids import birth_of, is_here
+from gengfu.queue.pids import birth_of, host_name, is_here
 from gengfu.queue.sweeper import Watch
 from gengfu.store.processes import Newcomer, Process, beat, everyone, leave, remove
 
@@ -37,11 +36,6 @@ REBOOTED_AFTER = 60.0
 """... and that of one with this host's name from before its last start, or in another container."""
 LAST_BEAT = 3.0
 """The most seconds for removing the own row at the end."""
-
-
-def host_name() -> str:
-    """The name under which the processes of this host are known."""
-    return socket.gethostname()[:255] or "localhost"
 
 
 class Heartbeat:

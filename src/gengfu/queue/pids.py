@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 from functools import cache
+
+
+def host_name() -> str:
+    """The name under which the processes of this host are known."""
+    return socket.gethostname()[:255] or "localhost"
 
 
 def birth_of(pid: int) -> str | None:

@@ -1,0 +1,186 @@
+"""Judges the program's health by what the database shows: by beats that move, never by a clock alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from gengfu.clock import Clock, monotonic
+from gengfu.queue.pids import birth_of, is_here
+from gengfu.store.processes import Process
+from gengfu.upkeep.intervals import due_before
+from gengfu.upkeep.sight import EntrySeen, RunsSeen, Sight
+
+BEAT_OLD_AFTER = 10.0
+"""Seconds after which a beat is looked at once more, to see it move."""
+SCHEDULE_OLD_AFTER = 150.0
+"""Seconds within which each minute's `schedule:run`, or a scheduler, must have been at work."""
+LOOK_FOR = 12.0
+"""Seconds for which is looked again before anything that may pass counts as wrong: four beats."""
+LOOK_EVERY = 1.0
+INTERVALS = 3
+"""So many due moments may pass without a complete run."""
+
+
+class Condition(StrEnum):
+    """How a component is."""
+
+    OK = "ok"
+    PASSING = "passing"
+    """It seems wrong, and may turn out not to be at the next look."""
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One line of `health`."""
+
+    name: str
+    condition: Condition
+    text: str
+    process: Process | None = None
+    """The process that it tells of."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is as it should be."""
+        return self.condition is Condition.OK
+
+
+@dataclass(frozen=True, slots=True)
+class Observer:
+    """Who looks: from which host, when, and what it has seen move since its first look."""
+
+    host: str
+    now: datetime
+    moved: Collection[str] = ()
+    """Names of processes whose beat has moved, and `schedule` where that has."""
+    birth: Callable[[int], str | None] = birth_of
+
+
+def examine(
+    look: Callable[[], Sight], host: str, clock: Clock, pause: Callable[[float], None] = time.sleep
+) -> list[Component]:
+    """Looks, and where something seems wrong that may pass, looks again for up to `LOOK_FOR` seconds.
+    Every component is either OK or WRONG then.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    first = look()
+    deadline = monotonic() + LOOK_FOR
+    seen, moved = first, frozenset[str]()
+    while True:
+        components = list(judge(seen, Observer(host, clock(), moved)))
+        passing = any(component.condition is Condition.PASSING for component in components)
+        if not passing or monotonic() >= deadline:
+            return [replace(c, condition=Condition.OK if c.ok else Condition.WRONG) for c in components]
+        pause(LOOK_EVERY)
+        seen = look()
+        moved |= moved_between(first, seen)
+
+
+def moved_between(first: Sight, later: Sight) -> frozenset[str]:
+    """What has shown a sign of life from the one look to the other."""
+    beats = {process.name: process.beat for process in first.processes}
+    moved = {process.name for process in later.processes if process.beat != beats.get(process.name, process.beat)}
+    planned = {entry.name: entry.planned_until for entry in first.entries}
+    if any(entry.planned_until != planned.get(entry.name) for entry in later.entries):
+        moved.add("schedule")
+    return frozenset(moved)
+
+
+def judge(sight: Sight, observer: Observer) -> Iterator[Component]:
+    """The components that the database shows."""
+    processes = [judge_process(process, observer) for process in sight.processes]
+    alive = [component.process for component in processes if component.ok and component.process is not None]
+    schedule = judge_schedule(sight, alive, observer)
+    yield schedule
+    yield from processes
+    yield from judge_queues(sight, alive)
+    if schedule.ok:
+        yield from judge_runs(sight)
+
+
+def judge_process(process: Process, observer: Observer) -> Component:
+    """A worker or scheduler. One that is not of this host is judged by its beats alone."""
+    name = f"{process.kind} {process.name}"
+    age = abs((observer.now - process.beat_at).total_seconds())
+    if process.host == observer.host and is_here(process.birth) and observer.birth(process.pid) != process.birth:
+        return Component(name, Condition.PASSING, f"it died: process {process.pid} is gone", process)
+    if process.progress is not None:
+        return Component(name, Condition.WRONG, f"it is stuck: {process.progress}", process)
+    if process.name in observer.moved or age <= BEAT_OLD_AFTER:
+        serves = ", ".join(process.details.get("queues") or ()) or "all queues"
+        return Component(name, Condition.OK, f"serves {serves}" if process.kind == "worker" else "turns", process)
+    text = f"it is silent: its beat does not move; the last one was at {process.beat_at:%Y-%m-%d %H:%M:%S} UTC"
+    return Component(name, Condition.PASSING, text, process)
+
+
+def judge_schedule(sight: Sight, alive: Sequence[Process], observer: Observer) -> Component:
+    """Whether anybody looks for due ticks: a scheduler that is up, or one that comes each minute."""
+    newest = max((entry.planned_until for entry in sight.entries), default=None)
+    if any(process.kind == "scheduler" for process in alive):
+        return Component("schedule", Condition.OK, "a scheduler is up")
+    if newest is None:
+        return Component("schedule", Condition.OK, "not in use: no scheduler has been at work here yet")
+    when = f"{newest:%Y-%m-%d %H:%M:%S} UTC"
+    if "schedule" in observer.moved or abs((sight.now - newest).total_seconds()) <= SCHEDULE_OLD_AFTER:
+        return Component("schedule", Condition.OK, f"all ticks up to {when} are accounted for")
+    return Component("schedule", Condition.PASSING, f"nobody looks for due ticks; the last time was at {when}")
+
+
+def judge_queues(sight: Sight, alive: Sequence[Process]) -> Iterator[Component]:
+    """The queues in which jobs are due."""
+    workers = [process for process in alive if process.kind == "worker"]
+    served = {queue for worker in workers for queue in worker.details.get("queues") or ()}
+    all_served = any(not worker.details.get("queues") for worker in workers)
+    for queue, jobs in sight.due.items():
+        due = f"{jobs} job{'s' if jobs > 1 else ''} due"
+        if all_served or queue in served:
+            yield Component(f"queue {queue}", Condition.OK, due)
+        else:
+            yield Component(f"queue {queue}", Condition.PASSING, f"{due}, and no worker that is up serves it")
+
+
+def judge_runs(sight: Sight) -> Iterator[Component]:
+    """The mirrors that the schedule keeps fresh: each must have had a complete run since the third last due moment."""
+    newest = max((entry.planned_until for entry in sight.entries), default=sight.now)
+    for entry in sight.entries:
+        lives = newest - entry.planned_until <= timedelta(seconds=SCHEDULE_OLD_AFTER)
+        runs = _runs_of(entry, sight.runs)
+        since = due_before(entry.expression, entry.zone, sight.now, INTERVALS) if lives and runs else None
+        if entry.paused or runs is None or since is None:
+            continue
+        name = f"runs of {' '.join(entry.command)}"
+        if runs.complete is not None and runs.complete >= since:
+            text = f"the last complete one ended at {runs.complete:%Y-%m-%d %H:%M:%S} UTC"
+            yield Component(name, Condition.OK, text)
+        elif entry.first_due is not None and entry.first_due < since:
+            ended = f"the last one ended at {runs.complete:%Y-%m-%d %H:%M:%S} UTC" if runs.complete else "there is none"
+            text = f"no complete run for {INTERVALS} intervals: {ended}; run {runs.newest} is {runs.newest_is}"
+            yield Component(name, Condition.WRONG, f"{text}; see: gengfu run:show {runs.newest}")
+
+
+def _runs_of(entry: EntrySeen, runs: Sequence[RunsSeen]) -> RunsSeen | None:
+    """The runs that the entry's command begins, where it is one that brings a mirror up to date."""
+    if not entry.command or not entry.command[0].endswith(":list"):
+        return None
+    resource = entry.command[0].removesuffix(":list").replace("-", "_")
+    of_resource = [seen for seen in runs if seen.resource == resource]
+    scope = _option(entry.command, "--is-del") or "0"
+    return next((seen for seen in of_resource if seen.scope == scope), None) or (
+        of_resource[0] if len(of_resource) == 1 else None
+    )
+
+
+def _option(command: Sequence[str], name: str) -> str | None:
+    for place, word in enumerate(command):
+        if word == name and place + 1 < len(command):
+            return command[place + 1]
+        if word.startswith(f"{name}="):
+            return word.partition("=")[2]
+    return None

@@ -1,0 +1,109 @@
+"""What the database shows of the program's health at one look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from gengfu.store.light import Executor, moment, value
+from gengfu.store.processes import Process, everyone
+
+LONGEST_DELAY = timedelta(minutes=15)
+"""A job that is put off for longer was written by a clock that jumped, so it is due (see `store.jobs`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntrySeen:
+    """A schedule entry as its tables show it."""
+
+    name: str
+    expression: str
+    zone: str
+    planned_until: datetime
+    paused: bool
+    command: tuple[str, ...]
+    """Of its latest tick; empty where it has had none."""
+    first_due: datetime | None
+    """The due moment of the earliest tick that is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunsSeen:
+    """What is known of the runs of one resource and scope."""
+
+    resource: str
+    scope: str
+    complete: datetime | None
+    """When the last complete one ended."""
+    newest: int
+    """The id of the newest one ..."""
+    newest_is: str
+    """... and its verdict, or its state where it has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """One look, with the time of the database."""
+
+    now: datetime
+    processes: tuple[Process, ...]
+    entries: tuple[EntrySeen, ...]
+    due: Mapping[str, int]
+    """Jobs that are due, by queue."""
+    runs: tuple[RunsSeen, ...]
+
+
+def look(execute: Executor, now: datetime) -> Sight:
+    """Everything that health is judged by. `now`: this host's time, by which jobs are due."""
+    told = execute.one("SELECT CURRENT_TIMESTAMP AS now", {})
+    there = moment(told["now"]) if told is not None else None
+    return Sight(there or now, tuple(everyone(execute)), _entries(execute), _due(execute, now), _runs(execute))
+
+
+def _due(execute: Executor, now: datetime) -> dict[str, int]:
+    rows = execute.all(
+        "SELECT queue, count(*) AS jobs FROM job WHERE state = 'queued'"
+        " AND (available_at <= :now OR available_at > :far) GROUP BY queue ORDER BY queue",
+        {"now": now, "far": now + LONGEST_DELAY},
+    )
+    return {row["queue"]: row["jobs"] for row in rows}
+
+
+def _entries(execute: Executor) -> tuple[EntrySeen, ...]:
+    found = []
+    for row in execute.all("SELECT name, fingerprint, planned_until, paused_at FROM schedule_entry ORDER BY name", {}):
+        expression, _, zone = row["fingerprint"].partition("|")
+        of = {"entry": row["name"]}
+        first = execute.one("SELECT min(due_at) AS due_at FROM schedule_tick WHERE entry = :entry", of)
+        last = execute.one("SELECT command FROM schedule_tick WHERE entry = :entry ORDER BY due_at DESC LIMIT 1", of)
+        until = moment(row["planned_until"])
+        assert until is not None
+        found.append(
+            EntrySeen(
+                row["name"],
+                expression,
+                zone,
+                until,
+                row["paused_at"] is not None,
+                tuple(value(last["command"])) if last is not None else (),
+                moment(first["due_at"]) if first is not None else None,
+            )
+        )
+    return tuple(found)
+
+
+def _runs(execute: Executor) -> tuple[RunsSeen, ...]:
+    rows: Any = execute.all(
+        "SELECT resource, scope, max(id) AS newest,"
+        " max(CASE WHEN verdict = 'complete' THEN finished_at END) AS complete"
+        " FROM sync_run GROUP BY resource, scope ORDER BY resource, scope",
+        {},
+    )
+    found = []
+    for row in rows:
+        newest = execute.one("SELECT state, verdict FROM sync_run WHERE id = :id", {"id": row["newest"]})
+        state = "" if newest is None else newest["verdict"] or newest["state"]
+        found.append(RunsSeen(row["resource"], row["scope"], moment(row["complete"]), row["newest"], state))
+    return tuple(found)
