@@ -1,0 +1,179 @@
+"""Checks of what keeps the program running: cron and its lines, service managers, schedulers and workers."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from gengfu.upkeep.findings import PATIENCE, Finding, Patient, error, ok, warning
+from gengfu.upkeep.patience import within
+
+CRONS = ("cron", "crond", "fcron", "busybox crond")
+CRONTABS = ("etc/crontab", "etc/cron.d/*", "www/server/cron/*")
+"""Where others than this user have lines and scripts; the last is where BT panel has them."""
+UNITS = ("etc/systemd/system/*.service", "etc/systemd/system/*.timer")
+SUPERVISED = (
+    "etc/supervisor/conf.d/*",
+    "etc/supervisord.d/*",
+    "etc/supervisord.conf",
+    "www/server/panel/plugin/supervisor/profile/*",
+)
+INSTALL = "gengfu deploy crontab --install, or run: gengfu up"
+
+
+def cron(patient: Patient) -> Iterator[Finding]:
+    """Whether the lines for this folder can be run, and whether anybody runs them."""
+    lines = _own_lines(patient)
+    running = _running(CRONS)
+    if not lines:
+        told = "runs" if running else "does not run"
+        yield ok(f"the crontab of this user has no line for {patient.settings.home}; cron {told}")
+        return
+    if running is None:
+        yield ok(f"the crontab of this user has {len(lines)} lines for {patient.settings.home}")
+    elif running:
+        yield ok(f"cron runs; the crontab of this user has {len(lines)} lines for {patient.settings.home}")
+    else:
+        yield error(
+            f"the crontab has {len(lines)} lines for {patient.settings.home}, and cron does not run",
+            "systemctl enable --now cron (crond on Red Hat), or: service cron start",
+        )
+    for line in lines:
+        wrong = wrong_with(line)
+        if wrong:
+            yield error(f"the crontab has a line that cannot work, for {wrong}: {line}", "crontab -e")
+
+
+def wrong_with(line: str) -> str:
+    """What keeps a line of a crontab from starting the program; empty where nothing does."""
+    try:
+        words = shlex.split(line.replace("&&", " && ").replace(";", " ; "), comments=False)
+    except ValueError:
+        return "quotes that do not match"
+    for word in words:
+        if os.path.basename(word) == "gengfu" and not os.path.isdir(word):
+            if not os.path.isabs(word):
+                return f"cron does not find {word!r}, which needs its full path"
+            if not os.access(word, os.X_OK):
+                return f"{word} is not there, or cannot be run"
+    return ""
+
+
+def _own_lines(patient: Patient) -> list[str]:
+    """The lines of this user's crontab that concern the folder."""
+    if shutil.which("crontab") is None:
+        return []
+    asked = subprocess.run(
+        ["crontab", "-l"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    return _lines_for(patient.settings.home, asked.stdout) if asked.returncode == 0 else []
+
+
+def _lines_for(home: Path, text: str) -> list[str]:
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith(("#", ";")) and names(line, home)]
+
+
+def names(text: str, folder: Path) -> bool:
+    """Whether the text names that folder, or something in it, and not only one whose name begins alike."""
+    place, rest = str(folder), text
+    while place in rest:
+        rest = rest.partition(place)[2]
+        if not rest[:1].isalnum() and rest[:1] not in ("-", "_", "."):
+            return True
+    return False
+
+
+def autostart(patient: Patient) -> Iterator[Finding]:
+    """Whether anything starts the program after a restart of the machine."""
+    home, root = patient.settings.home, patient.root
+    found = []
+    units = _files_for(home, root, UNITS)
+    if units:
+        found.append(f"systemd ({', '.join(units)})")
+        yield from _inactive(units, root)
+    supervised = _files_for(home, root, SUPERVISED)
+    if supervised:
+        found.append(f"supervisor ({', '.join(supervised)})")
+        if _running(("supervisord",)) is False:
+            yield error("supervisor has a configuration for this folder and does not run", "systemctl start supervisor")
+    shared = _files_for(home, root, CRONTABS)
+    if shared:
+        found.append(f"cron ({', '.join(shared)})")
+    if _own_lines(patient):
+        found.append("the crontab of this user")
+    if found:
+        yield ok(f"started by {'; '.join(found)}")
+    else:
+        yield warning(f"nothing starts the schedule or a worker for {home} after a restart of this machine", INSTALL)
+
+
+def _files_for(home: Path, root: Path, patterns: Sequence[str]) -> list[str]:
+    """The names of the files that concern the folder, as far as this user may read them."""
+    found = []
+    for pattern in patterns:
+        for file in sorted(root.glob(pattern)):
+            try:
+                if file.is_file() and _lines_for(home, file.read_text("utf-8", "replace")):
+                    found.append(file.name)
+            except OSError:
+                continue
+    return found
+
+
+def _inactive(units: Sequence[str], root: Path) -> Iterator[Finding]:
+    """The units that are there and do not run; templates and what timers start aside."""
+    if shutil.which("systemctl") is None or not (root / "run/systemd/system").is_dir():
+        return
+    started_by_timer = {unit.removesuffix(".timer") + ".service" for unit in units if unit.endswith(".timer")}
+    for unit in units:
+        if "@." in unit or unit in started_by_timer:
+            continue
+        asked = subprocess.run(
+            ["systemctl", "is-active", unit], capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+        if asked.returncode != 0:
+            yield error(f"{unit} is {asked.stdout.strip() or 'not active'}", f"systemctl enable --now {unit}")
+
+
+def _running(named: Sequence[str]) -> bool | None:
+    """Whether a process of one of these names runs; None where the system does not tell."""
+    processes = list(Path("/proc").glob("[0-9]*"))
+    if not processes:
+        return None
+    for folder in processes:
+        try:
+            words = (folder / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+        except OSError:
+            continue
+        first, *more = (os.path.basename(word) for word in words)
+        second = more[0] if more else ""
+        if {first, f"{first} {second}"} & set(named) or (first.startswith("python") and second in named):
+            return True
+    return False
+
+
+def processes(patient: Patient) -> Iterator[Finding]:
+    """What `gengfu health` says of the schedule, the processes, the queues and the runs."""
+    from gengfu.queue.pids import host_name
+    from gengfu.store import light, schema
+    from gengfu.upkeep.health import examine
+    from gengfu.upkeep.sight import look
+
+    db = patient.db()
+    if within(PATIENCE, "the database", lambda: schema.pending(db)):
+        yield warning("nothing is known of processes before the database has its tables", "gengfu db:upgrade")
+        return
+    see = partial(light.look, db.path or db, lambda execute: look(execute, patient.clock()))
+    for part in examine(see, host_name(), patient.clock):
+        told = f"{part.name}: {part.text}"
+        mend = "gengfu health --restart" if part.process is not None else INSTALL
+        yield ok(told) if part.ok else error(told, mend)
+    seen = see()
+    if not seen.processes and not seen.entries:
+        yield warning("neither a scheduler nor a worker is up", INSTALL)
