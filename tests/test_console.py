@@ -24,7 +24,7 @@ COMMANDS = (
     *("auth:login", "auth:reset", "auth:status", "db:upgrade", "demo", "device:approve", "device:discard"),
     *("device:export", "device:find", "device:list", "device:show", "queue:failed", "queue:retry", "queue:status"),
     *("queue:work", "run:list", "run:show"),
-    *("health", "simulate", "up"),
+    *("doctor", "health", "simulate", "up"),
 )
 VENDOR = {"API_WECHAT_URL": "http://127.0.0.1:9/", "API_USERNAME": "operator", "API_PASSWORD": "s3cret word"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -30,17 +31,18 @@ def cron(patient: Patient) -> Iterator[Finding]:
     """Whether the lines for this folder can be run, and whether anybody runs them."""
     lines = _own_lines(patient)
     running = _running(CRONS)
+    count = f"{len(lines)} line{'s' if lines[1:] else ''} for {patient.settings.home}"
     if not lines:
         told = "runs" if running else "does not run"
         yield ok(f"the crontab of this user has no line for {patient.settings.home}; cron {told}")
         return
     if running is None:
-        yield ok(f"the crontab of this user has {len(lines)} lines for {patient.settings.home}")
+        yield ok(f"the crontab of this user has {count}")
     elif running:
-        yield ok(f"cron runs; the crontab of this user has {len(lines)} lines for {patient.settings.home}")
+        yield ok(f"cron runs; the crontab of this user has {count}")
     else:
         yield error(
-            f"the crontab has {len(lines)} lines for {patient.settings.home}, and cron does not run",
+            f"the crontab has {count}, and cron does not run",
             "systemctl enable --now cron (crond on Red Hat), or: service cron start",
         )
     for line in lines:
@@ -52,11 +54,13 @@ def cron(patient: Patient) -> Iterator[Finding]:
 def wrong_with(line: str) -> str:
     """What keeps a line of a crontab from starting the program; empty where nothing does."""
     try:
-        words = shlex.split(line.replace("&&", " && ").replace(";", " ; "), comments=False)
+        words = shlex.split(re.sub(r"(&&|\|\||[;|])", r" \1 ", line))
     except ValueError:
         return "quotes that do not match"
-    for word in words:
-        if os.path.basename(word) == "gengfu" and not os.path.isdir(word):
+    begins = True
+    for word in words[1 if line.startswith("@") else 5 :]:
+        called, begins = begins, word in ("&&", "||", "|", ";")
+        if called and os.path.basename(word) == "gengfu":
             if not os.path.isabs(word):
                 return f"cron does not find {word!r}, which needs its full path"
             if not os.access(word, os.X_OK):
