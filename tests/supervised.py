@@ -1,7 +1,8 @@
 """A supervisor in a process of its own, with the children that a test asks for; what it tells goes to stdout.
 
 Its one argument is JSON: `roles`, each with `name` and `code` (a Python program) and what else `Role` takes; `pauses`
-before replacements, the last of which lasts; `stuck_after`. The class `Family` starts it and reads what it tells.
+before replacements, the last of which lasts; `stuck_after`; `stuck_grace`.
+The class `Family` starts it and reads what it tells.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from gengfu.queue import supervisor
 from gengfu.queue.supervisor import Role, Supervisor, lasting
 from stage import wait_for
 
@@ -51,8 +53,8 @@ class Family:
     def __init__(self, folder: Path, *roles: dict[str, Any], **more: Any) -> None:
         self._log = folder / "told"
         with self._log.open("wb") as sink:
-            told = json.dumps({"roles": roles, **more})
             environment = os.environ | more.pop("environment", {})
+            told = json.dumps({"roles": roles, **more})
             self.process = subprocess.Popen([sys.executable, __file__, told], stdout=sink, env=environment)
 
     @property
@@ -113,6 +115,7 @@ def main(text: str) -> int:
     def pause(deaths: int) -> float:
         return float(pauses[min(deaths, len(pauses)) - 1])
 
+    supervisor.STUCK_GRACE = asked.get("stuck_grace", supervisor.STUCK_GRACE)
     return Supervisor(roles, tell, pause=pause, stuck_after=asked.get("stuck_after", 15.0)).run()
 
 

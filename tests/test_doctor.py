@@ -371,7 +371,6 @@ def test_crontab_lines_without_cron_and_broken_lines_are_errors(
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setattr(checks_running, "CRONS", ("no-such-cron",))
     found = list(checks_running.cron(patient()))
-    assert [finding.level for finding in found] == [Level.ERROR, Level.ERROR]
     assert found[0].text == f"the crontab has 1 line for {place.folder}, and cron does not run"
     assert "cron does not find 'gengfu'" in found[1].text
     monkeypatch.setattr(checks_running, "CRONS", (Path(sys.executable).name, "python3"))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -45,7 +47,7 @@ SIGHT = Sight(NOW, (), (), {}, ())
 
 
 def watch(*, moved: tuple[str, ...] = (), alive: bool = True) -> Observer:
-    return Observer("here", NOW, moved, birth=lambda pid: f"{machine()}{pid}" if alive else None)
+    return Observer("here", NOW, moved, lives=lambda pid, birth: alive)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +62,7 @@ def watch(*, moved: tuple[str, ...] = (), alive: bool = True) -> Observer:
         (WORKER, watch(alive=False), Condition.PASSING, "it died: process 7 is gone"),
         (replace(WORKER, host="there"), watch(alive=False), Condition.OK, "serves all queues"),
         (replace(WORKER, birth="of:another:1"), watch(alive=False), Condition.OK, "serves all queues"),
+        (replace(WORKER, beat_at=OLD), replace(watch(), locked=True), Condition.OK, "its beat cannot move"),
         (SCHEDULER, watch(), Condition.OK, "turns"),
     ],
 )
@@ -232,6 +235,20 @@ def test_what_is_wrong_is_told_with_exit_code_1(
         ["wrong", "worker other:2"],
         ["wrong", "queue a"],
     ]
+
+
+def test_a_beat_that_cannot_be_written_is_not_held_against_anybody(
+    home: Path, sqlite_database: Database, sqlite_database_url: str, valkey: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "LOOK_FOR", 0.0)
+    place = Home(home, **VENDOR, DATABASE_URL=sqlite_database_url, REDIS_URL=valkey)
+    put_process(sqlite_database, "here:1", os.getpid(), beat_at=utcnow() - timedelta(hours=9))
+    assert place.ask("health").code == 1
+    assert sqlite_database.path is not None
+    with closing(sqlite3.connect(sqlite_database.path, isolation_level=None)) as migrating:
+        migrating.execute("BEGIN IMMEDIATE")
+        told = place.ask("health")
+    assert (told.code, told.rows[-1][2]) == (0, "its beat cannot move: another process keeps the database locked")
 
 
 def test_a_quiet_check_of_a_healthy_program_says_nothing(place: Home) -> None:

@@ -21,7 +21,10 @@ from gengfu.clock import utcnow
 from gengfu.queue import heartbeat
 from gengfu.queue.heartbeat import GONE_AFTER, REBOOTED_AFTER, Heartbeat, is_over
 from gengfu.queue.notify import ALIVE, READY, STOPPING, Notifier, Parent
-from gengfu.queue.pids import birth_of, host_name, is_here, machine
+from gengfu.queue.options import WorkerOptions
+from gengfu.queue.pids import birth_of, host_name, is_here, lives, machine
+from gengfu.queue.pulse import Pulse
+from gengfu.queue.worker import WorkerProcess
 from gengfu.settings import Secret
 from gengfu.store.database import Database
 from gengfu.store.light import look
@@ -148,8 +151,11 @@ def test_a_birth_tells_a_process_from_others_and_ends_with_it() -> None:
     assert len(born) <= 64
     assert is_here(born)
     assert not is_here("0123:4:5")
+    assert lives(child.pid, born)
+    assert not lives(child.pid, f"{machine()}1")
     child.communicate()
     assert birth_of(child.pid) is None
+    assert not lives(child.pid, born)
 
 
 def test_a_database_that_is_away_neither_ends_nor_delays_the_process(
@@ -265,6 +271,27 @@ def test_a_worker_has_a_row_that_stays_when_it_is_killed_and_its_successor_remov
     second.signal(signal.SIGTERM)
     assert second.exit_code() == 0
     assert rows(stage.database) == []
+
+
+@pytest.mark.parametrize(
+    ("late", "answered_for", "stuck"),
+    [
+        (None, 0.0, False),
+        ("main loop", 0.0, True),
+        ("reader", 0.0, True),
+        ("keeper", 5.0, False),
+        ("keeper", 100.0, True),
+        ("sweeper", 5.0, False),
+        ("sweeper", 100.0, True),
+    ],
+)
+def test_what_waits_for_the_database_is_stuck_only_where_others_are_answered(
+    late: str | None, answered_for: float, stuck: bool, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Heartbeat, "answered_for", lambda self: answered_for)
+    monkeypatch.setattr(Pulse, "seconds", lambda self: 30.0 if self.name == late else 1.0)
+    worker = WorkerProcess(WorkerOptions(), db=stage.database, jobs={}, address=lambda: stage.valkey.url)
+    assert worker.progress() == (f"its {late} has not turned for 30 seconds" if stuck else None)
 
 
 def test_each_process_of_a_worker_has_its_own_row(stage: Stage) -> None:

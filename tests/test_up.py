@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -74,7 +75,7 @@ def test_a_configuration_that_is_refused_from_the_start_ends_all(start: Start) -
 
 @pytest.mark.parametrize("how", ["its loop", "the whole process"])
 def test_a_child_that_is_stuck_is_ended_and_replaced(start: Start, how: str) -> None:
-    family = start({"name": "worker", "code": MUTE if how == "its loop" else STEADY}, stuck_after=1.0)
+    family = start({"name": "worker", "code": MUTE if how == "its loop" else STEADY}, stuck_after=1.0, stuck_grace=1.0)
     pid = int(family.await_told(r"worker\|ready (\d+)")[0])
     if how == "the whole process":
         os.kill(pid, signal.SIGSTOP)
@@ -124,6 +125,25 @@ def test_told_twice_all_end_at_once(start: Start) -> None:
     family.signal(signal.SIGTERM)
     assert family.process.wait(5) == 0
     assert sum("was killed by SIGUSR1" in line for line in family.told) == 2
+
+
+def test_systemd_hears_of_all_children_by_their_supervisor(start: Start, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
+        heard.bind(str(tmp_path / "notify"))
+        heard.settimeout(10)
+        environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "400000"}
+        family = start({"name": "worker", "code": STEADY, "count": 2}, environment=environment)
+        words = [heard.recv(100)]
+        while b"READY=1" not in words:
+            words.append(heard.recv(100))
+        assert sum("|ready" in line for line in family.await_told(r".*\|ready.*", 2)) == 2
+        assert set(words) <= {b"READY=1", b"WATCHDOG=1"}
+        while heard.recv(100) != b"WATCHDOG=1":
+            continue
+        family.signal(signal.SIGTERM)
+        while heard.recv(100) != b"STOPPING=1":
+            continue
+        assert family.process.wait(10) == 0
 
 
 def test_children_end_with_a_supervisor_that_was_killed(start: Start) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -68,7 +67,6 @@ class Health(BaseCommand):
     def _recorded(self) -> list[Component]:
         """The database, and what it shows; no more than the database where that is not well."""
         from gengfu.queue.pids import host_name
-        from gengfu.store import light
         from gengfu.upkeep.health import Component, Condition, examine
         from gengfu.upkeep.patience import within
         from gengfu.upkeep.sight import look
@@ -76,8 +74,7 @@ class Health(BaseCommand):
         clock = self.app.clock
         try:
             db = within(PATIENCE, "the database", lambda: self.app.light_db)
-            ask = partial(light.look, db, lambda execute: look(execute, clock()))
-            found = examine(lambda: within(PATIENCE, "the database", ask), host_name(), clock)
+            found = examine(lambda: within(PATIENCE, "the database", lambda: look(db, clock())), host_name(), clock)
         except GengfuError as error:
             return [Component("database", Condition.WRONG, str(error))]
         return [Component("database", Condition.OK, "answers"), *found]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gengfu.commands.base import BaseCommand
+from gengfu.commands.output import clean
 from gengfu.errors import GengfuError, UsageError
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def teller(say: Callable[[str], None], width: int) -> Callable[[str, str], None]
     def tell(name: str, line: str) -> None:
         with turn:
             try:
-                say(f"{name or 'up':<{width}} | {line}")
+                say(f"{name or 'up':<{width}} | {clean(line)}")
             except (OSError, GengfuError):
                 pass
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from gengfu.clock import Clock, monotonic, utcnow
 from gengfu.errors import GengfuError
 from gengfu.queue.notify import ALIVE, READY, STOPPING, Notifier, Parent
-from gengfu.queue.pids import birth_of, host_name, is_here
+from gengfu.queue.pids import birth_of, host_name, is_here, lives
 from gengfu.queue.sweeper import Watch
 from gengfu.store.processes import Newcomer, Process, beat, everyone, leave, remove
 
@@ -173,5 +173,5 @@ def is_over(seen: Process, host: str, silence: float) -> bool:
     if seen.host != host:
         return silence >= GONE_AFTER
     if is_here(seen.birth):
-        return birth_of(seen.pid) != seen.birth
+        return not lives(seen.pid, seen.birth)
     return silence >= REBOOTED_AFTER

@@ -29,6 +29,20 @@ def birth_of(pid: int) -> str | None:
     return None if fields[0] in "ZX" else f"{machine()}{fields[19]}"
 
 
+def lives(pid: int, birth: str) -> bool:
+    """Whether the process with that birth is there. One that is hidden, as other users' may be, is taken for it."""
+    found = birth_of(pid)
+    if found is not None:
+        return found == birth
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
 def is_here(birth: str) -> bool:
     """Whether a process with that birth could be seen from here: same machine, same boot, same container."""
     return birth.startswith(machine())

@@ -81,6 +81,18 @@ def look(db: Database | Path, work: Callable[[Executor], T]) -> T:
         return work(Statements(connection))
 
 
+def is_locked(file: Path) -> bool:
+    """Whether a transaction keeps everybody else from writing into this SQLite file at the moment."""
+    try:
+        address = f"{file.absolute().as_uri()}?mode=rw"
+        with closing(sqlite3.connect(address, uri=True, timeout=0.0, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+    except sqlite3.OperationalError:
+        return True
+    return False
+
+
 def moment(value: datetime | str | None) -> datetime | None:
     """A moment as an executor gives it, aware, in UTC."""
     if value is None:

@@ -8,7 +8,6 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 from gengfu.upkeep.findings import PATIENCE, Finding, Patient, error, ok, warning
@@ -165,19 +164,19 @@ def _running(named: Sequence[str]) -> bool | None:
 def processes(patient: Patient) -> Iterator[Finding]:
     """What `gengfu health` says of the schedule, the processes, the queues and the runs."""
     from gengfu.queue.pids import host_name
-    from gengfu.store import light, schema
+    from gengfu.store import schema
     from gengfu.upkeep.health import examine
     from gengfu.upkeep.sight import look
 
     db = patient.db()
+    place = db.path or db
     if within(PATIENCE, "the database", lambda: schema.pending(db)):
         yield warning("nothing is known of processes before the database has its tables", "gengfu db:upgrade")
         return
-    see = partial(light.look, db.path or db, lambda execute: look(execute, patient.clock()))
-    for part in examine(see, host_name(), patient.clock):
+    for part in examine(lambda: look(place, patient.clock()), host_name(), patient.clock):
         told = f"{part.name}: {part.text}"
         mend = "gengfu health --restart" if part.process is not None else INSTALL
         yield ok(told) if part.ok else error(told, mend)
-    seen = see()
+    seen = look(place, patient.clock())
     if not seen.processes and not seen.entries:
         yield warning("neither a scheduler nor a worker is up", INSTALL)

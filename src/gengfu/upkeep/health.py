@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from gengfu.clock import Clock, monotonic
-from gengfu.queue.pids import birth_of, is_here
+from gengfu.queue.pids import is_here, lives
 from gengfu.store.processes import Process
 from gengfu.upkeep.intervals import due_before
 from gengfu.upkeep.sight import EntrySeen, RunsSeen, Sight
@@ -58,7 +58,9 @@ class Observer:
     now: datetime
     moved: Collection[str] = ()
     """Names of processes whose beat has moved, and `schedule` where that has."""
-    birth: Callable[[int], str | None] = birth_of
+    lives: Callable[[int, str], bool] = lives
+    locked: bool = False
+    """Whether somebody keeps all others from writing into the database, as a migration of SQLite does."""
 
 
 def examine(
@@ -74,7 +76,7 @@ def examine(
     deadline = monotonic() + LOOK_FOR
     seen, moved = first, frozenset[str]()
     while True:
-        components = list(judge(seen, Observer(host, clock(), moved)))
+        components = list(judge(seen, Observer(host, clock(), moved, locked=seen.locked)))
         passing = any(component.condition is Condition.PASSING for component in components)
         if not passing or monotonic() >= deadline:
             return [replace(c, condition=Condition.OK if c.ok else Condition.WRONG) for c in components]
@@ -109,13 +111,15 @@ def judge_process(process: Process, observer: Observer) -> Component:
     """A worker or scheduler. One that is not of this host is judged by its beats alone."""
     name = f"{process.kind} {process.name}"
     age = abs((observer.now - process.beat_at).total_seconds())
-    if process.host == observer.host and is_here(process.birth) and observer.birth(process.pid) != process.birth:
+    if process.host == observer.host and is_here(process.birth) and not observer.lives(process.pid, process.birth):
         return Component(name, Condition.PASSING, f"it died: process {process.pid} is gone", process)
     if process.progress is not None:
         return Component(name, Condition.WRONG, f"it is stuck: {process.progress}", process)
     if process.name in observer.moved or age <= BEAT_OLD_AFTER:
         serves = ", ".join(process.details.get("queues") or ()) or "all queues"
         return Component(name, Condition.OK, f"serves {serves}" if process.kind == "worker" else "turns", process)
+    if observer.locked:
+        return Component(name, Condition.OK, "its beat cannot move: another process keeps the database locked", process)
     text = f"it is silent: its beat does not move; the last one was at {process.beat_at:%Y-%m-%d %H:%M:%S} UTC"
     return Component(name, Condition.PASSING, text, process)
 

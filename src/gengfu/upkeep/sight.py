@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from gengfu.store import light
 from gengfu.store.light import Executor, moment, value
 from gengfu.store.processes import Process, everyone
+
+if TYPE_CHECKING:
+    from gengfu.store.database import Database
 
 LONGEST_DELAY = timedelta(minutes=15)
 """A job that is put off for longer was written by a clock that jumped, so it is due (see `store.jobs`)."""
@@ -53,10 +58,25 @@ class Sight:
     due: Mapping[str, int]
     """Jobs that are due, by queue."""
     runs: tuple[RunsSeen, ...]
+    locked: bool = False
+    """Whether somebody kept all others from writing at that moment."""
 
 
-def look(execute: Executor, now: datetime) -> Sight:
-    """Everything that health is judged by. `now`: this host's time, by which jobs are due."""
+def look(db: Database | Path, now: datetime) -> Sight:
+    """Everything that health is judged by.
+
+    Args:
+        db: an SQLite file, or the database.
+        now: this host's time, by which jobs are due.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    seen = light.look(db, lambda execute: _look(execute, now))
+    return replace(seen, locked=isinstance(db, Path) and light.is_locked(db))
+
+
+def _look(execute: Executor, now: datetime) -> Sight:
     told = execute.one("SELECT CURRENT_TIMESTAMP AS now", {})
     there = moment(told["now"]) if told is not None else None
     return Sight(there or now, tuple(everyone(execute)), _entries(execute), _due(execute, now), _runs(execute))
