@@ -45,7 +45,7 @@ def place(home: Path, tmp_path: Path, sqlite_template: Path, monkeypatch: pytest
     # Not those of whoever runs the tests.
     empty = tmp_path / "tmp"
     empty.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(empty))
+    monkeypatch.setattr("gengfu.queue.sockets.place", lambda: empty)
     return made
 
 

@@ -20,8 +20,37 @@ AT_ONCE = signal.SIGUSR1
 whoever told the whole group of processes to end."""
 
 
+class Ear:
+    """A socket on which one child after the other is heard. It is open for as long as its owner lives, so that one on
+    which nobody listens was left by an owner that is dead."""
+
+    def __init__(self, address: str) -> None:
+        """Raises OSError where the socket cannot be made."""
+        self.address = address
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            self._socket.bind(address)
+            self._socket.setblocking(False)
+        except OSError:
+            self._socket.close()
+            raise
+
+    def heard(self) -> Iterator[str]:
+        """What was said since the last call, word by word."""
+        while True:
+            try:
+                said = self._socket.recv(4096)
+            except OSError:
+                return
+            yield from said.decode("utf-8", "replace").split("\n")
+
+    def close(self) -> None:
+        """Hears no more."""
+        self._socket.close()
+
+
 class Child:
-    """A process that knows its parent and is heard on a socket of its own, from its start until `close`.
+    """A process that knows its parent and is heard by it, from its start until `close`.
 
     Its silence is the time without a word of progress, counted only while its parent listened: neither a parent that
     was put to sleep nor a machine that was makes a child silent.
@@ -35,14 +64,12 @@ class Child:
     """The most seconds between two times of listening that count as listened."""
     _LINE = 8192
 
-    def __init__(
-        self, argv: Sequence[str], address: str, stuck_after: float, output: Callable[[str], None] | None
-    ) -> None:
+    def __init__(self, argv: Sequence[str], ear: Ear, stuck_after: float, output: Callable[[str], None] | None) -> None:
         """`output`: is given each line that the child writes, from a thread; without it the child writes where this
         process does.
 
         Raises:
-            OSError: the program cannot be started, or the socket not be made.
+            OSError: the program cannot be started.
         """
         self.replaced = False
         """Whether it was told to end for being stuck, so that its end is no good one, whatever it says."""
@@ -50,17 +77,16 @@ class Child:
         self._started = self._listened = monotonic()
         self._silence = -self._READY_AFTER
         self._output = output
-        self._socket = _listen(address)
-        environment = {**os.environ, PARENT: str(os.getpid()), "NOTIFY_SOCKET": address}
+        self._ear = ear
+        # What an earlier child said last.
+        for _ in ear.heard():
+            pass
+        environment = {**os.environ, PARENT: str(os.getpid()), "NOTIFY_SOCKET": ear.address}
         environment["WATCHDOG_USEC"] = str(int(stuck_after * 1e6))
         out, err = (None, None) if output is None else (subprocess.PIPE, subprocess.STDOUT)
-        try:
-            self._process: subprocess.Popen[bytes] = subprocess.Popen(
-                list(argv), env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err, process_group=0
-            )
-        except OSError:
-            self._socket.close()
-            raise
+        self._process: subprocess.Popen[bytes] = subprocess.Popen(
+            list(argv), env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err, process_group=0
+        )
         self.pid = self._process.pid
         self._reader: threading.Thread | None = None
         if self._process.stdout is not None:
@@ -72,14 +98,10 @@ class Child:
         now = monotonic()
         self._silence += min(now - self._listened, self._LISTENS)
         self._listened = now
-        while True:
-            try:
-                said = self._socket.recv(4096).decode("utf-8", "replace").split("\n")
-            except OSError:
-                return
-            if ALIVE in said or READY in said:
+        for word in self._ear.heard():
+            if word in (ALIVE, READY):
                 self._silence = 0.0
-            yield from said
+            yield word
 
     def silence(self) -> float:
         """Seconds without progress."""
@@ -105,7 +127,6 @@ class Child:
 
     def close(self) -> None:
         """Lets go of it after its end, with its last lines read."""
-        self._socket.close()
         if self._reader is not None:
             # A process that it left behind may keep the pipe open.
             self._reader.join(1.0)
@@ -117,18 +138,3 @@ class Child:
                 line = data.decode("utf-8", "replace").rstrip("\r\n")
                 self.last_line = line or self.last_line
                 self._output(line)
-
-
-def _listen(address: str) -> socket.socket:
-    try:
-        os.unlink(address)
-    except FileNotFoundError:
-        pass
-    link = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    try:
-        link.bind(address)
-        link.setblocking(False)
-    except OSError:
-        link.close()
-        raise
-    return link

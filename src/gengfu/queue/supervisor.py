@@ -14,9 +14,12 @@ from pathlib import Path
 from types import FrameType
 
 from gengfu.clock import monotonic
-from gengfu.queue.child import AT_ONCE, Child, Tell
+from gengfu.errors import FileError
+from gengfu.queue.child import AT_ONCE, Child, Ear, Tell
 from gengfu.queue.notify import ALIVE, READY, STOPPING, Notifier, Parent
 from gengfu.queue.options import WorkerOptions
+from gengfu.queue.sockets import FOLDER, dead_supervisor_sockets, remove
+from gengfu.queue.sockets import place as socket_place
 
 log = logging.getLogger("gengfu.queue.supervisor")
 
@@ -26,8 +29,6 @@ KILL_AFTER = 30.0
 STUCK_GRACE = 10.0
 """Seconds that a child has to end when it is stuck."""
 MISUSE = 2
-LONGEST_FOLDER = 70
-"""Characters of a folder below which sockets may lie, whose whole path has about 100."""
 
 
 class Next(StrEnum):
@@ -99,7 +100,7 @@ def pause_before(deaths: int) -> float:
 class _Place:
     name: str
     role: Role
-    socket: str
+    ear: Ear
     child: Child | None = None
     deaths: int = 0
     was_ready: bool = False
@@ -146,11 +147,14 @@ class Supervisor:
         self._parent = Parent.take()
 
     def run(self) -> int:
-        """Returns when all children have ended: 0, or 2 if their command line or configuration was refused."""
+        """Returns when all children have ended: 0, or 2 if their command line or configuration was refused.
+
+        Raises:
+            FileError: there is no place for sockets.
+        """
         numbers = (signal.SIGTERM, signal.SIGINT)
         before = {number: signal.signal(number, self._signalled) for number in numbers}
-        short = None if len(tempfile.gettempdir()) < LONGEST_FOLDER else "/tmp"
-        with tempfile.TemporaryDirectory(prefix="gengfu-up-", dir=short, ignore_cleanup_errors=True) as folder:
+        with _folder() as folder:
             self._places = self._make_places(Path(folder))
             try:
                 while any(place.child is not None or place.start_at is not None for place in self._places):
@@ -161,11 +165,14 @@ class Supervisor:
                 for place in self._places:
                     if place.child is not None:
                         place.child.end()
+                    place.ear.close()
         return self._code
 
     def _make_places(self, folder: Path) -> list[_Place]:
         return [
-            _Place(f"{role.name} {number}" if role.count > 1 else role.name, role, str(folder / f"{index}.{number}"))
+            _Place(
+                f"{role.name} {number}" if role.count > 1 else role.name, role, Ear(str(folder / f"{index}.{number}"))
+            )
             for index, role in enumerate(self._roles)
             for number in range(1, role.count + 1)
         ]
@@ -209,7 +216,7 @@ class Supervisor:
         place.start_at = place.kill_at = None
         output = None if self._tell is None else (lambda line, name=place.name: self._write(name, line))
         try:
-            place.child = Child(place.role.argv, place.socket, self._stuck_after, output)
+            place.child = Child(place.role.argv, place.ear, self._stuck_after, output)
         except OSError as error:
             self._say(logging.ERROR, f"{place.name} cannot be started: {error}")
             self._start_later(place)
@@ -285,6 +292,21 @@ class Supervisor:
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         self._signals += 1
         self._inbox.put(None)
+
+
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder for sockets; what killed supervisors left is removed on the way.
+
+    Raises:
+        FileError: it cannot be made.
+    """
+    remove(dead_supervisor_sockets())
+    try:
+        return tempfile.TemporaryDirectory(prefix=FOLDER, dir=socket_place(), ignore_cleanup_errors=True)
+    except OSError as error:
+        raise FileError(
+            f"no folder can be made in {socket_place()} ({error.strerror}); set TMPDIR to another"
+        ) from error
 
 
 def _how(code: int) -> str:

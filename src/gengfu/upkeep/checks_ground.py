@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,9 +15,9 @@ from pathlib import Path
 
 from gengfu.errors import ConfigError
 from gengfu.logs import MAX_BYTES
+from gengfu.queue.sockets import dead_supervisor_sockets, is_dead, remove
 from gengfu.settings import Settings, load_settings
 from gengfu.upkeep.findings import Finding, Patient, error, ok, warning
-from gengfu.upkeep.sockets import dead_server_sockets, dead_supervisor_sockets, remove
 
 CRON_PATH = "/usr/bin:/bin"
 """All of `PATH` that cron gives to a command, see crontab(5)."""
@@ -219,7 +220,7 @@ def leftovers(patient: Patient) -> Iterator[Finding]:
             "gengfu doctor --fix",
             lambda: f"{lock} was removed" if remove_if_stale(lock) else f"{lock} is in use again",
         )
-    for sockets in (list(dead_server_sockets(patient.settings.var)), list(dead_supervisor_sockets())):
+    for sockets in (_dead_server_socket(patient.settings.var), dead_supervisor_sockets()):
         if sockets:
             found = True
             more = f" and {len(sockets) - 1} more" if sockets[1:] else ""
@@ -229,6 +230,16 @@ def leftovers(patient: Patient) -> Iterator[Finding]:
             )
     if not found:
         yield ok("nothing was left behind by killed processes")
+
+
+def _dead_server_socket(var: Path) -> list[Path]:
+    """That of the embedded Valkey, where neither it nor its guardian is there."""
+    from gengfu.queue.guardian import SERVER_LOCK
+    from gengfu.upkeep.lock import is_stale
+
+    lock = var / "valkey" / SERVER_LOCK
+    free = is_stale(lock) or not lock.exists()
+    return [file for file in lock.parent.glob("*.sock") if free and is_dead(file, socket.SOCK_STREAM)]
 
 
 def _remove_sockets(sockets: Sequence[Path], told: str) -> str:
