@@ -273,6 +273,18 @@ def test_a_worker_has_a_row_that_stays_when_it_is_killed_and_its_successor_remov
     assert rows(stage.database) == []
 
 
+def test_a_worker_that_was_frozen_and_goes_on_is_not_stuck(stage: Stage) -> None:
+    worker = stage.start(sleep=0.2, more={"slow_after": 2.0, "beat": 0.1}).ready()
+    wait_for(lambda: rows(stage.database))
+    worker.signal(signal.SIGSTOP)
+    time.sleep(3.0)
+    frozen = rows(stage.database)[0]
+    worker.signal(signal.SIGCONT)
+    seen = [frozen]
+    wait_for(lambda: seen.append(rows(stage.database)[0]) or seen[-1].beat > frozen.beat + 2)
+    assert {found.progress for found in seen} == {None}
+
+
 @pytest.mark.parametrize(
     ("late", "answered_for", "stuck"),
     [

@@ -26,6 +26,8 @@ log = logging.getLogger("gengfu.queue.heartbeat")
 
 BEAT = 3.0
 """Seconds between two beats."""
+SETTLE = 1.0
+"""Seconds that loops have to turn after a process may have been frozen."""
 FEED = 1.0
 """The most seconds between two looks at the progress for the watchdog, and at the parent."""
 LOOK_ROUND = 30.0
@@ -120,10 +122,13 @@ class Heartbeat:
                 os.kill(os.getpid(), signal.SIGTERM)
 
     def _beat_on(self) -> None:
-        while True:
+        while not self._ended.is_set():
+            last = monotonic()
             self._attempt(self._beat)
-            if self._ended.wait(BEAT):
-                break
+            self._ended.wait(BEAT)
+            if monotonic() - last > 3 * BEAT:
+                # Perhaps the whole process was frozen: its loops are to turn before they are judged.
+                self._ended.wait(SETTLE)
         self._attempt(lambda: self._write(lambda execute: leave(execute, self._me.name)))
 
     def _attempt(self, work: Callable[[], None]) -> None:
