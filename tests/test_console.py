@@ -23,10 +23,10 @@ HEAVY = ("sqlalchemy", "redis", "dramatiq", "aiohttp", "rich", "msgspec", "alemb
 COMMANDS = (
     *("auth:login", "auth:reset", "auth:status", "backup:data", "backup:list", "backup:restore", "db:upgrade"),
     *("demo", "deploy", "device:approve", "device:discard", "device:export", "device:find", "device:list"),
-    *("device:show", "make:command", "make:job", "queue:failed", "queue:retry", "queue:status", "queue:work"),
-    *("run:list", "run:show", "schedule:history", "schedule:list", "schedule:next", "schedule:pause"),
+    *("device:show", "doctor", "health", "make:command", "make:job", "queue:failed", "queue:retry", "queue:status"),
+    *("queue:work", "run:list", "run:show", "schedule:history", "schedule:list", "schedule:next", "schedule:pause"),
     *("schedule:resume", "schedule:run", "schedule:simulate", "schedule:test", "schedule:why", "schedule:work"),
-    *("simulate",),
+    *("simulate", "up"),
 )
 VENDOR = {"API_WECHAT_URL": "http://127.0.0.1:9/", "API_USERNAME": "operator", "API_PASSWORD": "s3cret word"}
 

@@ -180,7 +180,7 @@ def _is_understood(command_line: str) -> bool:
     console = Console(Session(as_json=False))
     command = console.get_command(click.Context(console), words[place + 1])
     if command is None:
-        return words[place + 1] in ("schedule:run", "up", "health")
+        return False
     command.make_context("gengfu", words[place + 2 :])
     return True
 

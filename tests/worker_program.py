@@ -1,8 +1,8 @@
 """A worker process with jobs that show what they do; the tests start it, stop it and kill it.
 
 Its one argument is JSON: `database`, `redis` (an address, or `embedded`), `home`, `log`, `options` of `WorkerOptions`,
-`hang` for a reader that is stuck, and what spares the tests mere waiting: `dead_after` (seconds of silence that are
-death), `last_words`, `deaf_after`.
+`hang` for a reader that is stuck, `hang_main` for a main thread, and what spares the tests mere waiting: `dead_after`
+(seconds of silence that are death), `last_words`, `deaf_after`, `slow_after`, `beat`.
 
 Without an argument it is a nursery, which has everything loaded: for each line `start JSON` it forks such a worker and
 answers with its process id, for each line `code PID` it answers with the exit code, or `none`.
@@ -22,7 +22,7 @@ from typing import Any
 
 from gengfu.clock import utcnow
 from gengfu.errors import ConfigError, GengfuError, LoginRefused, Postpone, Stopped, StoreError
-from gengfu.queue import broker, keeper, pulse, sweeper, worker
+from gengfu.queue import broker, heartbeat, keeper, pulse, sweeper, worker
 from gengfu.queue.embedded import Embedded
 from gengfu.queue.job import Hold, Job
 from gengfu.queue.options import WorkerOptions
@@ -169,6 +169,10 @@ def main(text: str) -> int:
     logging.getLogger().handlers[0].addFilter(_tell)
     worker.LAST_WORDS = keeper.LAST_WORDS = told.get("last_words", 1.0)
     pulse.DEAF_AFTER = told.get("deaf_after", pulse.DEAF_AFTER)
+    if told.get("hang_main"):
+        worker.WorkerProcess._reason = lambda self: time.sleep(600)  # type: ignore[method-assign, assignment]
+    worker.SLOW_AFTER = told.get("slow_after", worker.SLOW_AFTER)
+    heartbeat.BEAT = told.get("beat", heartbeat.BEAT)
     if told.get("hang"):
         broker.LaneReader._take = lambda self: time.sleep(600)  # type: ignore[method-assign, assignment]
     if "dead_after" in told:

@@ -86,8 +86,12 @@ class ScheduleWork(BaseCommand):
     log_file = LOG
 
     def handle(self, grace: float) -> int:
+        from gengfu.queue.heartbeat import Heartbeat
+
         scheduler = scheduling.open_scheduler(self.app, self.out, lambda _: None)
-        with scheduling.stopped_by_signals(scheduler.stop):
+        clock = self.app.clock
+        heartbeat = Heartbeat(self.app.db, "scheduler", scheduler.name, {}, scheduler.progress, clock)
+        with scheduling.stopped_by_signals(scheduler.stop), heartbeat:
             self.out.note(f"scheduler ready ({scheduler.name})")
             scheduler.work(grace)
         self.out.answer({"status": "ended"})

@@ -91,9 +91,13 @@ class Embedded:
                 ) from None
 
     def close(self) -> None:
-        """Ends this process's use of the server; a later `url()` or `ensure()` takes it up again."""
-        with self._mutex:
-            self._leave()
+        """Ends this process's use of the server; a later `url()` or `ensure()` takes it up again. Where another thread
+        waits for the server, the use lasts as long as the process."""
+        if self._mutex.acquire(timeout=1.0):
+            try:
+                self._leave()
+            finally:
+                self._mutex.release()
 
     def _join(self) -> None:
         """Becomes a user; waits while the guardian, having found nobody, ends the server."""

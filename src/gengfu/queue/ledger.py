@@ -310,12 +310,14 @@ class Ledger:
         """Takes on the sending of a message for these jobs; returns the ids of those that no other sweeper took."""
         return self._db.write(lambda connection: [w.id for w in waiting if rows.count_nudge(connection, w)])
 
-    def prune(self, older_than: timedelta = timedelta(days=7)) -> int:
-        """Removes the jobs that were done longer ago than that; returns how many."""
+    def prune(self, older_than: timedelta = timedelta(days=7), step: Callable[[], None] = lambda: None) -> int:
+        """Removes the jobs that were done longer ago than that, batch by batch, with a call of `step` after each;
+        returns how many."""
         before = self._clock() - older_than
         removed = 0
         while batch := self._db.write(lambda connection: rows.delete_done(connection, before, PRUNE_BATCH)):
             removed += batch
+            step()
         return removed
 
     def _back_in_queue(self, claimed: Claimed, delay: float) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from collections.abc import Hashable, Mapping
 
 from gengfu.clock import monotonic
 
+SLOW_AFTER = 20.0
+"""Seconds without a turn after which others are told that a loop is stuck, long before the process ends over it."""
 DEAF_AFTER = 30.0
 """Seconds without a successful poll, while Redis answers others, after which a worker ends itself."""
 BLIND_AFTER = 3.5
@@ -39,13 +41,15 @@ class Watch:
     """Measures for how long a mark was seen unchanged. Only time in which somebody looked is counted, and only on the
     monotonic clock: neither a clock that jumps, nor a watcher that slept or could not see, makes anybody look dead."""
 
-    def __init__(self) -> None:
+    def __init__(self, blind_after: float = BLIND_AFTER) -> None:
+        """`blind_after`: the most seconds between two looks that count as watched."""
+        self._blind_after = blind_after
         self._last: float | None = None
         self._seen: dict[int, tuple[Hashable, float]] = {}
 
     def look(self, now: float, marks: Mapping[int, Hashable]) -> dict[int, float]:
         """By id, the seconds for which the mark is known to be unchanged; ids that are not named are forgotten."""
-        watched = min(now - self._last, BLIND_AFTER) if self._last is not None else 0.0
+        watched = min(now - self._last, self._blind_after) if self._last is not None else 0.0
         self._last = now
         fresh = {}
         for key, mark in marks.items():

@@ -1,31 +1,34 @@
-"""The parent of several worker processes: starts them, passes signals on, replaces those that died."""
+"""The parent of several processes: starts them, replaces those that died or are stuck, and ends them in order."""
 
 from __future__ import annotations
 
 import logging
-import os
+import math
 import queue
 import signal
-import subprocess
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from types import FrameType
 
 from gengfu.clock import monotonic
+from gengfu.errors import FileError
+from gengfu.queue.child import AT_ONCE, Child, Ear, Tell
+from gengfu.queue.notify import ALIVE, READY, STOPPING, Notifier, Parent
 from gengfu.queue.options import WorkerOptions
+from gengfu.queue.sockets import FOLDER, dead_supervisor_sockets, remove
+from gengfu.queue.sockets import place as socket_place
 
 log = logging.getLogger("gengfu.queue.supervisor")
 
-PARENT = "GENGFU_WORKER_PARENT"
-"""The environment variable that tells a child the process id of its parent: it ends when that process is gone."""
 LONGEST_PAUSE = 60.0
 KILL_AFTER = 30.0
 """Seconds beyond the grace period after which a child that was told to stop is killed."""
+STUCK_GRACE = 10.0
+"""Seconds that a child has to end when it is stuck."""
 MISUSE = 2
-AT_ONCE = signal.SIGUSR1
-"""What children get in place of a second SIGTERM or SIGINT: those may reach them twice, from here and from whoever told
-the whole group of processes to end."""
 
 
 class Next(StrEnum):
@@ -34,15 +37,30 @@ class Next(StrEnum):
     REST = "rest"
     """Nothing: it ended as it was asked to."""
     REPLACE = "replace"
-    """A new child: the old one had grown beyond its memory limit."""
+    """A new child: the old one ended by itself, though well."""
     REPLACE_LATER = "replace later"
     """A new child after a pause that grows: the old one died."""
     GIVE_UP = "give up"
     """All end: no child can work with this command line or configuration."""
 
 
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What a supervisor keeps running: so many children with one command line."""
+
+    name: str
+    argv: tuple[str, ...]
+    count: int
+    follow: Callable[[int, bool], Next]
+    """What follows a child's end, by its exit code, negative for a signal, and whether it had ever been ready."""
+    grace: float = 30.0
+    """Seconds that a child may take to end when told to."""
+    watched: bool = True
+    """Whether children speak the protocol of `notify`, so that one that falls silent is stuck."""
+
+
 def after(code: int, options: WorkerOptions, stopping: bool) -> Next:
-    """What follows a child's end.
+    """What follows the end of a worker that `queue:work --processes` started.
 
     Args:
         code: its exit code, negative for a signal.
@@ -58,6 +76,21 @@ def after(code: int, options: WorkerOptions, stopping: bool) -> Next:
     return Next.REPLACE if options.memory is not None and not ends_by_itself else Next.REST
 
 
+def worker_role(argv: Sequence[str], options: WorkerOptions) -> Role:
+    """The workers of `queue:work --processes`."""
+    return Role(
+        "worker", tuple(argv), options.processes, lambda code, _: after(code, options, stopping=False), options.grace
+    )
+
+
+def lasting(code: int, was_ready: bool) -> Next:
+    """What follows the end of a child that is meant to run for good. One that refuses its command line or its
+    configuration before it was ever ready will not do better the next time."""
+    if code == MISUSE and not was_ready:
+        return Next.GIVE_UP
+    return Next.REPLACE if code == 0 else Next.REPLACE_LATER
+
+
 def pause_before(deaths: int) -> float:
     """Seconds before a child is replaced, after so many deaths in a row."""
     return float(min(LONGEST_PAUSE, 2.0 ** (deaths - 1)))
@@ -65,97 +98,222 @@ def pause_before(deaths: int) -> float:
 
 @dataclass
 class _Place:
-    process: subprocess.Popen[bytes] | None = None
-    started: float = 0.0
+    name: str
+    role: Role
+    ear: Ear
+    child: Child | None = None
     deaths: int = 0
+    was_ready: bool = False
     start_at: float | None = 0.0
     """When the next child is to start; None when none is."""
+    told: bool = False
+    kill_at: float | None = None
 
 
 class Supervisor:
-    """Keeps `options.processes` workers alive until they ended as asked, or a signal comes.
+    """Keeps the children of all roles alive until they ended as asked, or a signal comes.
 
-    Children are in process groups of their own, so that Ctrl-C reaches them once, through here. A child whose parent
-    was killed ends by itself.
+    Told to stop, it tells the first role's children, waits until they are gone, goes on with the next role; told again,
+    it tells all that are left to end at once. Children are in process groups of their own, so that Ctrl-C reaches them
+    once, through here. A child whose parent was killed ends by itself. One that shows no progress is told to end, then
+    killed, then replaced like one that died. To systemd it speaks for all of them.
     """
 
-    def __init__(self, child_argv: Sequence[str], options: WorkerOptions) -> None:
-        self._argv = list(child_argv)
-        self._options = options
-        self._places = [_Place() for _ in range(options.processes)]
-        self._inbox: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self._told = 0
-        self._kill_at: float | None = None
+    def __init__(
+        self,
+        roles: Sequence[Role],
+        tell: Tell | None = None,
+        *,
+        pause: Callable[[int], float] = pause_before,
+        stuck_after: float = Child.STUCK_AFTER,
+    ) -> None:
+        """
+        Args:
+            tell: is given the lines that children write, with the child's name, from threads; and what happens here,
+                with an empty name. Without it children write where this process does.
+            pause: gives the seconds before a replacement, by the number of deaths in a row.
+            stuck_after: seconds without progress after which a child is replaced.
+        """
+        self._roles = list(roles)
+        self._tell = tell
+        self._pause = pause
+        self._stuck_after = stuck_after
+        self._places: list[_Place] = []
+        self._inbox: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._signals = 0
+        self._heard = 0
         self._code = 0
+        self._notifier = Notifier.take()
+        self._parent = Parent.take()
 
     def run(self) -> int:
-        """Returns when all children have ended: 0, or 2 if their command line or configuration was refused."""
+        """Returns when all children have ended: 0, or 2 if their command line or configuration was refused.
+
+        Raises:
+            FileError: there is no place for sockets.
+        """
         numbers = (signal.SIGTERM, signal.SIGINT)
         before = {number: signal.signal(number, self._signalled) for number in numbers}
-        try:
-            while any(place.process is not None or place.start_at is not None for place in self._places):
+        with _folder() as folder:
+            self._places = self._make_places(Path(folder))
+            try:
+                while any(place.child is not None or place.start_at is not None for place in self._places):
+                    self._turn()
+            finally:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
                 for place in self._places:
-                    self._tend(place)
-                self._listen()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            for place in self._places:
-                if place.process is not None:
-                    place.process.kill()
-                    place.process.wait()
+                    if place.child is not None:
+                        place.child.end()
+                    place.ear.close()
         return self._code
 
-    @property
-    def _stopping(self) -> bool:
-        return self._kill_at is not None
+    def _make_places(self, folder: Path) -> list[_Place]:
+        return [
+            _Place(
+                f"{role.name} {number}" if role.count > 1 else role.name, role, Ear(str(folder / f"{index}.{number}"))
+            )
+            for index, role in enumerate(self._roles)
+            for number in range(1, role.count + 1)
+        ]
 
-    def _tend(self, place: _Place) -> None:
-        if place.process is not None:
-            code = place.process.poll()
-            if code is not None:
-                self._ended(place, place.process.pid, code)
-            elif self._kill_at is not None and monotonic() >= self._kill_at:
-                log.error("worker process did not end; killed", extra={"pid": place.process.pid})
-                place.process.kill()
-        elif place.start_at is not None and monotonic() >= place.start_at:
-            environment = {**os.environ, PARENT: str(os.getpid())}
-            place.process = subprocess.Popen(self._argv, env=environment, process_group=0)
-            place.started, place.start_at = monotonic(), None
-            log.info("worker process started", extra={"pid": place.process.pid})
-
-    def _ended(self, place: _Place, pid: int, code: int) -> None:
-        place.process = None
-        what = after(code, self._options, self._stopping)
-        log.log(
-            logging.INFO if code == 0 else logging.WARNING,
-            "worker process ended",
-            extra={"pid": pid, "code": code, "next": what},
-        )
-        if what is Next.GIVE_UP:
-            self._code = MISUSE
-            self._pass_on(signal.SIGTERM)
-        elif what is Next.REPLACE:
-            place.start_at = monotonic()
-        elif what is Next.REPLACE_LATER:
-            lived_long = monotonic() - place.started > LONGEST_PAUSE
-            place.deaths = 1 if lived_long else place.deaths + 1
-            place.start_at = monotonic() + pause_before(place.deaths)
-
-    def _listen(self) -> None:
+    def _turn(self) -> None:
+        for place in self._places:
+            self._tend(place)
+        if self._parent.is_gone():
+            self._say(logging.WARNING, "the parent of this process is gone; all end")
+            self._signals += 1
+        self._heed_signals()
+        self._notify()
         try:
-            self._pass_on(self._inbox.get(timeout=0.1))
+            self._inbox.get(timeout=0.1)
         except queue.Empty:
             pass
 
-    def _pass_on(self, number: int) -> None:
-        self._told += 1
-        if self._kill_at is None:
-            self._kill_at = monotonic() + self._options.grace + KILL_AFTER
-        for place in self._places:
-            place.start_at = None
-            if place.process is not None and place.process.poll() is None:
-                place.process.send_signal(number if self._told == 1 else AT_ONCE)
+    def _tend(self, place: _Place) -> None:
+        child = place.child
+        if child is None:
+            if place.start_at is not None and monotonic() >= place.start_at:
+                self._start(place)
+            return
+        for word in child.heard():
+            place.was_ready |= word == READY
+        code = child.code()
+        if code is not None:
+            self._ended(place, child, code)
+        elif place.kill_at is not None:
+            if monotonic() >= place.kill_at:
+                self._say(logging.ERROR, f"{place.name} (process {child.pid}) did not end when told to; killed")
+                child.signal(signal.SIGKILL)
+                place.kill_at = math.inf
+        elif place.role.watched and child.silence() > self._stuck_after:
+            self._say(logging.ERROR, f"{place.name} (process {child.pid}) is stuck; it is replaced")
+            child.replaced = True
+            child.signal(signal.SIGTERM)
+            place.kill_at = monotonic() + STUCK_GRACE
+
+    def _start(self, place: _Place) -> None:
+        place.start_at = place.kill_at = None
+        output = None if self._tell is None else (lambda line, name=place.name: self._write(name, line))
+        try:
+            place.child = Child(place.role.argv, place.ear, self._stuck_after, output)
+        except OSError as error:
+            self._say(logging.ERROR, f"{place.name} cannot be started: {error}")
+            self._start_later(place)
+        else:
+            self._say(logging.INFO, f"{place.name} started (process {place.child.pid})")
+
+    def _ended(self, place: _Place, child: Child, code: int) -> None:
+        place.child = None
+        child.close()
+        ended = f"{place.name} (process {child.pid}) {_how(code)}"
+        if place.told or self._heard:
+            self._say(logging.INFO, ended)
+            return
+        what = Next.REPLACE_LATER if child.replaced else place.role.follow(code, place.was_ready)
+        if what is Next.GIVE_UP:
+            self._say(logging.ERROR, f"{ended}: its command line or its configuration is refused, so all end")
+            self._code = MISUSE
+            self._signals += 1
+        elif what is Next.REPLACE:
+            self._say(logging.INFO, f"{ended}; the next one starts at once")
+            place.start_at = monotonic()
+        elif what is Next.REPLACE_LATER:
+            place.deaths = 0 if child.age() > LONGEST_PAUSE else place.deaths
+            last = f"; its last line: {child.last_line}" if child.last_line else ""
+            self._say(logging.WARNING, f"{ended}; the next one starts in {self._start_later(place):g} s{last}")
+        else:
+            self._say(logging.INFO, ended)
+
+    def _start_later(self, place: _Place) -> float:
+        place.deaths += 1
+        pause = self._pause(place.deaths)
+        place.start_at = monotonic() + pause
+        return pause
+
+    def _heed_signals(self) -> None:
+        if not self._signals:
+            return
+        if not self._heard:
+            self._notifier.say(STOPPING)
+            for place in self._places:
+                place.start_at = None
+        left = [place for place in self._places if place.child is not None]
+        if self._signals > 1 >= self._heard:
+            for place in left:
+                self._stop(place, AT_ONCE)
+        elif left and self._signals == 1:
+            for place in left:
+                if place.role is left[0].role and not place.told:
+                    self._stop(place, signal.SIGTERM)
+        self._heard = self._signals
+
+    def _stop(self, place: _Place, number: signal.Signals) -> None:
+        assert place.child is not None
+        place.told = True
+        place.kill_at = place.kill_at or monotonic() + place.role.grace + KILL_AFTER
+        place.child.signal(number)
+
+    def _notify(self) -> None:
+        """To systemd: ready when all have started, alive while this loop turns."""
+        if self._notifier.due():
+            self._notifier.say(ALIVE)
+        if not self._notifier.is_ready and all(place.was_ready for place in self._places if place.role.watched):
+            self._notifier.say(READY)
+
+    def _say(self, level: int, text: str) -> None:
+        log.log(level, text)
+        self._write("", text)
+
+    def _write(self, name: str, line: str) -> None:
+        if self._tell is not None:
+            self._tell(name, line)
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
-        self._inbox.put(number)
+        self._signals += 1
+        self._inbox.put(None)
+
+
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder for sockets; what killed supervisors left is removed on the way.
+
+    Raises:
+        FileError: it cannot be made.
+    """
+    remove(dead_supervisor_sockets())
+    try:
+        return tempfile.TemporaryDirectory(prefix=FOLDER, dir=socket_place(), ignore_cleanup_errors=True)
+    except OSError as error:
+        raise FileError(
+            f"no folder can be made in {socket_place()} ({error.strerror}); set TMPDIR to another"
+        ) from error
+
+
+def _how(code: int) -> str:
+    """How a process ended, in words."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"

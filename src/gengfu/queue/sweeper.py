@@ -114,7 +114,7 @@ class Sweeper(threading.Thread):
             pauses.append(0.0)
         if monotonic() >= self._next_prune:
             self._next_prune = monotonic() + PRUNE_EVERY
-            log.info("old jobs removed", extra={"jobs": self._ledger.prune()})
+            log.info("old jobs removed", extra={"jobs": self._ledger.prune(step=self.pulse.turn)})
         return min(pauses)
 
     def _remind(self, sight: Sight) -> float:
@@ -155,6 +155,7 @@ class Sweeper(threading.Thread):
         silent = self._beats.look(monotonic(), {seen.id: (seen.claim, seen.beat) for seen in others.values()})
         for job_id, seconds in silent.items():
             if seconds >= DEAD_AFTER:
+                self.pulse.turn()
                 self._take_over(others[job_id])
         return _shortest((DEAD_AFTER - seconds for seconds in silent.values()), self._interval)
 

@@ -22,15 +22,18 @@ from dramatiq.worker import Worker as Threads
 from gengfu.clock import Clock, monotonic, utcnow
 from gengfu.errors import GengfuError
 from gengfu.queue.broker import ALL_LANES, LaneBroker, connect
+from gengfu.queue.child import AT_ONCE
 from gengfu.queue.door import Desk, Door, Running, Stopping
 from gengfu.queue.endings import Endings
+from gengfu.queue.heartbeat import Heartbeat
 from gengfu.queue.job import Jobs
 from gengfu.queue.keeper import Keeper
 from gengfu.queue.ledger import Ledger
+from gengfu.queue.notify import Parent
 from gengfu.queue.options import WorkerOptions
 from gengfu.queue.perform import Performer
-from gengfu.queue.pulse import is_deaf
-from gengfu.queue.supervisor import AT_ONCE, PARENT, Supervisor
+from gengfu.queue.pulse import SLOW_AFTER, Pulse, is_deaf
+from gengfu.queue.supervisor import Supervisor, worker_role
 from gengfu.queue.sweeper import Sweeper, with_new
 from gengfu.queue.wire import ACTOR, Wire, check_server
 
@@ -68,7 +71,7 @@ def run_worker(
     """
     check_broker(address)
     if options.processes > 1:
-        return Supervisor(child_argv, options).run()
+        return Supervisor([worker_role(child_argv, options)]).run()
     return WorkerProcess(options, db=db, jobs=jobs, address=address, clock=clock).run()
 
 
@@ -112,7 +115,7 @@ class WorkerProcess:
         self._inbox: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._signals = 0
         self._stuck = False
-        self._parent = int(os.environ.pop(PARENT, "0"))
+        self._parent = Parent.take()
         self._name = f"{socket.gethostname()[:100]}:{os.getpid()}:{secrets.token_hex(2)}"
         self._ledger = Ledger(db, lambda: Wire(address), clock)
         self._door = Door(options.concurrency, options.jobs_limit)
@@ -140,6 +143,9 @@ class WorkerProcess:
             wake=wake,
         )
         self._end_at = monotonic() + options.max_time if options.max_time is not None else None
+        self._watching = Pulse("main loop", longest=SLOW_AFTER)
+        details = {"queues": list(options.queues), "concurrency": options.concurrency}
+        self._heartbeat = Heartbeat(db, "worker", self._name, details, self.progress, clock)
 
     def run(self) -> int:
         """Works until there is a reason to end; returns the exit code."""
@@ -157,6 +163,7 @@ class WorkerProcess:
         self._keeper.start()
         self._threads.start()
         self._sweeper.start()
+        self._heartbeat.start()
         log.info("worker ready", extra={"worker": self._name, "queues": ",".join(self._broker.lanes)})
 
     def wait(self) -> End:
@@ -172,6 +179,7 @@ class WorkerProcess:
     def stop(self, end: End) -> int:
         """Ends the worker and returns its exit code, or ends the process if a job does not heed its end."""
         self._door.shut()
+        self._heartbeat.stopping()
         log.info("worker ends", extra={"worker": self._name, "reason": end.why, "running": self._door.inside})
         if not self._empty_within(end.grace):
             for running in self._desk.held():
@@ -185,6 +193,7 @@ class WorkerProcess:
         self._sweeper.join(LAST_WORDS)
         self._keeper.end()
         self._broker.client.close()
+        self._heartbeat.end()
         log.info("worker ended", extra={"worker": self._name})
         return end.code
 
@@ -203,16 +212,29 @@ class WorkerProcess:
             return End("its time is over", 0, options.grace)
         if options.memory is not None and resident_megabytes() > options.memory:
             return End("it has grown beyond its memory limit", 0, options.grace)
-        if self._parent and os.getppid() != self._parent:
+        if self._parent.is_gone():
             return End("its parent is gone", 0, options.grace)
         if options.stop_when_empty and self._is_empty():
             return End("there is nothing left to do", 0, options.grace)
         return None
 
+    def progress(self) -> str | None:
+        """None while all loops turn, else which one does not. What waits for the database is stuck only where the
+        database answers others."""
+        answered = self._heartbeat.answered_for()
+        loops = [(self._watching, SLOW_AFTER), (self._broker.reading, SLOW_AFTER)]
+        for pulse, known in [*loops, (self._keeper.pulse, answered), (self._sweeper.pulse, answered)]:
+            if pulse.seconds() > SLOW_AFTER <= known:
+                return f"its {pulse.name} has not turned for {pulse.seconds():.0f} seconds"
+        return self._deaf()
+
     def _hung(self) -> str | None:
         for pulse in (self._broker.reading, self._keeper.pulse, self._sweeper.pulse):
             if pulse.stuck:
                 return f"its {pulse.name} has not turned for {pulse.seconds():.0f} seconds"
+        return self._deaf()
+
+    def _deaf(self) -> str | None:
         if is_deaf(self._broker.answered.seconds(), self._sweeper.answered_for()):
             return f"it heard nothing from Redis for {self._broker.answered.seconds():.0f} seconds, though others do"
         return None
@@ -247,6 +269,7 @@ class WorkerProcess:
 
     def _leave(self, code: int) -> NoReturn:
         """Ends the process without waiting for threads that do not end."""
+        self._heartbeat.end()
         log.warning("worker ended with threads still running", extra={"worker": self._name})
         logging.shutdown()
         sys.stdout.flush()
@@ -254,6 +277,7 @@ class WorkerProcess:
         os._exit(code)
 
     def _listen(self, seconds: float) -> None:
+        self._watching.turn()
         try:
             self._inbox.get(timeout=seconds)
         except queue.Empty:
@@ -269,7 +293,7 @@ class WorkerProcess:
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         if number == AT_ONCE:
             self._signals = 2
-        elif not (self._parent and self._signals):
+        elif not (self._parent.pid and self._signals):
             self._signals += 1
         self._tell()
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gengfu.clock import Clock, monotonic
 from gengfu.errors import StoreError
-from gengfu.queue.pulse import Pulse
+from gengfu.queue.pulse import SLOW_AFTER, Pulse
 from gengfu.schedule import plan
 from gengfu.schedule.beats import BEAT_EVERY, Beats
 from gengfu.schedule.bell import Bell
@@ -94,6 +94,11 @@ class Scheduler:
         self._stops = 0
         self._bell = Bell()
         self._crew = Crew(launcher, self._bell.ring)
+
+    def progress(self) -> str | None:
+        """None while the loop turns, else the sentence that says that it does not."""
+        silence = self.pulse.seconds()
+        return f"its loop has not turned for {silence:.0f} seconds" if silence > SLOW_AFTER else None
 
     def stop(self) -> None:
         """Nothing new is started from now on; called again, what runs is ended at once. May be called in the handler of

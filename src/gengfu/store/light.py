@@ -58,6 +58,42 @@ def transact(db: Database | Path, work: Callable[[Executor], T], patience: float
     return db.write(lambda connection: work(Statements(connection)), patience)
 
 
+def look(db: Database | Path, work: Callable[[Executor], T]) -> T:
+    """Runs `work`, which only reads, on one snapshot; nobody who writes is waited for.
+
+    Args:
+        db: an SQLite file that is there, or the database.
+
+    Raises:
+        StoreError: the database cannot do it.
+    """
+    if isinstance(db, Path):
+        try:
+            address = f"{db.absolute().as_uri()}?mode=rw"
+            with closing(sqlite3.connect(address, uri=True, timeout=2.0, isolation_level=None)) as connection:
+                connection.row_factory = sqlite3.Row
+                connection.execute("BEGIN")
+                return work(_Sqlite(connection))
+        except sqlite3.Error as error:
+            raise StoreError(f"the database {db} failed: {error}") from error
+    from gengfu.store.statements import Statements
+
+    with db.read() as connection:
+        return work(Statements(connection))
+
+
+def is_locked(file: Path) -> bool:
+    """Whether a transaction keeps everybody else from writing into this SQLite file at the moment."""
+    try:
+        address = f"{file.absolute().as_uri()}?mode=rw"
+        with closing(sqlite3.connect(address, uri=True, timeout=0.0, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+    except sqlite3.OperationalError:
+        return True
+    return False
+
+
 def moment(value: datetime | str | None) -> datetime | None:
     """A moment as an executor gives it, aware, in UTC."""
     if value is None:

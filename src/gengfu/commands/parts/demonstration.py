@@ -29,7 +29,7 @@ from gengfu.errors import GengfuError
 from gengfu.mirror.device import DEVICE
 from gengfu.mirror.resource import Kind
 from gengfu.queue.guardian import SERVER_LOCK
-from gengfu.queue.supervisor import PARENT
+from gengfu.queue.notify import PARENT
 from gengfu.settings import Settings
 from gengfu.simulator.errors import SimulatorError
 from gengfu.simulator.testing import Simulator

@@ -1,0 +1,70 @@
+"""Tells a process from a later one that was given the same number."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+from functools import cache
+
+
+def host_name() -> str:
+    """The name under which the processes of this host are known."""
+    return socket.gethostname()[:255] or "localhost"
+
+
+def birth_of(pid: int) -> str | None:
+    """When and where the process began, the same for as long as it lives and never given twice; at most 64 characters.
+
+    None where there is no such process, or only what is left of one that nobody has waited for.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            stat = file.read()
+    except OSError:
+        return None if os.path.exists("/proc/self/stat") else _told_by_ps(pid)
+    # The name, in brackets, may hold anything; after it come the state and, as the 22nd of all fields, the start.
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else f"{machine()}{fields[19]}"
+
+
+def lives(pid: int, birth: str) -> bool:
+    """Whether the process with that birth is there. One that is hidden, as other users' may be, is taken for it."""
+    found = birth_of(pid)
+    if found is not None:
+        return found == birth
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def is_here(birth: str) -> bool:
+    """Whether a process with that birth could be seen from here: same machine, same boot, same container."""
+    return birth.startswith(machine())
+
+
+@cache
+def machine() -> str:
+    """What the births of all processes that can be seen from here begin with, until the machine is started anew."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            boot = file.read().strip().replace("-", "")[:20]
+        space = re.sub(r"\D", "", os.readlink("/proc/self/ns/pid"))
+    except OSError:
+        return "here:"
+    return f"{boot}:{space}:"
+
+
+def _told_by_ps(pid: int) -> str | None:
+    """Where there is no /proc, as on macOS."""
+    asked = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
+    try:
+        told = subprocess.run(asked, capture_output=True, text=True, timeout=5, check=False).stdout.split()
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return f"{machine()}{' '.join(told[1:])}"[:64] if told and not told[0].startswith("Z") else None

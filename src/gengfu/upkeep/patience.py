@@ -1,0 +1,40 @@
+"""A question with a time limit, for parts that may hang and not only fail."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from gengfu.errors import GengfuError
+
+T = TypeVar("T")
+
+
+class Silent(GengfuError):
+    """Nobody has answered in time."""
+
+
+def within(seconds: float, what: str, ask: Callable[[], T]) -> T:
+    """What `ask` returns. It is run in a thread, which is left behind where it takes longer.
+
+    Raises:
+        Silent: `what` has not answered within so many seconds.
+    """
+    answers: list[T] = []
+    errors: list[BaseException] = []
+
+    def work() -> Any:
+        try:
+            answers.append(ask())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work, name="gengfu-question", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if errors:
+        raise errors[0]
+    if not answers:
+        raise Silent(f"{what} has not answered within {seconds:g} s")
+    return answers[0]
