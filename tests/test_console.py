@@ -23,7 +23,8 @@ HEAVY = ("sqlalchemy", "redis", "dramatiq", "aiohttp", "rich", "msgspec", "alemb
 COMMANDS = (
     *("auth:login", "auth:reset", "auth:status", "db:upgrade", "demo", "device:approve", "device:discard"),
     *("device:export", "device:find", "device:list", "device:show", "queue:failed", "queue:retry", "queue:status"),
-    *("queue:work", "run:list", "run:show", "simulate"),
+    *("queue:work", "run:list", "run:show", "schedule:pause", "schedule:resume", "schedule:run", "schedule:test"),
+    *("schedule:work", "simulate"),
 )
 VENDOR = {"API_WECHAT_URL": "http://127.0.0.1:9/", "API_USERNAME": "operator", "API_PASSWORD": "s3cret word"}
 

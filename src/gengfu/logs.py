@@ -149,8 +149,8 @@ class LineFormatter(logging.Formatter):
 class SharedFileHandler(logging.Handler):
     """Appends to a log file that other processes append to as well, and rotates it by size and by age.
 
-    A record is one write, so records of several processes do not mix. Whoever finds the file too long, or too old, locks
-    it and sets it aside; the others notice that the name has become another file and open that.
+    A record is one write, so records of several processes do not mix. Whoever finds the file too long, or too old,
+    locks it and sets it aside; the others notice that the name has become another file and open that.
     """
 
     def __init__(self, path: Path, max_bytes: int = MAX_BYTES, kept: int = KEPT, max_age: float = MAX_AGE) -> None:
