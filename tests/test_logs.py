@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote_plus
 
@@ -239,6 +240,18 @@ def test_a_long_file_is_set_aside_and_only_so_many_are_kept(tmp_path: Path) -> N
     names = ["worker.log", "worker.log.1", "worker.log.2", "worker.log.3"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     assert [(tmp_path / name).read_text()[:2] for name in names] == ["19", "18", "17", "16"]
+
+
+def test_a_file_whose_first_line_is_old_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "worker.log"
+    path.write_text("2026-11-01T10:00:00.000+08:00 INFO first\n2026-11-20T10:00:00.000+08:00 INFO last\n")
+    handler = logs.SharedFileHandler(path)
+    for day in (5, 9, 10):
+        created = datetime(2026, 11, day, tzinfo=UTC).timestamp()
+        handler.handle(logging.makeLogRecord({"msg": f"day {day}", "created": created}))
+    handler.close()
+    assert path.read_text() == "day 9\nday 10\n"
+    assert (tmp_path / "worker.log.1").read_text().endswith("INFO last\nday 5\n")
 
 
 def test_a_record_longer_than_a_file_is_written_whole(tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ def test_pausing_and_resuming_say_who_and_since_when_and_bear_repetition(home: H
     assert again.out == first.out.replace("is paused", "is already paused")
     everything = home.ask("schedule:pause", "all", "--json").json
     assert {entry["entry"]: entry["changed"] for entry in everything["entries"]} == {
+        "backup_data": True,
         "device_list": True,
         "tock": False,
         "yearly": True,

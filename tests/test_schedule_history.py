@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import insert
 
 from gengfu.app import App
+from gengfu.commands.backup import BackupData
 from gengfu.commands.base import BaseCommand
 from gengfu.commands.output import Output
 from gengfu.commands.parts.ticks import time_of
@@ -64,6 +65,12 @@ def ran(clock: str, seconds: float, **more: Any) -> dict[str, Any]:
 def add_entry(database: Database, name: str = "device_list", **more: Any) -> None:
     row = {"name": name, "fingerprint": "*/5 * * * *|Asia/Shanghai", "planned_until": NOW - MINUTE, "turn": 0, **more}
     database.write(lambda connection: connection.execute(insert(schedule_entry).values(**row)))
+
+
+@pytest.fixture(autouse=True)
+def _one_declared_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`device:list` alone stands in the schedule by its class."""
+    monkeypatch.setattr(BackupData, "schedule", None)
 
 
 @pytest.fixture

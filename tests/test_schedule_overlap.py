@@ -101,6 +101,13 @@ def test_what_waits_is_skipped_when_its_entry_was_paused(rig: Rig) -> None:
     assert rig.run_at("12:01") == ["11:00 skipped", "12:01 skipped"]
 
 
+def test_what_waits_is_skipped_when_its_entry_was_switched_off(rig: Rig) -> None:
+    rig.add(entry("tock", "pass", enabled=False))
+    rig.write(entry="tock", due_at=NOON - timedelta(hours=1), state="waiting")
+    assert rig.run_at("12:01") == ["11:00 skipped"]
+    assert rig.rows()[0].reason == "its entry was switched off"
+
+
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Silence counts sooner."""

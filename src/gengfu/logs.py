@@ -18,6 +18,9 @@ from gengfu.settings import Secret, Settings
 MAX_BYTES = 10_000_000
 """A log file longer than this is set aside as `<name>.1` ..."""
 
+MAX_AGE = 7 * 86_400.0
+"""... and so is one whose first line is older than so many seconds ..."""
+
 KEPT = 10
 """... and so many of those are kept."""
 
@@ -146,18 +149,20 @@ class LineFormatter(logging.Formatter):
 
 
 class SharedFileHandler(logging.Handler):
-    """Appends to a log file that other processes append to as well, and rotates it by size.
+    """Appends to a log file that other processes append to as well, and rotates it by size and by age.
 
-    A record is one write, so records of several processes do not mix. Whoever finds the file too long locks it and sets
-    it aside; the others notice that the name has become another file and open that.
+    A record is one write, so records of several processes do not mix. Whoever finds the file too long, or too old,
+    locks it and sets it aside; the others notice that the name has become another file and open that.
     """
 
-    def __init__(self, path: Path, max_bytes: int = MAX_BYTES, kept: int = KEPT) -> None:
+    def __init__(self, path: Path, max_bytes: int = MAX_BYTES, kept: int = KEPT, max_age: float = MAX_AGE) -> None:
         """Raises ConfigError when the file cannot be written."""
         super().__init__()
         self._path = path
         self._max_bytes = max_bytes
         self._kept = kept
+        self._max_age = max_age
+        self._begun = 0.0
         self._complained = False
         self._file = -1
         try:
@@ -171,7 +176,7 @@ class SharedFileHandler(logging.Handler):
             if self._moved():
                 self._reopen()
             size = os.fstat(self._file).st_size
-            if size and size + len(line) > self._max_bytes:
+            if size and (size + len(line) > self._max_bytes or record.created - self._begun > self._max_age):
                 self._rotate()
             while line:
                 line = line[os.write(self._file, line) :]
@@ -205,7 +210,16 @@ class SharedFileHandler(logging.Handler):
 
     def _reopen(self) -> None:
         self._close_file()
-        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        self._begun = self._begin()
+
+    def _begin(self) -> float:
+        """When the file's first line was written, as it says itself; else when the file was last written to."""
+        try:
+            first = os.pread(self._file, 64, 0).decode("ascii", "replace").partition(" ")[0]
+            return datetime.fromisoformat(first).timestamp()
+        except (ValueError, OSError):
+            return os.fstat(self._file).st_mtime
 
     def _rotate(self) -> None:
         locked = self._file

@@ -75,7 +75,7 @@ class Scheduler:
     ) -> None:
         """`on_over` is told of each tick that this scheduler saw to its end, as its row has become."""
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
-        self.pulse = Pulse("scheduler", longest=60.0)
+        self.pulse = Pulse("scheduler", longest=25.0)
         self._db = db
         self._read_entries = entries
         self._entries: Mapping[str, Entry] = {}
@@ -269,8 +269,12 @@ class Scheduler:
                 self._launch(tick, entry)
             elif tick.state is TickState.WAITING and tick.entry in self._paused:
                 self._close(tick, Ending(TickState.SKIPPED, self._paused[tick.entry]))
+            elif entry is not None and not entry.schedule.enabled and (mine or tick.state is TickState.WAITING):
+                self._close(tick, Ending(TickState.SKIPPED, "its entry was switched off"))
             elif entry is not None and (mine or tick.state is TickState.WAITING):
                 self._consider(tick, entry, now)
+            elif mine:
+                self._close(tick, Ending(TickState.SKIPPED, "its entry was removed"))
 
     def _consider(self, tick: Tick, entry: Entry, now: datetime) -> None:
         earlier = [other for other in self._open.values() if other.entry == tick.entry and other.id < tick.id]

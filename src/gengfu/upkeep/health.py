@@ -18,7 +18,8 @@ from gengfu.upkeep.sight import RunsSeen, Sight
 BEAT_OLD_AFTER = 10.0
 """Seconds after which a beat is looked at once more, to see it move."""
 SCHEDULE_OLD_AFTER = 150.0
-"""Seconds within which each minute's `schedule:run`, or a scheduler, must have been at work."""
+"""Seconds within which each minute's `schedule:run`, or a scheduler, must have been at work; an entry with a jitter is
+planned so much later."""
 LOOK_FOR = 12.0
 """Seconds for which is looked again before anything that may pass counts as wrong: four beats."""
 LOOK_EVERY = 1.0
@@ -132,7 +133,7 @@ def judge_schedule(sight: Sight, alive: Sequence[Process], observer: Observer) -
         seen
         for seen in sight.entries
         if seen.entry.name not in observer.moved
-        and abs((sight.now - seen.planned_until).total_seconds()) > SCHEDULE_OLD_AFTER
+        and (sight.now - seen.planned_until).total_seconds() > SCHEDULE_OLD_AFTER + seen.entry.schedule.jitter
     ]
     if stalled:
         names = "" if len(stalled) == len(sight.entries) else f" of {', '.join(seen.entry.name for seen in stalled)}"
