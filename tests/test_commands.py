@@ -414,7 +414,7 @@ def test_runs_are_listed_and_shown(fleet: Home) -> None:
     assert [run["run"] for run in listed["runs"]] == [2, 1]
     assert listed["count"] == 2
     assert fleet.ask("run:list", "--verdict", "held", "--json").json["count"] == 0
-    assert fleet.ask("run:list", "--scope", "0").rows[1][:3] == ["2", "0", "complete"]
+    assert fleet.ask("run:list", "--scope", "0").rows[1][:3] == ["2", "device", "0"]
     shown = fleet.ask("run:show", "2", "--pages", "--json").json
     assert (shown["verdict"], shown["gone"], shown["changed"]) == ("complete", 3, 3)
     assert [window["state"] for window in shown["windows"]] == ["done"]

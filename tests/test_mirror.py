@@ -14,6 +14,7 @@ from sqlalchemy import select, update
 
 from gengfu.app import App
 from gengfu.errors import Fenced, GengfuError, LoginRefused, Stopped
+from gengfu.mirror.device import DEVICE
 from gengfu.settings import Secret, Settings
 from gengfu.simulator.testing import Simulator
 from gengfu.store.run_rows import Run, Verdict
@@ -35,7 +36,7 @@ class World:
         self.app = app
 
     def accept(self, scope: str = "0") -> tuple[int, Hold]:
-        accepted = self.app.accept_device_list(scope)
+        accepted = self.app.accept_list(DEVICE, scope)
         assert accepted.job_id is not None
         return accepted.run_id, Hold(accepted.job_id)
 

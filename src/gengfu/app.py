@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Mapping
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from gengfu.clock import Clock, utcnow
 from gengfu.discovery import Catalogue
 from gengfu.errors import BrokerError
-from gengfu.jobs.device_list import RESOURCE, DeviceListJob, WindowJobs
+from gengfu.jobs.list_rows import ListJob, WindowJobs
 from gengfu.settings import Settings, load_settings
 from gengfu.store.doorstep import Accepted
 
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     import redis
 
     from gengfu.mirror.mirror import Mirror
+    from gengfu.mirror.resource import Resource
     from gengfu.queue.embedded import Embedded
-    from gengfu.queue.job import Jobs
+    from gengfu.queue.job import Job, Jobs
     from gengfu.queue.ledger import Ledger
     from gengfu.queue.wire import Wire
     from gengfu.store.database import Database
@@ -113,15 +115,25 @@ class App:
     @cached_property
     def mirror(self) -> Mirror:
         """The mirror of the vendor's lists."""
-        from gengfu.mirror.device import DEVICE
         from gengfu.mirror.mirror import Mirror
 
-        return Mirror(self.db, self.vendor, WindowJobs(self.ledger), self.settings, [DEVICE], self.clock)
+        lists = list(self.resources.values())
+        return Mirror(self.db, self.vendor, WindowJobs(self.ledger), self.settings, lists, self.clock)
+
+    @cached_property
+    def resources(self) -> Mapping[str, Resource]:
+        """The vendor lists that are mirrored, by name."""
+        from gengfu.mirror.lists import BUILT_IN
+
+        return BUILT_IN
 
     @property
     def jobs(self) -> Jobs:
         """The jobs that workers know, by name."""
-        return {DeviceListJob.__name__: lambda: DeviceListJob(self.mirror)}
+        return {each.job: partial(self._list_job, each) for each in self.resources.values()}
+
+    def _list_job(self, resource: Resource) -> Job:
+        return ListJob(self.mirror, resource)
 
     @property
     def light_db(self) -> Database | Path:
@@ -136,16 +148,17 @@ class App:
         path = sqlite_path(self.settings.database_url, self.settings.home)
         return path if path is not None and schema.quick_version(path) == schema.HEAD else self.db
 
-    def accept_device_list(self, scope: str) -> Accepted:
-        """Records a run of the device list with its job, unless one of that scope is active.
+    def accept_list(self, resource: Resource, scope: str) -> Accepted:
+        """Records a run of that list with its job, unless one of that scope is active.
 
         Raises:
             StoreError: the database cannot do it.
         """
         from gengfu.store import doorstep
 
-        job = DeviceListJob
-        return doorstep.accept(self.light_db, RESOURCE, scope, job.__name__, job.queue, job.tries, self.clock())
+        return doorstep.accept(
+            self.light_db, resource.name, scope, resource.job, resource.queue, ListJob.tries, self.clock()
+        )
 
     def nudge(self, queue: str, job_id: int) -> str | None:
         """Tells the workers of a job just recorded; the reason if they could not be told.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gengfu.clock import Clock
     from gengfu.commands.output import Output
     from gengfu.mirror.mirror import Mirror
+    from gengfu.mirror.resource import Resource
     from gengfu.queue.job import Jobs
     from gengfu.queue.ledger import Ledger
     from gengfu.settings import Settings
@@ -68,7 +69,10 @@ class House(Protocol):
 
     def redis_address(self) -> str: ...
 
-    def accept_device_list(self, scope: str) -> Accepted: ...
+    @property
+    def resources(self) -> Mapping[str, Resource]: ...
+
+    def accept_list(self, resource: Resource, scope: str) -> Accepted: ...
 
     def nudge(self, queue: str, job_id: int) -> str | None: ...
 

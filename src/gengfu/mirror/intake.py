@@ -7,16 +7,16 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
 from gengfu.clock import Clock
 from gengfu.mirror.reconcile import pack
 from gengfu.mirror.resource import Kind, Resource, Scope
 from gengfu.mirror.rows import MISSING, RowReader, UnreadableRow
+from gengfu.store.changes import ChangeLog
 from gengfu.store.database import PATIENCE, Database
 from gengfu.store.rows import MirrorTable
 from gengfu.store.run_rows import PageRecord, Reject
-from gengfu.store.tables import device_change
 from gengfu.vendor.listing import Page
 
 _UNKNOWN = (None, None, None, False)
@@ -52,6 +52,7 @@ class Intake:
         self._volatile = {reader.columns.index(f.column) for f in resource.volatile}
         self._times = {reader.columns.index(f.column) for f in resource.fields if f.kind == Kind.MOMENT}
         self._moments = table.moments
+        self._log = ChangeLog(resource.name)
         self.clear()
 
     def clear(self) -> None:
@@ -134,7 +135,7 @@ class Intake:
             back = old["gone_at"] is not None and not self._scope.confirms_gone
             if back:
                 differences.append(("gone_at", _plain(old["gone_at"]), None))
-            changes.extend(change_row(self._run_id, key, *difference, now) for difference in differences)
+            changes.extend(self._log.change(self._run_id, key, *difference, now) for difference in differences)
             returned += back
             changed += bool(differences) and not back
             updated_at = now if differences else old["updated_at"]
@@ -143,8 +144,7 @@ class Intake:
             rows.append((*values, *own, row_hash, content_hash))
         self._table.upsert(connection, rows)
         self._table.beat(connection, list(self._beats.values()))
-        if changes:
-            connection.execute(insert(device_change), changes)
+        self._log.write(connection, changes)
         return {
             "new": len(self._new),
             "changed": changed,
@@ -179,11 +179,6 @@ class Intake:
         if old is not None and place in self._times:
             return self._moments.encode(old)
         return old
-
-
-def change_row(run_id: int, key: int, column: str, old: Any, new: Any, now: datetime) -> dict[str, Any]:
-    """One row of `device_change`."""
-    return {"device_id": key, "run_id": run_id, "field": column, "old": old, "new": new, "changed_at": now}
 
 
 def _plain(value: Any) -> Any:

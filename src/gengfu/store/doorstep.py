@@ -134,7 +134,8 @@ def _active(execute: Executor, key: str) -> Accepted | None:
     if row["state"] == "queued":
         progress = "no worker has taken it yet"
     else:
-        progress = f"page {row['pages_done']} of {row['pages']}"
+        known = row["pages"] is not None
+        progress = f"page {row['pages_done']} of {row['pages']}" if known else f"{row['pages_done']} pages read"
         if row["pass_number"] > 1:
             progress += f", pass {row['pass_number']}"
     since = moment(row["created_at"])

@@ -1,0 +1,40 @@
+"""Looks whether a mirrored table is there as its list describes it, before a run relies on it."""
+
+from __future__ import annotations
+
+from sqlalchemy import Table, inspect
+
+from gengfu.errors import ConfigError
+from gengfu.store.database import PATIENCE, Database
+
+
+class TableCheck:
+    """Looks at each table once; what was found well is not looked at again."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._well: set[str] = set()
+
+    def check(self, table: Table) -> None:
+        """
+        Raises:
+            ConfigError: the table, or a column of it, is not there; the text names the command that makes it.
+        """
+        if table.name in self._well:
+            return
+        with self._db.read(PATIENCE) as connection:
+            inspector = inspect(connection)
+            there = inspector.has_table(table.name)
+            known = {column["name"] for column in inspector.get_columns(table.name)} if there else set()
+        lacking = [column.name for column in table.c if column.name not in known]
+        if not lacking:
+            self._well.add(table.name)
+            return
+        what = (
+            f"the table {table.name} lacks the column {', '.join(lacking)}"
+            if there
+            else f"there is no table {table.name}"
+        )
+        raise ConfigError(
+            f"{what}; write its migration with: gengfu make:migration {table.name}, then run: gengfu db:upgrade"
+        )
