@@ -457,7 +457,7 @@ def test_a_held_run_is_approved_by_a_person(held: tuple[Home, Simulator]) -> Non
     assert "without a terminal, give --yes" in unasked.err
     declined = home.on_terminal("device:approve", "2", typed="n\n")
     assert declined.code == 1
-    assert "Mark these 60 devices as gone? [y/N]" in declined.out
+    assert "Mark these 60 rows as gone? [y/N]" in declined.out
     assert "... and 40 more." in declined.out
     assert home.ask("device:export", "-", "--format", "csv", "--gone").err == "gengfu: 0 devices written\n"
     approved = home.on_terminal("device:approve", "2", typed="y\n")

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import aiohttp
 import msgspec
 
-from gengfu.vendor.paging import Form, PageIndex, next_link
+from gengfu.vendor.paging import NO_MORE, Form, PageIndex, next_link
 
 DEAD_LOGIN_TEXT = "无效路径或登录状态失效"
 """The vendor's plain-text answer, with status 200, to a token that is no longer good, and to a path that is none."""
@@ -106,6 +106,8 @@ def _judge_page(body: bytes, expected: Expected, excerpt: Callable[[bytes], str]
     rows = page if form.rows is None else page.rows
     if form.total is None:
         more = next_link(link) if form.link else page.more if form.more is not None else None
+        if not rows and more not in NO_MORE:
+            return Verdict(Kind.FAULT, 200, "answered 200 with no rows, though it leads on to a next page")
         return Verdict(Kind.PAGE, 200, rows=rows, total=len(rows), more=more)
     wrong = _length_fault(len(rows), page.total, expected)
     if wrong:

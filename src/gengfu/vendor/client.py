@@ -21,9 +21,6 @@ from gengfu.vendor.paging import Numbered
 from gengfu.vendor.shared import RedisFactory, Shared
 from gengfu.vendor.traffic import Tally, Traffic
 
-MOST_EMPTY = 10
-"""Empty pages in a row that still lead on; more are a server that goes round in circles."""
-
 
 @dataclass(frozen=True, slots=True)
 class Counters:
@@ -102,18 +99,17 @@ class VendorClient:
         base = self._settings.api()[0]
         url: str | None = urljoin(base, listing.paging.begin(*place))
         asked: set[str] = set()
-        rows = empty = 0
+        rows = 0
         while url is not None:
             where = url.removeprefix(base)
             if url == where:
                 told = clean(url, self._auth.scrub)
                 raise AnswerError(f"page {len(asked) - 1} of {listing.path} leads to {told}, outside API_WECHAT_URL")
-            if url in asked or empty > MOST_EMPTY:
+            if url in asked:
                 raise AnswerError(f"GET {where} leads nowhere new: the server does not turn the pages")
             asked.add(url)
             page = self._one(Errand(listing, size, False, _always(where)), len(asked) - 1, stop)
             rows += len(page.rows)
-            empty = 0 if page.rows else empty + 1
             yield replace(page, total=rows)
             try:
                 follows = listing.paging.follow(*place, page, url)

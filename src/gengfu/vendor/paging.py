@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 Query = Sequence[tuple[str, str]]
 
-_NO_MORE = (None, "", "0", 0)
+NO_MORE = (None, "", "0", 0)
+"""What names no next page."""
+
 _LINK = re.compile(r'<([^>]*)>((?:\s*;\s*[\w-]+\*?\s*=\s*(?:"[^"]*"|[^\s",;]+))*)')
 _REL_NEXT = re.compile(r';\s*rel\s*=\s*(?:"[^"]*\bnext\b[^"]*"|next\b)', re.IGNORECASE)
 
@@ -145,7 +147,7 @@ class Cursor:
 
     def follow(self, path: str, query: Query, size: int, page: Page, url: str) -> str | None:
         """With the cursor that the page names."""
-        if page.more in _NO_MORE:
+        if page.more in NO_MORE:
             return None
         return address(path, (*query, (self.name, str(page.more)), *_sized(self.size, size)))
 
@@ -171,7 +173,7 @@ class Link:
 
     def follow(self, path: str, query: Query, size: int, page: Page, url: str) -> str | None:
         """Where the page says, seen from its own address."""
-        return None if page.more in _NO_MORE else urljoin(url, str(page.more))
+        return None if page.more in NO_MORE else urljoin(url, str(page.more))
 
 
 @dataclass(frozen=True)
