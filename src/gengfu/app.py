@@ -47,10 +47,11 @@ class App:
         Raises:
             StoreError: it cannot be used, or needs `gengfu db:upgrade`.
         """
-        from gengfu.store import schema
+        from gengfu.store import app_schema, schema
 
         db = self.bare_db
         schema.ensure(db)
+        app_schema.ensure(db, self.settings.home)
         return db
 
     @cached_property

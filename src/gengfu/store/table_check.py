@@ -36,5 +36,6 @@ class TableCheck:
             else f"there is no table {table.name}"
         )
         raise ConfigError(
-            f"{what}; write its migration with: gengfu make:migration {table.name}, then run: gengfu db:upgrade"
+            f"{what}; run: gengfu db:upgrade (its migration in app/migrations is written by: gengfu make:migration "
+            f"{table.name})"
         )

@@ -38,6 +38,8 @@ class Form:
     """Whether the last page does without that member."""
     link: bool = False
     """Whether the next page stands in the header `Link`, with `rel="next"`."""
+    whole: bool = False
+    """Whether any JSON will do: the answer counts as one row, itself."""
 
 
 def next_link(header: str | None) -> str | None:
@@ -226,6 +228,24 @@ class BareArray:
 
     def begin(self, path: str, query: Query, size: int) -> str:
         """The list itself."""
+        return address(path, query)
+
+    def follow(self, path: str, query: Query, size: int, page: Page, url: str) -> str | None:
+        """Nothing follows."""
+        return None
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """How the list comes in pages is still to be found out: one answer, whatever it holds."""
+
+    @property
+    def form(self) -> Form:
+        """Any JSON."""
+        return Form(None, link=True, whole=True)
+
+    def begin(self, path: str, query: Query, size: int) -> str:
+        """What is asked for."""
         return address(path, query)
 
     def follow(self, path: str, query: Query, size: int, page: Page, url: str) -> str | None:

@@ -143,3 +143,24 @@ class ListCommand(BaseCommand):
         if run.verdict == Verdict.HELD:
             self.out.note(f"nothing was marked as gone; decide with: gengfu device:approve {run.id}, or device:discard")
         return 0 if run.verdict == Verdict.COMPLETE else 1, {**told, **views.run_json(run)}
+
+
+def list_command(resource: Resource) -> type[ListCommand]:
+    """The command of a list that was declared, and nothing more."""
+    about = f"""Bring the mirror of the {resource.title} up to date
+
+    Works like device:list, into the table {resource.name}.
+
+    Examples:
+      gengfu {resource.command}
+      gengfu {resource.command} --wait
+    """
+    members = {
+        "__doc__": about,
+        "__module__": __name__,
+        "name": resource.command,
+        "log_file": f"{resource.queue}.log",
+        "schedule": resource.schedule,
+        "resource": resource.name,
+    }
+    return type(resource.job.removesuffix("Job"), (ListCommand,), members)
