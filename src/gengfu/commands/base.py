@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gengfu.store.database import Database
     from gengfu.store.doorstep import Accepted
     from gengfu.vendor.auth import AuthService
+    from gengfu.vendor.client import VendorClient
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells report it."""
@@ -60,6 +61,9 @@ class House(Protocol):
 
     @property
     def auth(self) -> AuthService: ...
+
+    @property
+    def vendor(self) -> VendorClient: ...
 
     @property
     def mirror(self) -> Mirror: ...

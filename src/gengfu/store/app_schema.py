@@ -1,4 +1,4 @@
-"""The tables of the working folder's own lists: each has its migrations, `NAME_0001.py` and so on, in `app/migrations`."""
+"""The tables of the working folder's own lists: migrations `NAME_0001.py` and so on, in `app/migrations`."""
 
 from __future__ import annotations
 

@@ -8,6 +8,15 @@ from gengfu.errors import ConfigError
 from gengfu.store.database import PATIENCE, Database
 
 
+def state(db: Database, table: Table) -> tuple[bool, list[str]]:
+    """Whether the database has a table of that name, and which columns it lacks."""
+    with db.read(PATIENCE) as connection:
+        inspector = inspect(connection)
+        there = inspector.has_table(table.name)
+        known = {column["name"] for column in inspector.get_columns(table.name)} if there else set()
+    return there, [column.name for column in table.c if column.name not in known]
+
+
 class TableCheck:
     """Looks at each table once; what was found well is not looked at again."""
 
@@ -22,11 +31,7 @@ class TableCheck:
         """
         if table.name in self._well:
             return
-        with self._db.read(PATIENCE) as connection:
-            inspector = inspect(connection)
-            there = inspector.has_table(table.name)
-            known = {column["name"] for column in inspector.get_columns(table.name)} if there else set()
-        lacking = [column.name for column in table.c if column.name not in known]
+        there, lacking = state(self._db, table)
         if not lacking:
             self._well.add(table.name)
             return

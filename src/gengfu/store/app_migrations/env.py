@@ -1,4 +1,4 @@
-"""Alembic runs this file for each upgrade of the working folder's own tables; the connection comes from `app_schema`."""
+"""Alembic runs this file for the working folder's own migrations; `app_schema` gives it the connection."""
 
 from __future__ import annotations
 
