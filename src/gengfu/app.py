@@ -126,7 +126,7 @@ class App:
         """The vendor lists that are mirrored, by name."""
         from gengfu.mirror.lists import BUILT_IN
 
-        return BUILT_IN
+        return {**self.catalogue.resources, **BUILT_IN}
 
     @property
     def jobs(self) -> Jobs:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from gengfu import commands
 from gengfu.commands.base import BaseCommand
+
+if TYPE_CHECKING:
+    from gengfu.mirror.resource import Resource
 
 
 class Catalogue:
@@ -24,7 +31,7 @@ class Catalogue:
                 found = _commands_in(import_module(f"{commands.__name__}.{module}")).get(name)
                 if found is not None:
                     return found
-        return None
+        return self._of_resources.get(name)
 
     @cached_property
     def commands(self) -> Mapping[str, type[BaseCommand]]:
@@ -32,7 +39,34 @@ class Catalogue:
         found: dict[str, type[BaseCommand]] = {}
         for module in self._modules:
             found.update(_commands_in(import_module(f"{commands.__name__}.{module}")))
+        found.update(self._of_resources)
         return dict(sorted(found.items()))
+
+    @cached_property
+    def resources(self) -> Mapping[str, Resource]:
+        """The lists of the working folder's own, from `app/resources/*.py`, by name."""
+        home = Path(os.environ.get("GENGFU_HOME") or ".")
+        paths = sorted((home / "app" / "resources").glob("*.py"))
+        if not paths:
+            return {}
+        from gengfu.mirror.resource import Resource
+
+        found: dict[str, Resource] = {}
+        for path in paths:
+            spec = spec_from_file_location(f"app_resources_{path.stem}", path)
+            assert spec is not None and spec.loader is not None
+            module = module_from_spec(spec)
+            spec.loader.exec_module(module)
+            found.update({each.name: each for each in vars(module).values() if isinstance(each, Resource)})
+        return found
+
+    @cached_property
+    def _of_resources(self) -> Mapping[str, type[BaseCommand]]:
+        if not self.resources:
+            return {}
+        from gengfu.commands.parts.listing import list_command
+
+        return {each.command: list_command(each) for each in self.resources.values()}
 
     @cached_property
     def _modules(self) -> list[str]:
