@@ -75,7 +75,7 @@ def test_a_job_can_be_added_as_the_page_says(tmp_path: Path) -> None:
         r"    @property\n    def jobs\(self\).*?\n        return \{.*?\}\n", jobs, app.read_text(), flags=re.DOTALL
     )
     assert times == 1
-    app.write_text(changed.replace("from gengfu.jobs.device_list", f"{line}from gengfu.jobs.device_list", 1))
+    app.write_text(changed.replace("from gengfu.jobs.list_rows", f"{line}from gengfu.jobs.list_rows", 1))
     with Simulator(300, username="operator", password="secret") as sim:
         walk = Walk(tmp_path, sim, source)
         walk.follow(ADDING)

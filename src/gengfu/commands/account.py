@@ -8,8 +8,8 @@ from gengfu.commands.parts.listing import ListCommand
 class AccountList(ListCommand):
     """Bring the mirror of the list of accounts up to date
 
-    Works like device:list, into the table account. The schedule runs it only if
-    gengfu.toml says so.
+    Works like device:list, into the table account.
+    The schedule runs it only if gengfu.toml says so.
 
     Examples:
       gengfu account:list

@@ -8,8 +8,8 @@ from gengfu.commands.parts.listing import ListCommand
 class DeviceGroupList(ListCommand):
     """Bring the mirror of the list of device groups up to date
 
-    Works like device:list, into the table device_group. The schedule runs it only if
-    gengfu.toml says so.
+    Works like device:list, into the table device_group.
+    The schedule runs it only if gengfu.toml says so.
 
     Examples:
       gengfu device_group:list

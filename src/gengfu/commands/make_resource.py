@@ -96,7 +96,9 @@ class MakeResource(BaseCommand):
         later, _ = recognise.rows_of(ask(()))
         columns = recognise.fields_of(rows, later, found, wanted)
         listing = Listing(bare, _without_paging(query, paging), paging)
-        return Resource(name=name, listing=listing, key=found, fields=columns, schedule=schedule), list(rows)
+        resource = Resource(name=name, listing=listing, key=found, fields=columns, schedule=schedule)
+        assert resource.table is not None  # made now, so that a name that is taken is refused
+        return resource, list(rows)
 
     def _ask(self, path: str, query: tuple[tuple[str, str], ...]) -> Ask:
         """Asks the vendor, by the rules and with the login that all calls share."""

@@ -41,10 +41,10 @@ _NUMBERS = (
 
 _ROWS = ("results", "rows", "items", "list", "data", "records")
 _TOTALS = ("total", "totalCount", "total_count", "totalElements", "recordCount", "count")
-_SIZES = ("count", "limit", "size", "pageSize")
+_SIZES = ("limit", "count", "size", "pageSize", "per_page")
 FEW = 4
 """A list with fewer rows has no two pages to compare."""
-_PROBE = 2
+PROBE = 2
 """Rows on a page that is asked for only to see what comes."""
 _VOLATILE = re.compile(r"last.*(alive|active|seen|update|beat|online).*(time|at)$|heartbeat", re.IGNORECASE)
 
@@ -106,7 +106,7 @@ def paging_of(ask: Ask, path: str, query: Query, first: Sample, key: str, *, tru
     rows, member = rows_of(first)
     trial = _Trial(ask, key)
     if first.link is not None:
-        return Link(size=trial.size_name(first.link, len(rows)), rows=member, more=None)
+        return Link(size=trial.size_of(rows, first.link), rows=member, more=None)
     if member is None:
         return _array(trial, path, query, rows)
     body = first.body
@@ -115,7 +115,7 @@ def paging_of(ask: Ask, path: str, query: Query, first: Sample, key: str, *, tru
             if value in NO_MORE:
                 continue
             if isinstance(value, str) and re.match(r"https?://|/|\?", value):
-                return Link(size=trial.size_name(value, len(rows)), rows=member, more=name)
+                return Link(size=trial.size_of(rows, value), rows=member, more=name)
             return _cursor(trial, rows, member, name, value, trusting)
     totals = [name for name in _TOTALS if isinstance(body.get(name), int) and not isinstance(body.get(name), bool)]
     if totals:
@@ -123,8 +123,8 @@ def paging_of(ask: Ask, path: str, query: Query, first: Sample, key: str, *, tru
         if found is not None:
             return replace(found, rows=member, total=totals[0])
     raise UsageError(
-        f"how {path} comes in pages cannot be made out (its members are: {', '.join(body)}); write the file by hand, as "
-        "docs/further-lists.md shows"
+        f"how {path} comes in pages cannot be made out (its members are: {', '.join(body)}); write the file by hand, "
+        "as docs/further-lists.md shows"
     )
 
 
@@ -147,15 +147,12 @@ class _Trial:
         found = self.keys(*query)
         return bool(found) and not {row.get(self._key) for row in known} & set(found)
 
-    def size_name(self, link: str, rows: int) -> str | None:
-        """What the link calls the size of a page."""
-        return next(
-            (name for name, value in re.findall(r"[?&]([\w.-]+)=(\d+)(?=&|$)", link) if int(value) == rows), None
-        )
-
-    def size_of(self, *query: tuple[str, str]) -> str | None:
-        """By which name a page can be made small."""
-        return next((name for name in _SIZES if len(self.keys(*query, (name, str(_PROBE)))) == _PROBE), None)
+    def size_of(self, known: Sequence[Row], link: str = "") -> str | None:
+        """By which name a page can be made small; the names in a link to the next page are tried first."""
+        expected = [row.get(self._key) for row in known[:PROBE]]
+        named = re.findall(r"[?&]([\w.-]+)=\d+(?=&|$)", link)
+        names = dict.fromkeys((*named, *_SIZES))
+        return next((name for name in names if self.keys((name, str(PROBE))) == expected), None)
 
 
 def _array(trial: _Trial, path: str, query: Query, rows: Sequence[Row]) -> Paging:
@@ -169,7 +166,7 @@ def _array(trial: _Trial, path: str, query: Query, rows: Sequence[Row]) -> Pagin
     common = ("preId", "lastId", "afterId", "sinceId", "after", "since_id", "last_id")
     for name in dict.fromkeys((*given, *made, *common)):
         if trial.leads_on(rows, (name, last)):
-            return PreviousId(name, size=trial.size_of((name, "0")), key=trial._key)
+            return PreviousId(name, size=trial.size_of(rows), key=trial._key)
     return BareArray()
 
 
@@ -188,16 +185,16 @@ def _cursor(trial: _Trial, rows: Sequence[Row], member: str, more: str, value: A
         return Cursor(names[0], rows=member, more=more)
     for name in dict.fromkeys(names):
         if trial.leads_on(rows, (name, str(value))):
-            return Cursor(name, size=trial.size_of() or None, rows=member, more=more)
+            return Cursor(name, size=trial.size_of(rows), rows=member, more=more)
     raise UsageError(f"the answer names {more}, but by which parameter to ask for it cannot be made out")
 
 
 def _numbered(trial: _Trial) -> PageIndex | Offset | None:
     """Which names give which rows, by three small pages."""
     for style, number, size in _NUMBERS:
-        small = (size, str(_PROBE))
+        small = (size, str(PROBE))
         zero, one = (trial.keys((number, str(n)), small) for n in (0, 1))
-        if len(one) != _PROBE or len(zero) not in (0, _PROBE):
+        if len(one) != PROBE or len(zero) not in (0, PROBE):
             continue
         if style is Offset:
             if zero and zero[1] == one[0] and zero[0] != one[0]:

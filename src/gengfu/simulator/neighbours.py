@@ -17,6 +17,7 @@ _ACCOUNTS = 260
 _FRIENDS = 330
 _FRIEND_BASE = 5_000_000
 _SIZE = 100
+_SIZE_NAMES = {"accounts": "pageSize", "friends": "count"}
 
 Rows = list[tuple[int, bytes]]
 
@@ -56,7 +57,7 @@ class Neighbours:
         rows = self._shown(target, faults, oddities)
         if target == "groups":
             return _answer(rows, None, kind)
-        size = number(query, "limit", 0) or number(query, "count", 0) or number(query, "pageSize", 0) or _SIZE
+        size = number(query, _SIZE_NAMES.get(target, "limit"), _SIZE)
         size = min(size, faults.page_cap) if faults.page_cap else size
         if size < 1:
             raise BadQueryError("the page size is out of range")
