@@ -49,7 +49,7 @@ def _pick_up(size: Size) -> Iterator[Figure]:
         app = App(load_settings(house.environment))
         try:
             for _ in range(size.repetitions * 4):
-                accepted = app.accept_list(DEVICE, "0")
+                accepted = app.accept_list("device", "0")
                 assert accepted.job_id is not None
                 app.nudge(DEVICE.queue, accepted.job_id)
                 spent.append(house.last_run()["pick_up"] * 1000)

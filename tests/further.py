@@ -74,7 +74,7 @@ class World:
             resource.table.create(self.app.db.engine, checkfirst=True)
 
     def accept(self) -> tuple[int, Hold]:
-        accepted = self.app.accept_list(self.resource, self.resource.scopes[0].name)
+        accepted = self.app.accept_list(self.resource.name, self.resource.scopes[0].name)
         assert accepted.job_id is not None
         return accepted.run_id, Hold(accepted.job_id)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +184,8 @@ def test_the_key_is_asked_for_when_it_is_not_clear() -> None:
     ("name", "values", "kind"),
     [
         ("a", [True, False], Kind.FLAG),
+        ("a", [True, 0, 1], Kind.FLAG),
+        ("a", [True, "yes"], Kind.TEXT),
         ("isOpen", [0, 1], Kind.FLAG),
         ("level", [0, 1], Kind.TEXT),
         ("a", ["2024-01-01T00:00:00", "0001-01-01T00:00:00", ""], Kind.MOMENT),
@@ -256,4 +260,34 @@ def test_a_list_has_a_name_that_can_be_a_table(name: str) -> None:
 
 def test_a_name_that_gengfu_uses_is_refused(place: Home) -> None:
     assert "Gengfu has a table of that name for itself" in place.ask("make:resource", "job", "api/Friend/cursor").err
+    assert "is not below API_WECHAT_URL" in place.ask("make:resource", "x", "https://example.com/api/x").err
     assert "there is a list account already" in place.ask("make:resource", "account", "api/Friend/cursor").err
+
+
+def test_a_list_whose_reader_was_killed_is_read_whole_by_the_next(
+    place: Home, vendor: Simulator, wait_until: Callable[..., None]
+) -> None:
+    assert place.ask("make:resource", "mine", "api/Friend/cursor").code == 0
+    place.set(**place_settings(place), API_PAGE_SIZE="10")
+    vendor.control(latency="40ms")
+    process = place.start("mine:list", "--now", start_new_session=True)
+    rows_read = "SELECT count(*) FROM sync_page"
+    wait_until(lambda: count(place, rows_read) > 5, timeout=30)
+    process.kill()
+    process.communicate()
+    pages = count(place, rows_read)
+    assert pages < 33
+    vendor.control(latency="0ms")
+    told = place.ask("mine:list", "--now", "--json")
+    assert (told.code, told.json["run"], told.json["verdict"], told.json["seen"]) == (0, 1, "complete", 330), told.err
+    assert told.json["new"] == 330
+    assert count(place, rows_read) == told.json["pages"] == 33
+
+
+def place_settings(place: Home) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in (place.folder / ".env").read_text("utf-8").splitlines())
+
+
+def count(place: Home, query: str) -> int:
+    with closing(sqlite3.connect(place.folder / "var" / "gengfu.db")) as connection:
+        return int(connection.execute(query).fetchone()[0])

@@ -14,7 +14,6 @@ from sqlalchemy import select, update
 
 from gengfu.app import App
 from gengfu.errors import Fenced, GengfuError, LoginRefused, Stopped
-from gengfu.mirror.device import DEVICE
 from gengfu.settings import Secret, Settings
 from gengfu.simulator.testing import Simulator
 from gengfu.store.run_rows import Run, Verdict
@@ -36,7 +35,7 @@ class World:
         self.app = app
 
     def accept(self, scope: str = "0") -> tuple[int, Hold]:
-        accepted = self.app.accept_list(DEVICE, scope)
+        accepted = self.app.accept_list("device", scope)
         assert accepted.job_id is not None
         return accepted.run_id, Hold(accepted.job_id)
 

@@ -149,7 +149,7 @@ class App:
         path = sqlite_path(self.settings.database_url, self.settings.home)
         return path if path is not None and schema.quick_version(path) == schema.HEAD else self.db
 
-    def accept_list(self, resource: Resource, scope: str) -> Accepted:
+    def accept_list(self, resource: str, scope: str) -> Accepted:
         """Records a run of that list with its job, unless one of that scope is active.
 
         Raises:
@@ -157,9 +157,8 @@ class App:
         """
         from gengfu.store import doorstep
 
-        return doorstep.accept(
-            self.light_db, resource.name, scope, resource.job, resource.queue, ListJob.tries, self.clock()
-        )
+        job, queue = doorstep.list_job(resource), doorstep.list_queue(resource)
+        return doorstep.accept(self.light_db, resource, scope, job, queue, ListJob.tries, self.clock())
 
     def nudge(self, queue: str, job_id: int) -> str | None:
         """Tells the workers of a job just recorded; the reason if they could not be told.

@@ -19,3 +19,4 @@ class AccountList(ListCommand):
     name = "account:list"
     log_file = "account_list.log"
     resource = "account"
+    title = "list of accounts"

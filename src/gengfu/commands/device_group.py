@@ -19,3 +19,4 @@ class DeviceGroupList(ListCommand):
     name = "device_group:list"
     log_file = "device_group_list.log"
     resource = "device_group"
+    title = "list of device groups"

@@ -35,3 +35,5 @@ class DeviceList(ListCommand):
     log_file = "device_list.log"
     schedule = "*/5 * * * *"
     resource = "device"
+    title = "device list"
+    first_scope = "0"

@@ -84,6 +84,8 @@ class MakeResource(BaseCommand):
         from gengfu.mirror.resource import Resource
         from gengfu.vendor.listing import Listing
 
+        if "://" in path:
+            raise UsageError(f"{path!r} is not below API_WECHAT_URL; for example: api/Material/page")
         bare, _, text = path.strip().lstrip("/").partition("?")
         query = tuple(parse_qsl(text, keep_blank_values=True))
         ask = self._ask(bare, query) if file is None else _recorded(Path(file))

@@ -247,7 +247,7 @@ def kind_of(name: str, values: Sequence[Any]) -> Kind:
     """What a field holds, by the values that are not null."""
     if not values:
         return Kind.TEXT
-    if all(isinstance(value, bool) for value in values):
+    if any(isinstance(value, bool) for value in values) and all(value in (0, 1) for value in values):
         return Kind.FLAG
     if all(isinstance(value, dict | list) or _is_json(value) for value in values):
         return Kind.JSON

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from gengfu.errors import ConfigError
 from gengfu.mirror.names import column_name
+from gengfu.store.doorstep import list_job, list_queue
 from gengfu.vendor.listing import Listing
 from gengfu.vendor.paging import Numbered
 
@@ -108,12 +109,12 @@ class Resource:
     @property
     def queue(self) -> str:
         """The queue of its jobs."""
-        return f"{self.name}_list"
+        return list_queue(self.name)
 
     @property
     def job(self) -> str:
         """The name of its jobs."""
-        return "".join(part.capitalize() for part in self.name.split("_")) + "ListJob"
+        return list_job(self.name)
 
     @cached_property
     def table(self) -> Table:

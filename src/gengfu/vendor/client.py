@@ -104,7 +104,7 @@ class VendorClient:
             where = url.removeprefix(base)
             if url == where:
                 told = clean(url, self._auth.scrub)
-                raise AnswerError(f"page {len(asked) - 1} of {listing.path} leads to {told}, outside API_WECHAT_URL")
+                raise AnswerError(f"{listing.path} leads to {told}, outside API_WECHAT_URL")
             if url in asked:
                 raise AnswerError(f"GET {where} leads nowhere new: the server does not turn the pages")
             asked.add(url)

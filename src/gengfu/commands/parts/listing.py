@@ -29,6 +29,10 @@ class ListCommand(BaseCommand):
 
     resource: ClassVar[str]
     """The name of the list."""
+    title: ClassVar[str]
+    """What people call it."""
+    first_scope: ClassVar[str] = "all"
+    """The scope that is meant where none is named."""
     options: ClassVar[Sequence[click.Parameter]] = HOW_TO_END
 
     def under_way(self, *_: Any, scope: str | None = None, **options: Any) -> str | None:
@@ -54,12 +58,8 @@ class ListCommand(BaseCommand):
         self.out.answer(told)
         return code
 
-    @property
-    def _list(self) -> Resource:
-        return self.app.resources[self.resource]
-
     def _scope(self, scope: str | None) -> str:
-        return scope if scope is not None else self._list.scopes[0].name
+        return scope if scope is not None else self.first_scope
 
     def bring_up_to_date(
         self, scope: str | None = None, *, wait: bool = False, now: bool = False
@@ -69,7 +69,7 @@ class ListCommand(BaseCommand):
         self.app.settings.api()
         if not self.app.settings.api_verify_tls:
             self.out.note("warning: API_VERIFY_TLS is false: the vendor's certificate is not verified")
-        accepted = self.app.accept_list(self._list, scope)
+        accepted = self.app.accept_list(self.resource, scope)
         told = {
             "status": "skipped" if accepted.job_id is None else "accepted",
             "run": accepted.run_id,
@@ -90,15 +90,15 @@ class ListCommand(BaseCommand):
 
     def _announce(self, accepted: Accepted, scope: str) -> None:
         if accepted.job_id is not None:
-            self.out.say(
-                f"Run {accepted.run_id} of the {self._list.title} accepted (scope {scope}, job {accepted.job_id})."
-            )
+            self.out.say(f"Run {accepted.run_id} of the {self.title} accepted (scope {scope}, job {accepted.job_id}).")
         else:
             since = self.out.moment(accepted.since)
             self.out.say(f"Skipped: run {accepted.run_id} is active since {since}; {accepted.progress}.")
 
     def _nudge(self, job_id: int) -> None:
-        problem = self.app.nudge(self._list.queue, job_id)
+        from gengfu.store.doorstep import list_queue
+
+        problem = self.app.nudge(list_queue(self.resource), job_id)
         if problem is not None:
             log.warning("workers could not be told", extra={"job": job_id, "error": problem})
             self.out.note(f"warning: no worker could be told ({problem}); the next one finds job {job_id} by itself")
@@ -162,5 +162,7 @@ def list_command(resource: Resource) -> type[ListCommand]:
         "log_file": f"{resource.queue}.log",
         "schedule": resource.schedule,
         "resource": resource.name,
+        "title": resource.title,
+        "first_scope": resource.scopes[0].name,
     }
     return type(resource.job.removesuffix("Job"), (ListCommand,), members)
