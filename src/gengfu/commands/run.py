@@ -194,7 +194,6 @@ _REJECT = {
 
 
 def _plain(rows: Rows) -> list[dict[str, Any]]:
-    """The rows without what is only for the program's own use."""
-    return [
-        {name: value for name, value in row.items() if name not in ("run_id", "fence", "window_id")} for row in rows
-    ]
+    """The rows without what is only for the program's own use; an end that nobody knows yet is None."""
+    kept = [{name: row[name] for name in row if name not in ("run_id", "fence", "window_id")} for row in rows]
+    return [row | {"last_page": None} if row.get("last_page") == OPEN_END else row for row in kept]
