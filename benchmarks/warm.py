@@ -117,7 +117,7 @@ class _Inside:
 
         app = self.app(database)
         app.mirror.runs.latest(1)
-        accepted = app.accept_device_list("0")
+        accepted = app.accept_list("device", "0")
         assert accepted.job_id is not None
         started, busy = perf_counter(), process_time()
         app.mirror.work(accepted.run_id, _Hold(accepted.job_id))

@@ -414,7 +414,7 @@ def test_runs_are_listed_and_shown(fleet: Home) -> None:
     assert [run["run"] for run in listed["runs"]] == [2, 1]
     assert listed["count"] == 2
     assert fleet.ask("run:list", "--verdict", "held", "--json").json["count"] == 0
-    assert fleet.ask("run:list", "--scope", "0").rows[1][:3] == ["2", "0", "complete"]
+    assert fleet.ask("run:list", "--scope", "0").rows[1][:3] == ["2", "device", "0"]
     shown = fleet.ask("run:show", "2", "--pages", "--json").json
     assert (shown["verdict"], shown["gone"], shown["changed"]) == ("complete", 3, 3)
     assert [window["state"] for window in shown["windows"]] == ["done"]
@@ -457,7 +457,7 @@ def test_a_held_run_is_approved_by_a_person(held: tuple[Home, Simulator]) -> Non
     assert "without a terminal, give --yes" in unasked.err
     declined = home.on_terminal("device:approve", "2", typed="n\n")
     assert declined.code == 1
-    assert "Mark these 60 devices as gone? [y/N]" in declined.out
+    assert "Mark these 60 rows as gone? [y/N]" in declined.out
     assert "... and 40 more." in declined.out
     assert home.ask("device:export", "-", "--format", "csv", "--gone").err == "gengfu: 0 devices written\n"
     approved = home.on_terminal("device:approve", "2", typed="y\n")

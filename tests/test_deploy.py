@@ -16,7 +16,7 @@ from conftest import _absent
 from gengfu.deployment import panel, supervisor, systemd
 from gengfu.deployment.plan import Plan
 from gengfu.errors import UsageError
-from gengfu.jobs.device_list import DeviceListJob
+from gengfu.jobs.list_rows import ListJob
 from terminal import Home
 
 PROGRAM = "/srv/gengfu/.venv/bin/gengfu"
@@ -133,7 +133,7 @@ def test_every_stop_waits_longer_than_the_longest_job(place: Home) -> None:
     parser = configparser.RawConfigParser()
     parser.read_string(text)
     for name in ("program:gengfu_worker", "program:gengfu_scheduler"):
-        assert parser.getfloat(name, "stopwaitsecs") > DeviceListJob.timeout + 30
+        assert parser.getfloat(name, "stopwaitsecs") > ListJob.timeout + 30
     assert float(unit("gengfu-worker@.service", longest_job=900.0)["Service"]["TimeoutStopSec"]) > 930
 
 

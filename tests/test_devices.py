@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
+from gengfu.store.changes import ChangeLog
 from gengfu.store.database import Database
 from gengfu.store.devices import COLUMNS, DeviceStore, Presence, Which
-from gengfu.store.tables import device, device_change, sync_absence
+from gengfu.store.tables import device, sync_absence
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, 123456, tzinfo=UTC)
 OWN = {"first_seen_at": NOW, "updated_at": NOW, "row_hash": 1, "content_hash": 1}
@@ -102,18 +103,25 @@ def test_a_stream_that_is_left_gives_its_connection_back(devices: DeviceStore, d
 
 
 def test_changes_are_told_by_device_and_by_run(devices: DeviceStore, database: Database) -> None:
+    log = ChangeLog("device")
     told = [(1, 7, "memo"), (1, 8, "memo"), (2, 8, "memo"), (2, 8, "phone")]
-    rows = [
-        {"device_id": key, "run_id": run, "field": field, "old": None, "new": {"n": key}, "changed_at": NOW}
-        for key, run, field in told
-    ]
-    database.write(lambda connection: connection.execute(insert(device_change), rows))
+    rows = [log.change(run, key, field, None, {"n": key}, NOW) for key, run, field in told]
+    database.write(lambda connection: log.write(connection, rows))
     assert [change["run_id"] for change in devices.changes_of_device(1, 10)] == [8, 7]
     assert len(devices.changes_of_device(1, 1)) == 1
-    assert [change["device_id"] for change in devices.changes_of_run(8, None)] == [1, 2, 2]
-    assert len(devices.changes_of_run(8, 2)) == 2
-    assert devices.changed_fields(8) == {"memo": 2, "phone": 1}
-    assert devices.changes_of_run(8, 1)[0]["new"] == {"n": 1}
+    assert [change["device_id"] for change in log.of_run(database, 8, None)] == [1, 2, 2]
+    assert len(log.of_run(database, 8, 2)) == 2
+    assert log.fields_of_run(database, 8) == {"memo": 2, "phone": 1}
+    assert log.of_run(database, 8, 1)[0]["new"] == {"n": 1}
+
+
+def test_the_changes_of_another_list_stay_apart(devices: DeviceStore, database: Database) -> None:
+    log = ChangeLog("account")
+    database.write(lambda connection: log.write(connection, [log.change(8, 1, "memo", "a", None, NOW)]))
+    assert devices.changes_of_device(1, 10) == []
+    assert ChangeLog("device").of_run(database, 8, None) == []
+    (change,) = log.of_run(database, 8, None)
+    assert (change["resource"], change["row_id"], change["old"], change["new"]) == ("account", 1, "a", None)
 
 
 def test_what_a_held_run_holds_back_is_told(devices: DeviceStore, database: Database) -> None:

@@ -30,7 +30,7 @@ from gengfu.console import Console, Session
 from gengfu.deployment import crontab, panel, supervisor, systemd
 from gengfu.deployment.plan import Plan
 from gengfu.discovery import Catalogue
-from gengfu.jobs.device_list import DeviceListJob
+from gengfu.jobs.list_rows import ListJob
 from gengfu.schedule.entries import load_entries
 from gengfu.settings import load_settings
 from gengfu.simulator.testing import Simulator
@@ -205,7 +205,7 @@ def test_what_is_deployed_is_shown_as_the_program_writes_it(page: Path, monkeypa
     monkeypatch.setattr("sys.prefix", "/srv/gengfu/.venv")
     monkeypatch.setattr("sys.base_prefix", "/usr")
     folder, program = Path("/srv/gengfu"), "/srv/gengfu/.venv/bin/gengfu"
-    plan = Plan(folder, folder / "logs", (program,), "www", longest_job=DeviceListJob.timeout)
+    plan = Plan(folder, folder / "logs", (program,), "www", longest_job=ListJob.timeout)
     pieces = [*crontab.pieces(plan), *supervisor.pieces(plan), *panel.pieces(plan)]
     texts = {piece.text for piece in (*pieces, *systemd.pieces(plan), *systemd.pieces(plan, timers=True))}
     for block in blocks(page, "crontab"):

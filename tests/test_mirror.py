@@ -35,7 +35,7 @@ class World:
         self.app = app
 
     def accept(self, scope: str = "0") -> tuple[int, Hold]:
-        accepted = self.app.accept_device_list(scope)
+        accepted = self.app.accept_list("device", scope)
         assert accepted.job_id is not None
         return accepted.run_id, Hold(accepted.job_id)
 

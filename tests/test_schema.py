@@ -88,7 +88,7 @@ def test_another_upgrade_that_does_not_end_is_named(
 ) -> None:
     other = Database(Secret(empty_database_url), tmp_path)
     monkeypatch.setattr(schema, "PATIENCE", 0.2)
-    with schema._alone(other), pytest.raises(StoreError, match="another process is upgrading the database"):
+    with schema.alone(other), pytest.raises(StoreError, match="another process is upgrading the database"):
         schema.upgrade(empty_database)
     other.dispose()
     assert schema.upgrade(empty_database) == list(schema.REVISIONS)

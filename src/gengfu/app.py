@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from gengfu.clock import Clock, utcnow
 from gengfu.discovery import Catalogue
 from gengfu.errors import BrokerError
 from gengfu.jobs.backup_data import BackupDataJob
-from gengfu.jobs.device_list import RESOURCE, DeviceListJob, WindowJobs
+from gengfu.jobs.list_rows import ListJob, WindowJobs
 from gengfu.jobs.makers import Makers, Waiting, make
 from gengfu.settings import Settings, load_settings
 from gengfu.store.doorstep import Accepted
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import redis
 
     from gengfu.mirror.mirror import Mirror
+    from gengfu.mirror.resource import Resource
     from gengfu.queue.embedded import Embedded
     from gengfu.queue.job import Job, Jobs
     from gengfu.queue.ledger import Ledger
@@ -50,10 +52,11 @@ class App:
         Raises:
             StoreError: it cannot be used, or needs `gengfu db:upgrade`.
         """
-        from gengfu.store import schema
+        from gengfu.store import app_schema, schema
 
         db = self.bare_db
         schema.ensure(db)
+        app_schema.ensure(db, self.settings.home)
         return db
 
     @cached_property
@@ -118,24 +121,37 @@ class App:
     @cached_property
     def mirror(self) -> Mirror:
         """The mirror of the vendor's lists."""
-        from gengfu.mirror.device import DEVICE
         from gengfu.mirror.mirror import Mirror
 
-        return Mirror(self.db, self.vendor, WindowJobs(self.ledger), self.settings, [DEVICE], self.clock)
+        lists = list(self.resources.values())
+        return Mirror(self.db, self.vendor, WindowJobs(self.ledger), self.settings, lists, self.clock)
+
+    @cached_property
+    def resources(self) -> Mapping[str, Resource]:
+        """The vendor lists that are mirrored, by name."""
+        from gengfu.mirror.lists import BUILT_IN
+
+        return {**self.catalogue.resources, **BUILT_IN}
 
     @property
     def jobs(self) -> Jobs:
         """The jobs that workers know, by name. User code is imported when one of its jobs is asked for, or all are."""
-        own: Jobs = {
-            BackupDataJob.__name__: lambda: BackupDataJob(self.bare_db, self.settings, self.clock),
-            DeviceListJob.__name__: lambda: DeviceListJob(self.mirror),
-        }
-        return Makers(own, self._user_jobs)
+        from gengfu.mirror.lists import BUILT_IN
+
+        backup: Jobs = {BackupDataJob.__name__: lambda: BackupDataJob(self.bare_db, self.settings, self.clock)}
+        return Makers({**backup, **self._list_jobs(BUILT_IN)}, self._user_jobs)
+
+    def _list_jobs(self, resources: Mapping[str, Resource]) -> Jobs:
+        return {each.job: partial(self._list_job, each) for each in resources.values()}
+
+    def _list_job(self, resource: Resource) -> Job:
+        return ListJob(self.mirror, resource)
 
     def _user_jobs(self) -> Jobs:
         broken, jobs = self.catalogue.broken_jobs, self.catalogue.jobs
         unknown: Jobs = {name: partial(Waiting, str(why)) for name, why in broken.items()}
-        return {**unknown, **{name: partial(make, job, self) for name, job in jobs.items()}}
+        known: Jobs = {name: partial(make, job, self) for name, job in jobs.items()}
+        return {**unknown, **self._list_jobs(self.catalogue.resources), **known}
 
     @property
     def light_db(self) -> Database | Path:
@@ -150,16 +166,16 @@ class App:
         path = sqlite_path(self.settings.database_url, self.settings.home)
         return path if path is not None and schema.quick_version(path) == schema.HEAD else self.db
 
-    def accept_device_list(self, scope: str) -> Accepted:
-        """Records a run of the device list with its job, unless one of that scope is active.
+    def accept_list(self, resource: str, scope: str) -> Accepted:
+        """Records a run of that list with its job, unless one of that scope is active.
 
         Raises:
             StoreError: the database cannot do it.
         """
         from gengfu.store import doorstep
 
-        job = DeviceListJob
-        return doorstep.accept(self.light_db, RESOURCE, scope, job.__name__, job.queue, job.tries, self.clock())
+        job, queue = doorstep.list_job(resource), doorstep.list_queue(resource)
+        return doorstep.accept(self.light_db, resource, scope, job, queue, ListJob.tries, self.clock())
 
     def dispatch(self, job: type[Job], /, *, subject: str | None = None, delay: float = 0.0, **args: Any) -> int:
         """Queues a job and returns its id.

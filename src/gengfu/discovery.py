@@ -44,7 +44,7 @@ class Catalogue:
 
     def command(self, name: str) -> type[BaseCommand] | None:
         """The command of that name, importing as little as possible; None where there is none."""
-        return self._built_in(name) or self._user_commands.find(name)
+        return self._built_in(name) or self._user_commands.find(name) or self._list_commands.get(name)
 
     @cached_property
     def commands(self) -> Mapping[str, type[BaseCommand]]:
@@ -52,7 +52,7 @@ class Catalogue:
         found: dict[str, type[BaseCommand]] = {}
         for module in self._modules:
             found.update(_commands_in(import_module(f"{commands.__name__}.{module}")))
-        return dict(sorted({**self._user_commands.all, **found}.items()))
+        return dict(sorted({**self._list_commands, **self._user_commands.all, **found}.items()))
 
     @property
     def jobs(self) -> Mapping[str, type[Job]]:
@@ -63,6 +63,15 @@ class Catalogue:
     def resources(self) -> Mapping[str, Resource]:
         """The resources of user code, by name."""
         return self._user_resources.all
+
+    @cached_property
+    def _list_commands(self) -> Mapping[str, type[BaseCommand]]:
+        """The commands of the resources of user code."""
+        if not self.resources:
+            return {}
+        from gengfu.commands.parts.listing import list_command
+
+        return {resource.command: list_command(resource) for resource in self.resources.values()}
 
     @property
     def broken(self) -> Sequence[Broken]:
@@ -264,7 +273,7 @@ def _wrong_with_job(job: type[Job]) -> str | None:
 
 def _built_in_jobs() -> set[str]:
     """The names of the program's own jobs."""
-    found: set[str] = set()
+    found = {resource.job for resource in _own_resources().values()}
     for module in iter_modules(jobs.__path__):
         things = vars(import_module(f"{jobs.__name__}.{module.name}")).values()
         found |= {thing.__name__ for thing in things if isinstance(thing, type) and issubclass(thing, Job)}
@@ -280,6 +289,6 @@ def _resource(thing: object) -> Resource | None:
 
 
 def _own_resources() -> Mapping[str, Resource]:
-    from gengfu.mirror.device import DEVICE
+    from gengfu.mirror.lists import BUILT_IN
 
-    return {DEVICE.name: DEVICE}
+    return BUILT_IN

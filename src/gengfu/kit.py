@@ -7,26 +7,40 @@ from click import Argument, Choice, IntRange, Option
 from gengfu.commands.base import BaseCommand, House
 from gengfu.commands.output import Column
 from gengfu.errors import ConfigError, GengfuError, NotFound, Postpone, Stopped, UsageError, VendorError
+from gengfu.mirror.resource import Field, Kind, Resource, Scope
 from gengfu.queue.job import Hold, Job
 from gengfu.schedule.policy import CatchUp, Overlap, Schedule
+from gengfu.vendor.listing import Listing
+from gengfu.vendor.paging import BareArray, Cursor, Link, Offset, PageIndex, PreviousId
 
 __all__ = [
     "Argument",
+    "BareArray",
     "BaseCommand",
     "CatchUp",
     "Choice",
     "Column",
     "ConfigError",
+    "Cursor",
+    "Field",
     "GengfuError",
     "Hold",
     "House",
     "IntRange",
     "Job",
+    "Kind",
+    "Link",
+    "Listing",
     "NotFound",
+    "Offset",
     "Option",
     "Overlap",
+    "PageIndex",
     "Postpone",
+    "PreviousId",
+    "Resource",
     "Schedule",
+    "Scope",
     "Stopped",
     "UsageError",
     "VendorError",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gengfu.clock import Clock
     from gengfu.commands.output import Output
     from gengfu.mirror.mirror import Mirror
+    from gengfu.mirror.resource import Resource
     from gengfu.queue.job import Job, Jobs
     from gengfu.queue.ledger import Ledger
     from gengfu.settings import Settings
@@ -85,7 +86,10 @@ class House(Protocol):
 
     def redis_address(self) -> str: ...
 
-    def accept_device_list(self, scope: str) -> Accepted: ...
+    @property
+    def resources(self) -> Mapping[str, Resource]: ...
+
+    def accept_list(self, resource: str, scope: str) -> Accepted: ...
 
     def dispatch(self, job: type[Job], /, *, subject: str | None = None, delay: float = 0.0, **args: Any) -> int: ...
 

@@ -16,6 +16,7 @@ from gengfu.errors import NotFound, RunError, UsageError
 if TYPE_CHECKING:
     from gengfu.commands.parts.exporting import Format
     from gengfu.store.devices import Which
+    from gengfu.store.run_rows import Run
 
 
 class DeviceShow(BaseCommand):
@@ -177,6 +178,10 @@ class DeviceExport(BaseCommand):
         return number, writer.notes
 
 
+_SHOWN = 20
+"""So many of the rows at stake are shown."""
+
+
 class _Decision(BaseCommand):
     """A person's word on a held run."""
 
@@ -193,7 +198,6 @@ class _Decision(BaseCommand):
             UsageError: nobody is there to be asked.
         """
         from gengfu.commands.parts import views
-        from gengfu.store.devices import DeviceStore
         from gengfu.store.run_rows import RunState
 
         run = self.app.mirror.runs.get(run_id)
@@ -201,25 +205,36 @@ class _Decision(BaseCommand):
             raise NotFound(f"there is no run {run_id}")
         if run.state != RunState.HELD:
             raise RunError(f"run {run_id} is not held; it is {run.verdict or run.state}")
-        number, rows = DeviceStore(self.app.db).held_back(run_id, 20)
         for line in views.run_summary(run):
             self.out.say(line)
-        if rows:
-            columns = [
-                Column("id", right=True),
-                Column("imei"),
-                Column("name", shrinks=True),
-                Column("memo", shrinks=True),
-            ]
-            self.out.table(columns, [[row["id"], row["imei"], views.device_name(row), row["memo"]] for row in rows])
-        if number > len(rows):
-            self.out.say(f"... and {number - len(rows)} more.")
+        number = self._show_stake(run)
         if yes:
             return True
         answer = self.out.confirm(question.format(number=number))
         if answer is None:
             raise UsageError(f"{self.name} asks before it acts; without a terminal, give --yes")
         return answer
+
+    def _show_stake(self, run: Run) -> int:
+        """Shows the first of the rows that wait for a word; how many there are."""
+        from gengfu.commands.parts import views
+        from gengfu.store import absences
+        from gengfu.store.devices import DeviceStore
+
+        columns = [Column("id", right=True)]
+        if run.resource == "device":
+            number, rows = DeviceStore(self.app.db).held_back(run.id, _SHOWN)
+            columns += [Column("imei"), Column("name", shrinks=True), Column("memo", shrinks=True)]
+            lines = [[row["id"], row["imei"], views.device_name(row), row["memo"]] for row in rows]
+        else:
+            with self.app.db.read() as connection:
+                keys = sorted(absences.held_back(connection, run.resource, run.id))
+            number, lines = len(keys), [[key] for key in keys[:_SHOWN]]
+        if lines:
+            self.out.table(columns, lines)
+        if number > len(lines):
+            self.out.say(f"... and {number - len(lines)} more.")
+        return number
 
     def refused(self, run_id: int) -> int:
         """Nothing was done, as the person wanted."""
@@ -229,8 +244,8 @@ class _Decision(BaseCommand):
 class DeviceApprove(_Decision):
     """Approve a held run: what vanished is marked as gone
 
-    A run is held when too many devices vanished at once. Those that have been
-    listed again since are left alone.
+    A run is held when too much vanished at once. What has been listed again
+    since is left alone. For the runs of every list, not only of devices.
 
     Example:
       gengfu device:approve 12
@@ -239,7 +254,7 @@ class DeviceApprove(_Decision):
     name = "device:approve"
 
     def handle(self, run_id: int, yes: bool) -> int:
-        if not self.consent(run_id, "Mark these {number} devices as gone?", yes):
+        if not self.consent(run_id, "Mark these {number} rows as gone?", yes):
             return self.refused(run_id)
         marked = self.app.mirror.approve(run_id)
         self.out.say(f"Run {run_id} approved: {marked} devices marked as gone.")
@@ -257,7 +272,7 @@ class DeviceDiscard(_Decision):
     name = "device:discard"
 
     def handle(self, run_id: int, yes: bool) -> int:
-        if not self.consent(run_id, "Discard the run and leave these {number} devices as they are?", yes):
+        if not self.consent(run_id, "Discard the run and leave these {number} rows as they are?", yes):
             return self.refused(run_id)
         self.app.mirror.discard(run_id)
         self.out.say(f"Run {run_id} discarded: no device was marked as gone.")

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Any
-
 import click
 
-from gengfu.commands.base import INTERRUPTED, BaseCommand
-from gengfu.errors import UsageError
-
-if TYPE_CHECKING:
-    from gengfu.store.doorstep import Accepted
-    from gengfu.store.run_rows import Run
-
-log = logging.getLogger("gengfu.commands.device")
+from gengfu.commands.parts.listing import HOW_TO_END, ListCommand
 
 
-class DeviceList(BaseCommand):
+class DeviceList(ListCommand):
     """Bring the mirror of the device list up to date
 
     Records a run, queues it and prints its number; a worker does the rest. A run
@@ -40,113 +30,10 @@ class DeviceList(BaseCommand):
             show_default=True,
             help="0: the live list, 1: the deleted devices, 2: the deleted and stopped ones.",
         ),
-        click.Option(["--wait"], is_flag=True, help="Follow the run to its end; exit 0 only if it is complete."),
-        click.Option(["--now"], is_flag=True, help="Do it in this process; exit 0 only if it is complete."),
+        *HOW_TO_END,
     )
     log_file = "device_list.log"
     schedule = "*/5 * * * *"
-
-    def under_way(self, scope: str, **_: Any) -> str | None:
-        from gengfu.jobs.device_list import RESOURCE
-        from gengfu.store.doorstep import active_run
-
-        active = active_run(self.app.light_db, RESOURCE, scope)
-        if active is None:
-            return None
-        return f"run {active.run_id} is still active, {active.progress}, since {self.out.moment(active.since)}"
-
-    def cancel(self, scope: str, **_: Any) -> None:
-        from gengfu.jobs.device_list import RESOURCE
-        from gengfu.store.doorstep import active_run
-        from gengfu.store.runs import RunStore
-
-        active = active_run(self.app.light_db, RESOURCE, scope)
-        if active is not None:
-            RunStore(self.app.db, self.app.clock).abort(active.run_id, "cancelled for a later start")
-
-    def handle(self, scope: str, wait: bool, now: bool) -> int:
-        if wait and now:
-            raise UsageError("--wait and --now cannot be combined: one leaves the work to a worker, the other does it")
-        code, told = self.bring_up_to_date(scope, wait=wait, now=now)
-        self.out.answer(told)
-        return code
-
-    def bring_up_to_date(self, scope: str, *, wait: bool = False, now: bool = False) -> tuple[int, dict[str, Any]]:
-        """Starts a run, unless one is active, and sees it through if asked to. The exit code, and what JSON tells."""
-        self.app.settings.api()
-        if not self.app.settings.api_verify_tls:
-            self.out.note("warning: API_VERIFY_TLS is false: the vendor's certificate is not verified")
-        accepted = self.app.accept_device_list(scope)
-        told = {
-            "status": "skipped" if accepted.job_id is None else "accepted",
-            "run": accepted.run_id,
-            "job": accepted.job_id,
-            "scope": scope,
-            "since": accepted.since,
-            "progress": accepted.progress or None,
-        }
-        log.info("run %s", told["status"], extra={"run": accepted.run_id, "scope": scope})
-        self._announce(accepted, scope)
-        if now:
-            return self._ended(told, self._do(accepted))
-        if accepted.job_id is not None:
-            self._nudge(accepted.job_id)
-        if wait:
-            return self._ended(told, self._follow(accepted))
-        return 0, told
-
-    def _announce(self, accepted: Accepted, scope: str) -> None:
-        if accepted.job_id is not None:
-            self.out.say(f"Run {accepted.run_id} of the device list accepted (scope {scope}, job {accepted.job_id}).")
-        else:
-            since = self.out.moment(accepted.since)
-            self.out.say(f"Skipped: run {accepted.run_id} is active since {since}; {accepted.progress}.")
-
-    def _nudge(self, job_id: int) -> None:
-        from gengfu.jobs.device_list import DeviceListJob
-
-        problem = self.app.nudge(DeviceListJob.queue, job_id)
-        if problem is not None:
-            log.warning("workers could not be told", extra={"job": job_id, "error": problem})
-            self.out.note(f"warning: no worker could be told ({problem}); the next one finds job {job_id} by itself")
-
-    def _follow(self, accepted: Accepted) -> Run | None:
-        """The run as it ended; None when a person looked away first."""
-        from gengfu.commands.parts.following import Follower
-        from gengfu.store.runs import RunStore
-
-        follower = Follower(RunStore(self.app.db, self.app.clock), self.out, elsewhere=True)
-        try:
-            run = follower.follow(accepted.run_id)
-        except KeyboardInterrupt:
-            self.out.note(f"stopped watching; run {accepted.run_id} goes on (gengfu run:show {accepted.run_id})")
-            return None
-        log.info("run closed", extra={"run": run.id, "verdict": run.verdict, "why": run.reason or ""})
-        return run
-
-    def _do(self, accepted: Accepted) -> Run | None:
-        """The run as this process, or one that was at it already, ended it; None after Ctrl-C."""
-        from gengfu.commands.parts.following import Follower
-        from gengfu.queue.inline import Inline
-        from gengfu.store.doorstep import run_subject
-
-        follower = Follower(self.app.mirror.runs, self.out, elsewhere=False)
-        inline = Inline(self.app.ledger, self.app.jobs, run_subject(accepted.run_id))
-        try:
-            with inline:
-                return follower.follow(accepted.run_id, inline.check)
-        except KeyboardInterrupt:
-            self.out.note(f"stopped; what run {accepted.run_id} has read is kept, and the next worker goes on with it")
-            return None
-
-    def _ended(self, told: dict[str, Any], run: Run | None) -> tuple[int, dict[str, Any]]:
-        from gengfu.commands.parts import views
-        from gengfu.store.run_rows import Verdict
-
-        if run is None:
-            return INTERRUPTED, {**told, "verdict": None, "interrupted": True}
-        for line in views.run_summary(run):
-            self.out.say(line)
-        if run.verdict == Verdict.HELD:
-            self.out.note(f"nothing was marked as gone; decide with: gengfu device:approve {run.id}, or device:discard")
-        return 0 if run.verdict == Verdict.COMPLETE else 1, {**told, **views.run_json(run)}
+    resource = "device"
+    title = "device list"
+    first_scope = "0"

@@ -10,10 +10,10 @@ import click
 from gengfu.commands.base import BaseCommand
 from gengfu.commands.output import Column
 from gengfu.errors import NotFound
-from gengfu.store.run_rows import Run, Verdict
+from gengfu.store.run_rows import OPEN_END, Run, Verdict
 
 if TYPE_CHECKING:
-    from gengfu.store.devices import DeviceStore
+    from gengfu.store.changes import ChangeLog
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -29,19 +29,20 @@ class RunList(BaseCommand):
     name = "run:list"
     options = (
         click.Option(["--limit"], type=click.IntRange(1), default=20, show_default=True, help="The most rows."),
+        click.Option(["--resource"], metavar="NAME", help="Only of this list, for example device."),
         click.Option(["--scope"], type=click.Choice(["0", "1", "2"]), help="Only of this scope (--is-del)."),
         click.Option(
             ["--verdict"], type=click.Choice([str(verdict) for verdict in Verdict]), help="Only those that ended so."
         ),
     )
 
-    def handle(self, limit: int, scope: str | None, verdict: str | None) -> int:
+    def handle(self, limit: int, resource: str | None, scope: str | None, verdict: str | None) -> int:
         from gengfu.commands.parts import views
         from gengfu.store.runs import RunStore
 
         wanted = Verdict(verdict) if verdict is not None else None
-        runs = RunStore(self.app.db, self.app.clock).latest(limit, scope, wanted)
-        columns = [Column("run", right=True), Column("scope"), Column("verdict"), Column("accepted")]
+        runs = RunStore(self.app.db, self.app.clock).latest(limit, scope, wanted, resource)
+        columns = [Column("run", right=True), Column("list"), Column("scope"), Column("verdict"), Column("accepted")]
         columns += [Column(name, right=True) for name in ("seconds", *_LISTED)]
         if runs:
             self.out.table(columns, map(_line, runs))
@@ -59,7 +60,7 @@ def _line(run: Run) -> list[object]:
 
     counts = [getattr(run, name) for name in _LISTED]
     took = views.seconds(run.created_at, run.finished_at)
-    return [run.id, run.scope, run.verdict or run.state, run.created_at, took, *counts]
+    return [run.id, run.resource, run.scope, run.verdict or run.state, run.created_at, took, *counts]
 
 
 class RunShow(BaseCommand):
@@ -80,7 +81,7 @@ class RunShow(BaseCommand):
 
     def handle(self, run_id: int, pages: bool, everything: bool) -> int:
         from gengfu.commands.parts import views
-        from gengfu.store.devices import DeviceStore
+        from gengfu.store.changes import ChangeLog
         from gengfu.store.runs import RunStore
 
         runs = RunStore(self.app.db, self.app.clock)
@@ -95,9 +96,9 @@ class RunShow(BaseCommand):
             self.out.table(_WINDOW, map(_window, windows))
         if pages:
             self._tell("Pages", _PAGE, read)
-        devices = DeviceStore(self.app.db)
-        fields = devices.changed_fields(run_id)
-        changes = self._tell_changes(devices, run_id, fields, None if everything else 20)
+        log = ChangeLog(run.resource)
+        fields = log.fields_of_run(self.app.db, run_id)
+        changes = self._tell_changes(log, run_id, fields, None if everything else 20)
         self._tell("Rows set aside", _REJECT, rejects)
         told = {**views.run_json(run), "windows": _plain(windows), "changed_fields": fields}
         told |= {"changes": changes, "rejects": _plain(rejects)}
@@ -138,16 +139,17 @@ class RunShow(BaseCommand):
             self.out.table(list(columns.values()), [[row[name] for name in columns] for row in rows])
 
     def _tell_changes(
-        self, devices: DeviceStore, run_id: int, fields: Mapping[str, int], limit: int | None
+        self, log: ChangeLog, run_id: int, fields: Mapping[str, int], limit: int | None
     ) -> list[dict[str, Any]]:
         from gengfu.commands.parts import views
 
-        changes = devices.changes_of_run(run_id, limit)
-        self._tell("Changes", _CHANGE, list(map(views.readable, changes)))
+        changes = log.of_run(self.app.db, run_id, limit)
+        columns = {log.row: Column(log.row.removesuffix("_id"), right=True), **_CHANGE}
+        self._tell("Changes", columns, list(map(views.readable, changes)))
         if (more := sum(fields.values()) - len(changes)) > 0:
             counted = ", ".join(f"{field} {number}" for field, number in fields.items())
             self.out.say(f"... and {more} more, see --all. By field: {counted}.")
-        return [{name: change[name] for name in _CHANGE} for change in changes]
+        return [{name: change[name] for name in columns} for change in changes]
 
 
 _WINDOW = (
@@ -160,7 +162,7 @@ _WINDOW = (
 def _window(row: Mapping[str, Any]) -> list[object]:
     from gengfu.commands.parts import views
 
-    pages = f"{row['first_page']}-{row['last_page']}"
+    pages = f"{row['first_page']}-{'' if row['last_page'] == OPEN_END else row['last_page']}"
     took = views.seconds(row["started_at"], row["finished_at"])
     read = row["pages_read"]
     return [
@@ -179,7 +181,6 @@ _PAGE = {
     "fetched_at": Column("fetched"),
 }
 _CHANGE = {
-    "device_id": Column("device", right=True),
     "field": Column("field"),
     "old": Column("old", shrinks=True),
     "new": Column("new", shrinks=True),
@@ -193,7 +194,6 @@ _REJECT = {
 
 
 def _plain(rows: Rows) -> list[dict[str, Any]]:
-    """The rows without what is only for the program's own use."""
-    return [
-        {name: value for name, value in row.items() if name not in ("run_id", "fence", "window_id")} for row in rows
-    ]
+    """The rows without what is only for the program's own use; an end that nobody knows yet is None."""
+    kept = [{name: row[name] for name in row if name not in ("run_id", "fence", "window_id")} for row in rows]
+    return [row | {"last_page": None} if row.get("last_page") == OPEN_END else row for row in kept]

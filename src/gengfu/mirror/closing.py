@@ -9,21 +9,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
 from gengfu.clock import Clock
 from gengfu.errors import AnswerError
 from gengfu.mirror import reconcile
-from gengfu.mirror.intake import change_row
+from gengfu.mirror.course import course_of
 from gengfu.mirror.resource import Resource
 from gengfu.mirror.rows import RowReader
 from gengfu.settings import Settings
 from gengfu.store import absences
+from gengfu.store.changes import ChangeLog
 from gengfu.store.database import PATIENCE, Database
 from gengfu.store.rows import MirrorTable
 from gengfu.store.run_rows import PageRecord, Run, Verdict
 from gengfu.store.runs import RunStore
-from gengfu.store.tables import device_change
 from gengfu.vendor.client import VendorClient
 from gengfu.vendor.listing import Failure
 
@@ -76,6 +76,7 @@ class Closing:
         self._reader = reader
         self._table = table
         self._run = run
+        self._course = course_of(resource.listing)
 
     def decide(self, runs: RunStore, stop: threading.Event) -> Outcome:
         """The outcome of a run whose windows are all read.
@@ -96,7 +97,7 @@ class Closing:
         )
         seen = reconcile.distinct(record.ids for _, record in records)
         evidence = self._evidence(records, latest, len(seen), shifted)
-        judgement = reconcile.judge(evidence)
+        judgement = self._course.judge(evidence, [record.ids for record in latest])
         missing, live = self._missing(seen)
         counts = self._counts(evidence)
         if judgement.verdict != Verdict.COMPLETE:
@@ -163,8 +164,10 @@ class Closing:
         marked = self._table.gone(connection, rows, now)
         if marked:
             moment = now.isoformat()
-            changes = [change_row(self._run.id, row, "gone_at", None, moment, now) for row in marked]
-            connection.execute(insert(device_change), changes)
+            changes = ChangeLog(self._resource.name)
+            changes.write(
+                connection, [changes.change(self._run.id, row, "gone_at", None, moment, now) for row in marked]
+            )
         return len(marked)
 
     def _echoes_differ(self, records: Sequence[PageRecord], stop: threading.Event) -> bool:
@@ -186,7 +189,7 @@ class Closing:
         number = self._run.pass_number
         earlier = [record.ids for before, record in records if before < number]
         known = len(reconcile.distinct(earlier))
-        reading_order = latest if number % 2 else latest[::-1]
+        reading_order = self._course.reading_order(number, latest)
         return reconcile.Evidence(
             pass_number=number,
             totals=[record.total for record in reading_order],

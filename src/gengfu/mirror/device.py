@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from gengfu.mirror.resource import Field, Kind, Resource, Scope
-from gengfu.store.tables import device
 from gengfu.vendor.listing import Listing
 
 _FILTERS = (
@@ -14,7 +13,7 @@ _FILTERS = (
 DEVICE = Resource(
     name="device",
     listing=Listing("api/device/pageResult", tuple((name, "") for name in _FILTERS.split())),
-    key="id",
+    title="device list",
     fields=(
         Field("imei", "imei"),
         Field("userName", "user_name"),
@@ -42,7 +41,6 @@ DEVICE = Resource(
         Field("lastAliveTime", "last_alive_time", Kind.MOMENT, volatile=True),
         Field("lastUpdateTime", "last_update_time", Kind.MOMENT, volatile=True),
     ),
-    table=device,
     scopes=(
         Scope("0", {"deleteType": "unDeleted"}),
         Scope("1", {"deleteType": "deleted"}, confirms_gone=True),

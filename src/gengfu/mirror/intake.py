@@ -6,16 +6,16 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 
 from gengfu.clock import Clock
 from gengfu.mirror.reconcile import pack
 from gengfu.mirror.resource import Kind, Resource, Scope
 from gengfu.mirror.rows import MISSING, RowReader, UnreadableRow
+from gengfu.store.changes import ChangeLog
 from gengfu.store.database import PATIENCE, Database
 from gengfu.store.rows import MirrorTable
 from gengfu.store.run_rows import PageRecord, Reject
-from gengfu.store.tables import device_change
 from gengfu.vendor.listing import Page
 
 _UNKNOWN = (None, None, None, False)
@@ -51,6 +51,7 @@ class Intake:
         self._volatile = {reader.columns.index(f.column) for f in resource.volatile}
         self._times = {reader.columns.index(f.column) for f in resource.fields if f.kind == Kind.MOMENT}
         self._moments = table.moments
+        self._log = ChangeLog(resource.name)
         self.clear()
 
     def clear(self) -> None:
@@ -134,15 +135,14 @@ class Intake:
             back = gone_at is not None and not self._scope.confirms_gone
             if back:
                 differences.append(("gone_at", _plain(self._table.decoded(len(values) + 2, gone_at)), None))
-            changes.extend(change_row(self._run_id, key, *difference, now) for difference in differences)
+            changes.extend(self._log.change(self._run_id, key, *difference, now) for difference in differences)
             returned += back
             changed += bool(differences) and not back
             own = (first_seen_at, encode(now) if differences else updated_at, None if back else gone_at)
             rows.append((*values, *own, row_hash, content_hash))
         self._table.upsert(connection, rows)
         self._table.beat(connection, list(self._beats.values()))
-        if changes:
-            connection.execute(insert(device_change), changes)
+        self._log.write(connection, changes)
         return {
             "new": len(self._new),
             "changed": changed,
@@ -172,11 +172,6 @@ class Intake:
             if new != known:
                 differences.append((column, _plain(known), _plain(new)))
         return differences
-
-
-def change_row(run_id: int, key: int, column: str, old: Any, new: Any, now: datetime) -> dict[str, Any]:
-    """One row of `device_change`."""
-    return {"device_id": key, "run_id": run_id, "field": column, "old": old, "new": new, "changed_at": now}
 
 
 def _plain(value: Any) -> Any:

@@ -19,10 +19,10 @@ from sqlalchemy import Connection
 
 from gengfu.clock import Clock
 from gengfu.errors import LoginRefused, RunError
-from gengfu.mirror import reconcile
 from gengfu.mirror.closing import Closing, Outcome
+from gengfu.mirror.course import Plan, course_of
 from gengfu.mirror.intake import Intake
-from gengfu.mirror.reading import Batches, Forerun, Reading
+from gengfu.mirror.reading import Batches
 from gengfu.mirror.resource import Resource
 from gengfu.mirror.rows import RowReader
 from gengfu.settings import Settings
@@ -30,6 +30,7 @@ from gengfu.store.database import PATIENCE, Database
 from gengfu.store.rows import MirrorTable
 from gengfu.store.run_rows import Run, RunState, Verdict, Window
 from gengfu.store.runs import RunStore
+from gengfu.store.table_check import TableCheck
 from gengfu.vendor.client import VendorClient
 from gengfu.vendor.listing import Page
 
@@ -49,8 +50,8 @@ class Hold(Protocol):
 class Jobs(Protocol):
     """How the mirror has further windows worked on."""
 
-    def add(self, connection: Connection, run_id: int) -> int:
-        """Records a job for the run in the open transaction and gives its id."""
+    def add(self, connection: Connection, resource: Resource, run_id: int) -> int:
+        """Records a job for the run of that list in the open transaction and gives its id."""
 
     def nudge(self, job_ids: Sequence[int]) -> None:
         """Tells the workers, after the commit."""
@@ -85,6 +86,7 @@ class Mirror:
         self._counted = vendor.counters()
         self._counting = threading.Lock()
         self.runs = RunStore(db, clock, PATIENCE)
+        self._tables = TableCheck(db)
         self._mirrored: dict[str, _Mirrored] = {}
         for resource in resources:
             table = MirrorTable(db, resource.table, resource.columns, [field.column for field in resource.volatile])
@@ -178,48 +180,43 @@ class Mirror:
             raise RunError(f"run {run.id} mirrors {run.resource!r}, which this program does not know") from None
 
     def _plan(self, run: Run, hold: Hold) -> None:
-        """Reads page 0, cuts the list into windows and reads the first of them."""
+        """Cuts the list into windows and reads the first of them."""
         resource = self._of(run).resource
+        self._tables.check(resource.table)
         listing = resource.listing_of(resource.scope(run.scope))
         asked = self._settings.api_page_size
-        guess = self.runs.pages_before(run, asked)
-        forerun = Forerun(self._vendor, listing, asked, guess, hold.stop)
+        before = self.runs.pages_before(run, asked)
+        plan = course_of(listing).begin(self._vendor, listing, asked, before, hold.stop)
         try:
-            self._start(run, hold, forerun, asked, guess)
+            self._begin(run, hold, plan)
         finally:
-            forerun.close()
+            plan.call_off()
 
-    def _start(self, run: Run, hold: Hold, forerun: Forerun, asked: int, guess: int | None) -> None:
-        page = forerun.first()
-        size = reconcile.page_size(asked, len(page.rows), page.total)
-        pages = reconcile.page_count(page.total, size)
-        with self._window_plan(run.id, pages, hold) as plan:
-            if not self.runs.start(run.id, page_size=size, pages=pages, total=page.total, plan=plan):
+    def _begin(self, run: Run, hold: Hold, plan: Plan) -> None:
+        with self._windows(run, plan, hold) as windows:
+            begun = self.runs.start(run.id, page_size=plan.page_size, pages=plan.pages, total=plan.total, plan=windows)
+            if not begun:
                 return
         window = self.runs.take_window(run.id, hold.job_id)
         if window is not None:
-            usable = [page] if len(page.rows) == min(size, page.total) else []
-            is_as_guessed = bool(usable) and pages == guess and size == asked
-            if not is_as_guessed:
-                forerun.close()
-            self._read(self._get(run.id), window, hold, usable, forerun.rest() if is_as_guessed else None)
+            self._read(self._get(run.id), window, hold, plan.have, plan.ahead)
 
     @contextmanager
-    def _window_plan(self, run_id: int, pages: int, hold: Hold) -> Any:
+    def _windows(self, run: Run, plan: Plan, hold: Hold) -> Any:
         """Gives the function that records the windows of a pass: the first for this job, a job for each of the rest,
         told to the workers when the block has committed them."""
         added: list[int] = []
+        resource = self._of(run).resource
 
-        def plan(connection: Connection) -> list[dict[str, int]]:
-            cuts = reconcile.cut(pages)
-            added[:] = [self._jobs.add(connection, run_id) for _ in cuts[1:]]
+        def record(connection: Connection) -> list[dict[str, int]]:
+            added[:] = [self._jobs.add(connection, resource, run.id) for _ in plan.windows[1:]]
             owners = [hold.job_id, *added]
             return [
                 {"job_id": job_id, "first_page": first, "last_page": last}
-                for job_id, (first, last) in zip(owners, cuts, strict=True)
+                for job_id, (first, last) in zip(owners, plan.windows, strict=True)
             ]
 
-        yield plan
+        yield record
         self._jobs.nudge(added)
 
     def _read(
@@ -229,7 +226,8 @@ class Mirror:
         scope = mirrored.resource.scope(run.scope)
         intake = Intake(self._db, mirrored.resource, scope, mirrored.reader, mirrored.table, run.id, self._clock)
         listing = mirrored.resource.listing_of(scope)
-        Reading(self._vendor, self.runs, listing, run, window, intake, self._new_calls).read(have, hold.stop, ahead)
+        reader = course_of(listing).reader
+        reader(self._vendor, self.runs, listing, run, window, intake, self._new_calls).read(have, hold.stop, ahead)
 
     def _new_calls(self) -> dict[str, int]:
         """The calls of this process that no run has been charged with yet."""
@@ -251,10 +249,9 @@ class Mirror:
         outcome = closing.decide(self.runs, hold.stop)
         if outcome.verdict is None:
             log.warning("list shifted", extra={"run": run.id, "pass": run.pass_number, "why": outcome.reason})
-            assert run.page_size is not None
-            pages = reconcile.page_count(outcome.total, run.page_size)
-            with self._window_plan(run.id, pages, hold) as plan:
-                self.runs.next_pass(run, page_size=run.page_size, pages=pages, plan=plan)
+            plan = course_of(self._of(run).resource.listing).again(run, outcome.total)
+            with self._windows(run, plan, hold) as windows:
+                self.runs.next_pass(run, page_size=plan.page_size, pages=plan.pages, plan=windows)
             return
         self._end(run, outcome, closing)
 

@@ -71,10 +71,7 @@ def judge(evidence: Evidence) -> Judgement:
     enough = counted >= last or found_nothing_new
     harmless = _never_rises(evidence.totals, evidence.slack, falling=evidence.pass_number % 2 == 0)
     if enough and harmless:
-        repeated = f"; {last - counted} rows of the list are repetitions" if counted < last else ""
-        return Judgement(
-            Verdict.COMPLETE, f"the list shifted while it was read; settled in pass {evidence.pass_number}{repeated}"
-        )
+        return Judgement(Verdict.COMPLETE, _settled(evidence.pass_number, max(0, last - counted)))
     if not enough:
         reason = f"{last - counted} of {last} rows were never seen"
     else:
@@ -82,6 +79,28 @@ def judge(evidence: Evidence) -> Judgement:
     if evidence.pass_number < MAX_PASSES:
         return Judgement(None, reason)
     return Judgement(Verdict.DRIFTED, f"{reason}, after {MAX_PASSES} passes")
+
+
+def judge_walk(evidence: Evidence, pages: Sequence[bytes]) -> Judgement:
+    """The same for a list that was read one page after the other to its end; `pages` are those of the latest pass.
+
+    Nothing but its end tells its length. A row on two pages shows that the list moved under the reader.
+    """
+    twice = sum(len(set(array("q", page))) for page in pages) - len(distinct(pages))
+    number = evidence.pass_number
+    if not twice:
+        return Judgement(Verdict.COMPLETE, _settled(number, 0) if number > 1 else None)
+    if number > 1 and not evidence.fresh:
+        return Judgement(Verdict.COMPLETE, _settled(number, twice))
+    reason = f"{twice} rows came on more than one page"
+    if number < MAX_PASSES:
+        return Judgement(None, reason)
+    return Judgement(Verdict.DRIFTED, f"{reason}, after {MAX_PASSES} passes")
+
+
+def _settled(number: int, repetitions: int) -> str:
+    told = f"; {repetitions} rows of the list are repetitions" if repetitions else ""
+    return f"the list shifted while it was read; settled in pass {number}{told}"
 
 
 def _complaint(evidence: Evidence, last: int, counted: int, steady: bool) -> str | None:

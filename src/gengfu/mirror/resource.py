@@ -1,16 +1,25 @@
-"""What a vendor list is: its address, its fields, its scopes and the table that mirrors it."""
+"""What a vendor list is: its address, its fields and its scopes. All else that has to do with it follows from that."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+from gengfu.errors import ConfigError
+from gengfu.mirror.names import column_name
+from gengfu.store.doorstep import list_job, list_queue
 from gengfu.vendor.listing import Listing
+from gengfu.vendor.paging import Numbered
 
 if TYPE_CHECKING:
     from sqlalchemy import Table
+
+NAME = r"[a-z][a-z0-9_]{0,23}"
+"""What a list may be called."""
 
 
 class Kind(StrEnum):
@@ -28,13 +37,17 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a vendor row and the column that keeps it."""
+    """One field of a vendor row and the column that keeps it, named after it unless told otherwise."""
 
     name: str
-    column: str
+    column: str = ""
     kind: Kind = Kind.TEXT
     volatile: bool = False
     """Moves on nearly every read: kept fresh, but no change of the row."""
+
+    def __post_init__(self) -> None:
+        if not self.column:
+            object.__setattr__(self, "column", column_name(self.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +55,7 @@ class Scope:
     """One view of a resource."""
 
     name: str
-    query: Mapping[str, str]
+    query: Mapping[str, str] = field(default_factory=dict)
     """What of the listing's query it replaces."""
     confirms_gone: bool = False
     """Whether being listed here means that the vendor no longer has the row."""
@@ -50,18 +63,73 @@ class Scope:
 
 @dataclass(frozen=True)
 class Resource:
-    """The description of one vendor list. Fields that it does not name are kept in the column `other`."""
+    """The description of one vendor list. Fields that it does not name are kept in the column `other`.
+
+    It has a command, `<name>:list`, a job, `<Name>ListJob` in the queue `<name>_list`, and a table, `<name>`.
+
+    Raises:
+        ConfigError: it cannot be as it is described.
+    """
 
     name: str
+    """In lower-case letters, digits and underscores."""
     listing: Listing
-    key: str
-    """The vendor's field that identifies a row; a whole number, kept in the column `id`."""
     fields: tuple[Field, ...]
-    table: Table
-    scopes: tuple[Scope, ...]
+    key: str = "id"
+    """The vendor's field that identifies a row; a whole number, kept in the column `id`."""
+    title: str = ""
+    """What people call the list: `list of accounts`; after its name, unless told otherwise."""
+    scopes: tuple[Scope, ...] = (Scope("all"),)
     """The first is the live list."""
     probe: str | None = None
     """The field by which a single row can be asked for, if the vendor has such a filter."""
+    schedule: str | None = None
+    """When the schedule brings it up to date, as a cron expression."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(NAME, self.name) or column_name(self.name) != self.name:
+            raise ConfigError(
+                f"{self.name!r} is no name for a list (at most 24 letters, digits, underscores, no word of SQL); for "
+                "example: price_list"
+            )
+        columns = self.columns
+        double = sorted({column for column in columns if columns.count(column) > 1})
+        if double:
+            raise ConfigError(f"the list {self.name} has more than one field for the column {', '.join(double)}")
+        if self.probe is not None and not isinstance(self.listing.paging, Numbered):
+            raise ConfigError(f"the list {self.name} cannot ask for single rows, since its pages have no numbers")
+        if not self.title:
+            object.__setattr__(self, "title", f"list {self.name}")
+
+    @property
+    def command(self) -> str:
+        """The command that brings it up to date."""
+        return f"{self.name}:list"
+
+    @property
+    def queue(self) -> str:
+        """The queue of its jobs."""
+        return list_queue(self.name)
+
+    @property
+    def job(self) -> str:
+        """The name of its jobs."""
+        return list_job(self.name)
+
+    @cached_property
+    def table(self) -> Table:
+        """The table that mirrors it."""
+        from sqlalchemy import Column, MetaData
+
+        from gengfu.store.tables import COLUMN_TYPES, metadata, mirror_table
+
+        known = metadata.tables.get(self.name)
+        if known is not None and "row_hash" in known.c:
+            return known
+        if known is not None:
+            raise ConfigError(f"the list {self.name} needs another name: Gengfu has a table of that name for itself")
+        columns = [Column(field.column, COLUMN_TYPES[field.kind]) for field in self.fields]
+        return mirror_table(self.name, *columns, to=MetaData())
 
     def scope(self, name: str) -> Scope:
         """The scope of that name.

@@ -73,7 +73,8 @@ class Faults:
         "Failing answers",
         values.many(Pin.parse),
         (),
-        "TARGET fails so many times, or for ever. It is a page number, all, device, groups, accounts, friends or login."
+        "TARGET fails so many times, or for ever. It is a page number, all, device, groups, accounts, friends, offset,"
+        " cursor, link, header or login."
         " Repeatable.",
         "TARGET:KIND[:TIMES]",
     )

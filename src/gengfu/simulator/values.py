@@ -60,6 +60,12 @@ class Kind(StrEnum):
     FLOAT_TOTAL = "float-total", "total is no whole number"
     BARE_ARRAY = "bare-array", "the rows without the object around them"
 
+    @property
+    def is_of_content(self) -> bool:
+        """Whether it is well-formed JSON with the wrong content."""
+        kinds = list(Kind)
+        return kinds.index(self) >= kinds.index(Kind.EMPTY)
+
 
 class FilterFault(StrEnum):
     """How a filter of the list fails."""
@@ -89,6 +95,12 @@ class Failing:
         return f"{self.kind}:{self.share:g}"
 
 
+_PIN_TARGETS = (
+    *("all", "device", "groups", "accounts", "friends", "offset", "cursor", "link", "header"),
+    "login",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Pin:
     """A kind of failure that befalls one target so many times; `FOR_EVER` for always."""
@@ -102,10 +114,8 @@ class Pin:
         """`TARGET:KIND` or `TARGET:KIND:TIMES`."""
         target, _, rest = text.partition(":")
         word, _, times = rest.partition(":")
-        if not target.isdecimal() and target not in ("all", "device", "groups", "accounts", "friends", "login"):
-            raise SimulatorError(
-                f"{text!r} pins neither a page number nor all, device, groups, accounts, friends or login"
-            )
+        if not target.isdecimal() and target not in _PIN_TARGETS:
+            raise SimulatorError(f"{text!r} pins neither a page number nor one of: {', '.join(_PIN_TARGETS)}")
         return cls(target, _kind(word, text), count(times) if times else FOR_EVER)
 
     def __str__(self) -> str:

@@ -15,7 +15,7 @@ from gengfu.simulator.fleet import Fleet, ListName
 from gengfu.simulator.listing import BadQueryError, BrokenFilterError, DeviceList, Query, parameters
 from gengfu.simulator.logins import Logins
 from gengfu.simulator.mischief import Mischief
-from gengfu.simulator.neighbours import Neighbours
+from gengfu.simulator.neighbours import Answer, Neighbours
 from gengfu.simulator.values import Kind, RetryAfter
 
 LOGIN_PATH = "/token"
@@ -26,6 +26,7 @@ TARGETS = {
     "/api/DeviceGroup/list": "groups",
     "/api/Account/myTenantPageAccounts": "accounts",
     "/api/WechatFriend/list": "friends",
+    **{f"/api/Friend/{style}": style for style in ("offset", "cursor", "link", "header")},
 }
 _FORM_TYPES = ("application/x-www-form-urlencoded", "text/plain")
 
@@ -131,7 +132,7 @@ class Vendor:
             return refusal
         username, password = form.get("username", [""])[0], form.get("password", [""])[0]
         status, answer = self._logins.login(username, password, self._mischief.faults)
-        body = msgspec.json.encode(answer) if kind is None or not _of_content(kind) else b"{}"
+        body = msgspec.json.encode(answer) if kind is None or not kind.is_of_content else b"{}"
         return await answers.send(request, kind, body, status)
 
     async def _list(
@@ -141,50 +142,30 @@ class Vendor:
         if refusal is not None:
             return refusal
         try:
-            body = self._body(target, query, kind)
+            found = self._found(target, query, request.path, kind)
         except BadQueryError as error:
             return answers.json_answer(msgspec.json.encode({"message": str(error)}), 400)
         except BrokenFilterError:
             refusal = answers.status_answer(Kind.SERVER_ERROR)
             assert refusal is not None
             return refusal
-        return await answers.send(request, kind, body)
+        self._counters.rows_sent += found.rows
+        answer = await answers.send(request, kind, found.body)
+        if found.link is not None and not answer.prepared:
+            answer.headers["Link"] = found.link
+        return answer
 
     def _refusal(self, kind: Kind | None) -> web.Response | None:
         if kind is Kind.THROTTLED:
             return answers.throttled(RetryAfter.parse(self._mischief.faults.retry_after), None)
         return answers.status_answer(kind) if kind is not None else None
 
-    def _body(self, target: str, query: dict[str, str], kind: Kind | None) -> bytes:
-        if target in ("groups", "friends"):
-            rows = self._neighbours.groups
-            if target == "friends":
-                rows = self._neighbours.friends(_number(query, "preFriendId", 0), _number(query, "count", 100))
-            self._counters.rows_sent += len(rows)
-            if kind is not None and _of_content(kind):
-                return b"[]" if kind is Kind.EMPTY else b"{}"
-            return b"[%b]" % b",".join(rows)
+    def _found(self, target: str, query: dict[str, str], path: str, kind: Kind | None) -> Answer:
+        if target != "device":
+            return self._neighbours.answer(target, query, path, self._mischief.faults, self._fleet.oddities, kind)
         wanted = Query.read(query)
-        if target == "accounts":
-            rows, total = self._neighbours.accounts(wanted.index, wanted.size)
-        else:
-            page = self._devices.page(wanted, more=1 if kind is Kind.LONG else 0)
-            rows, total = page.rows, page.total
-        self._counters.rows_sent += len(rows)
-        body = answers.page_body(rows, total, kind)
-        if target == "device" and kind is None and wanted.name is ListName.LIVE and not wanted.filters:
+        page = self._devices.page(wanted, more=1 if kind is Kind.LONG else 0)
+        body = answers.page_body(page.rows, page.total, kind)
+        if kind is None and wanted.name is ListName.LIVE and not wanted.filters:
             self._mischief.drift(self._fleet, vendor_time())
-        return body
-
-
-def _of_content(kind: Kind) -> bool:
-    """Whether the kind is well-formed JSON with the wrong content."""
-    kinds = list(Kind)
-    return kinds.index(kind) >= kinds.index(Kind.EMPTY)
-
-
-def _number(query: dict[str, str], name: str, default: int) -> int:
-    try:
-        return int(query.get(name) or default)
-    except ValueError:
-        raise BadQueryError(f"{name} is no number") from None
+        return Answer(len(page.rows), body)

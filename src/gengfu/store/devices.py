@@ -88,21 +88,6 @@ class DeviceStore:
         query = select(device_change).where(device_change.c.device_id == device_id)
         return self._rows(query.order_by(device_change.c.id.desc()).limit(limit))
 
-    def changes_of_run(self, run_id: int, limit: int | None) -> list[Row]:
-        """The first `limit` changes that a run found, by device."""
-        query = select(device_change).where(device_change.c.run_id == run_id)
-        return self._rows(query.order_by(device_change.c.device_id, device_change.c.id).limit(limit))
-
-    def changed_fields(self, run_id: int) -> dict[str, int]:
-        """How often the run found each field changed, the most frequent first."""
-        number = func.count().label("number")
-        query = select(device_change.c.field, number).where(device_change.c.run_id == run_id)
-        with self._db.read() as connection:
-            rows = connection.execute(
-                query.group_by(device_change.c.field).order_by(number.desc(), device_change.c.field)
-            )
-            return {row.field: row.number for row in rows}
-
     def held_back(self, run_id: int, limit: int) -> tuple[int, list[Row]]:
         """How many devices wait for a person's word on the held run, and the first `limit` of them."""
         held = select(sync_absence.c.row_id).where(

@@ -116,6 +116,16 @@ def add_job(
     return job_id
 
 
+def list_job(resource: str) -> str:
+    """The name of the jobs that bring a list up to date: `DeviceListJob`."""
+    return "".join(part.capitalize() for part in resource.split("_")) + "ListJob"
+
+
+def list_queue(resource: str) -> str:
+    """Their queue: `device_list`."""
+    return f"{resource}_list"
+
+
 def run_subject(run_id: int) -> str:
     """How a job names the run that it works for."""
     return f"run:{run_id}"
@@ -175,7 +185,8 @@ def _active(execute: Executor, key: str) -> Accepted | None:
     if row["state"] == "queued":
         progress = "no worker has taken it yet"
     else:
-        progress = f"page {row['pages_done']} of {row['pages']}"
+        known = row["pages"] is not None
+        progress = f"page {row['pages_done']} of {row['pages']}" if known else f"{row['pages_done']} pages read"
         if row["pass_number"] > 1:
             progress += f", pass {row['pass_number']}"
     since = moment(row["created_at"])

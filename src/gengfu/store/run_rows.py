@@ -6,6 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+OPEN_END = 2**31 - 1
+"""The last page of a window whose end nobody knows until it is read."""
+
+
+def span(first: int, last: int) -> str:
+    """The pages of a window, for people."""
+    return f"{first} to the end" if last == OPEN_END else f"{first} to {last}"
+
 
 class RunState(StrEnum):
     """Where a run stands."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
-from gengfu.store.run_rows import Run, RunState, Verdict, WindowState
+from gengfu.store.run_rows import Run, RunState, Verdict, Window, WindowState
 from gengfu.store.tables import sync_page, sync_reject, sync_run, sync_window
 
 KEPT_RUNS = 50
@@ -24,6 +24,14 @@ def add_windows(connection: Connection, run_id: int, pass_number: int, windows: 
     connection.execute(insert(sync_window), rows)
     counts = {"windows": len(rows), "windows_done": 0}
     connection.execute(update(sync_run).where(sync_run.c.id == run_id).values(**counts))
+
+
+def forget_pages(connection: Connection, window: Window) -> None:
+    """Drops the recorded pages of a window, and the rows set aside on them, as if they had not been read."""
+    pages = connection.execute(delete(sync_page).where(sync_page.c.window_id == window.id)).rowcount
+    rejects = connection.execute(delete(sync_reject).where(sync_reject.c.run_id == window.run_id)).rowcount
+    values = {"pages_done": sync_run.c.pages_done - pages, "rejected": sync_run.c.rejected - rejects, "shifted": False}
+    connection.execute(update(sync_run).where(sync_run.c.id == window.run_id).values(**values))
 
 
 def supersede(connection: Connection, run: Run) -> None:

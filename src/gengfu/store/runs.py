@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, insert, select, update
@@ -11,8 +12,8 @@ from gengfu.clock import Clock
 from gengfu.errors import Fenced
 from gengfu.store.database import Database
 from gengfu.store.doorstep import run_subject
-from gengfu.store.run_rows import PageRecord, Reject, Run, RunState, Verdict, Window, WindowState
-from gengfu.store.run_steps import add_windows, prune, run_from, run_of, supersede
+from gengfu.store.run_rows import PageRecord, Reject, Run, RunState, Verdict, Window, WindowState, span
+from gengfu.store.run_steps import add_windows, forget_pages, prune, run_from, run_of, supersede
 from gengfu.store.tables import job, sync_page, sync_reject, sync_run, sync_window
 
 
@@ -32,11 +33,19 @@ class RunStore:
         with self._db.read(self._patience) as connection:
             return run_of(connection, run_id)
 
-    def latest(self, limit: int = 20, scope: str | None = None, verdict: Verdict | None = None) -> list[Run]:
-        """The newest runs, newest first; of that scope, with that verdict."""
+    def latest(
+        self,
+        limit: int = 20,
+        scope: str | None = None,
+        verdict: Verdict | None = None,
+        resource: str | None = None,
+    ) -> list[Run]:
+        """The newest runs, newest first; of that scope and list, with that verdict."""
         query = select(sync_run).order_by(sync_run.c.id.desc()).limit(limit)
         if scope is not None:
             query = query.where(sync_run.c.scope == scope)
+        if resource is not None:
+            query = query.where(sync_run.c.resource == resource)
         if verdict is not None:
             query = query.where(sync_run.c.verdict == verdict)
         with self._db.read(self._patience) as connection:
@@ -96,11 +105,12 @@ class RunStore:
         run_id: int,
         *,
         page_size: int,
-        pages: int,
-        total: int,
+        pages: int | None,
+        total: int | None,
         plan: Callable[[Connection], Sequence[Mapping[str, Any]]],
     ) -> bool:
-        """Cuts a queued run into windows; False if another worker did so first. `plan` gives the window rows."""
+        """Cuts a queued run into windows; False if another worker did so first. `plan` gives the window rows; `pages`
+        and `total` are None where only the list's end tells them."""
         now = self._clock()
 
         def work(connection: Connection) -> bool:
@@ -121,7 +131,7 @@ class RunStore:
         return self._db.write(work)
 
     def next_pass(
-        self, run: Run, *, page_size: int, pages: int, plan: Callable[[Connection], Sequence[Mapping[str, Any]]]
+        self, run: Run, *, page_size: int, pages: int | None, plan: Callable[[Connection], Sequence[Mapping[str, Any]]]
     ) -> None:
         """Sends a closing run back to reading, with windows for a further pass."""
 
@@ -182,13 +192,17 @@ class RunStore:
         write: Callable[[Connection], Mapping[str, int]],
         *,
         shifted: bool = False,
+        last_page: int | None = None,
     ) -> None:
         """Records pages of a held window together with their rows, in one transaction: `write` writes them and says how
-        much to add to the run's counts. `shifted` when the pages turned out to be of different states of the list.
+        much to add to the run's counts. `shifted` when the pages turned out to be of different states of the list;
+        `last_page` when the end of an open window was found.
 
         Raises:
             Fenced: the window or the run has passed to another; nothing was written.
         """
+        if last_page is not None:
+            window = replace(window, last_page=last_page)
         self._db.write(lambda connection: self._record(connection, window, pages, rejects, write, shifted))
 
     def _record(
@@ -220,7 +234,8 @@ class RunStore:
         read = connection.scalar(select(func.count()).where(sync_page.c.window_id == window.id))
         done = read == window.last_page - window.first_page + 1
         if done:
-            finished = {"state": WindowState.DONE, "finished_at": self._clock()}
+            finished = {"state": WindowState.DONE, "finished_at": self._clock(), "last_page": window.last_page}
+            values["pages"] = func.coalesce(sync_run.c.pages, window.last_page + 1)
             connection.execute(update(sync_window).where(sync_window.c.id == window.id).values(**finished))
         if shifted:
             values["shifted"] = True
@@ -233,6 +248,22 @@ class RunStore:
         )
         if connection.execute(update(sync_run).where(*active).values(**values)).rowcount != 1:
             raise Fenced(f"run {window.run_id} no longer reads pass {window.pass_number}")
+
+    def restart(self, window: Window) -> None:
+        """Takes the pages of a held window that an earlier hold has recorded off the record, to be read anew.
+
+        Raises:
+            Fenced: the window has passed to another.
+        """
+
+        def work(connection: Connection) -> None:
+            held = select(sync_window.c.id).where(sync_window.c.id == window.id, sync_window.c.fence == window.fence)
+            if connection.scalar(held.with_for_update()) is None:
+                raise Fenced(f"window {window.id} of run {window.run_id} is held by another worker")
+            forget_pages(connection, window)
+
+        if window.fence > 1:
+            self._db.write(work)
 
     def begin_close(self, run_id: int, job_id: int) -> Run | None:
         """The run, if all its windows ended and this job is the one to close it (or was, and died over it)."""
@@ -329,7 +360,7 @@ class RunStore:
             sync_window.c.state == WindowState.FAILED,
         )
         return [
-            f"pages {row['first_page']} to {row['last_page']}: {row['reason']}"
+            f"pages {span(row['first_page'], row['last_page'])}: {row['reason']}"
             for row in self._rows(query.order_by(sync_window.c.first_page))
         ]
 

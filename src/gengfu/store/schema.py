@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from gengfu.store.database import Database
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """Every version of the tables, oldest first."""
 
 HEAD = REVISIONS[-1]
@@ -69,7 +69,7 @@ def upgrade(db: Database) -> list[str]:
     """
     if not pending(db):
         return []
-    with _alone(db):
+    with alone(db):
         return db.write(lambda connection: _migrate(connection, db.where))
 
 
@@ -125,7 +125,7 @@ def _migrate(connection: Connection, where: str) -> list[str]:
 
 
 @contextmanager
-def _alone(db: Database) -> Iterator[None]:
+def alone(db: Database) -> Iterator[None]:
     """Keeps other upgrades of the database out: SQLite by a lock file beside it, a server by a lock of its own."""
     if db.path is not None:
         with _lock_file(db.path) as try_lock:

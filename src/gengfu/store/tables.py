@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -74,10 +75,32 @@ _text = Text().with_variant(mysql.LONGTEXT(), *_MY)
 _blob = LargeBinary().with_variant(mysql.LONGBLOB(), *_MY)
 _serial = BigInteger().with_variant(sqlite.INTEGER(), "sqlite")
 
-device = Table(
+COLUMN_TYPES: Mapping[str, Any] = {"text": _text, "flag": Boolean, "moment": Moment, "json": Json}
+"""By the name of a field's kind: the type of the column that keeps it."""
+
+
+def mirror_table(name: str, *columns: Column[Any], to: MetaData = metadata) -> Table:
+    """A table that mirrors a vendor list: the key, these columns of the vendor's, what else its rows hold, and ours.
+
+    `row_hash` covers the vendor's row, `content_hash` all of it but the volatile fields.
+    """
+    return Table(
+        name,
+        to,
+        Column("id", _serial, primary_key=True, autoincrement=False),
+        *columns,
+        Column("other", Json),
+        Column("first_seen_at", Moment, nullable=False),
+        Column("updated_at", Moment, nullable=False),
+        Column("gone_at", Moment),
+        Column("row_hash", BigInteger, nullable=False),
+        Column("content_hash", BigInteger, nullable=False),
+        Index(f"ix_{name}_gone_at", "gone_at"),
+    )
+
+
+device = mirror_table(
     "device",
-    metadata,
-    Column("id", _serial, primary_key=True, autoincrement=False),
     Column("imei", _text),
     Column("user_name", _text),
     Column("nickname", _text),
@@ -103,15 +126,29 @@ device = Table(
     Column("delete_time", Moment),
     Column("last_alive_time", Moment),
     Column("last_update_time", Moment),
-    Column("other", Json),
-    Column("first_seen_at", Moment, nullable=False),
-    Column("updated_at", Moment, nullable=False),
-    Column("gone_at", Moment),
-    Column("row_hash", BigInteger, nullable=False),
-    Column("content_hash", BigInteger, nullable=False),
-    Index("ix_device_gone_at", "gone_at"),
 )
-"""One row per vendor device. `row_hash` covers the vendor's row, `content_hash` all of it but the volatile fields."""
+"""One row per vendor device."""
+
+device_group = mirror_table(
+    "device_group",
+    Column("tenant_id", _text),
+    Column("group_name", _text),
+    Column("group_memo", _text),
+    Column("count", _text),
+    Column("create_time", Moment),
+)
+"""One row per device group."""
+
+account = mirror_table(
+    "account",
+    Column("tenant_id", _text),
+    Column("user_name", _text),
+    Column("real_name", _text),
+    Column("phone", _text),
+    Column("department_id", _text),
+    Column("create_time", Moment),
+)
+"""One row per account of the tenant."""
 
 device_change = Table(
     "device_change",
@@ -126,6 +163,22 @@ device_change = Table(
     Index("ix_device_change_device", "device_id", "id"),
     Index("ix_device_change_run", "run_id"),
 )
+
+row_change = Table(
+    "row_change",
+    metadata,
+    Column("id", _serial, primary_key=True),
+    Column("resource", String(64), nullable=False),
+    Column("row_id", BigInteger, nullable=False),
+    Column("run_id", BigInteger, nullable=False),
+    Column("field", String(64), nullable=False),
+    Column("old", Json),
+    Column("new", Json),
+    Column("changed_at", Moment, nullable=False),
+    Index("ix_row_change_row", "resource", "row_id", "id"),
+    Index("ix_row_change_run", "run_id"),
+)
+"""What `device_change` is for devices, for the rows of every other list."""
 
 sync_run = Table(
     "sync_run",

@@ -8,10 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated
+from functools import cache
+from typing import Annotated, Any
 
 import aiohttp
 import msgspec
+
+from gengfu.vendor.paging import NO_MORE, Form, PageIndex, next_link
 
 DEAD_LOGIN_TEXT = "无效路径或登录状态失效"
 """The vendor's plain-text answer, with status 200, to a token that is no longer good, and to a path that is none."""
@@ -41,21 +44,16 @@ class Kind(StrEnum):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What a call came to. `rows` and `total` count only for a page, `why` only for everything else."""
+    """What a call came to. `rows`, `total` and `more` count only for a page, `why` only for everything else."""
 
     kind: Kind
     status: int | None = None
     why: str = ""
     rows: list[msgspec.Raw] = []
     total: int = 0
+    more: str | int | None = None
 
 
-class _Body(msgspec.Struct):
-    results: list[msgspec.Raw]
-    total: Annotated[int, msgspec.Meta(ge=0)]
-
-
-_decode = msgspec.json.Decoder(_Body).decode
 _BOM = b"\xef\xbb\xbf"
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
@@ -72,12 +70,16 @@ class Expected:
     size: int
     check_length: bool = True
     """Whether fewer rows than `total` implies are a fault."""
+    form: Form = PageIndex().form
 
 
-def judge(status: int, body: bytes, expected: Expected, excerpt: Callable[[bytes], str]) -> Verdict:
-    """What an answer to the request for a page is. `excerpt` turns a body into a text fit for an error."""
+def judge(
+    status: int, body: bytes, expected: Expected, excerpt: Callable[[bytes], str], link: str | None = None
+) -> Verdict:
+    """What an answer to the request for a page is. `excerpt` turns a body into a text fit for an error; `link` is the
+    answer's header `Link`."""
     if status == 200:
-        return _judge_page(body, expected, excerpt)
+        return _judge_page(body, expected, excerpt, link)
     said = f"answered {status}: {excerpt(body)}"
     if status == 401:
         return Verdict(Kind.DEAD_LOGIN, status, said)
@@ -92,19 +94,44 @@ def judge(status: int, body: bytes, expected: Expected, excerpt: Callable[[bytes
     return Verdict(Kind.FAULT, status, said)
 
 
-def _judge_page(body: bytes, expected: Expected, excerpt: Callable[[bytes], str]) -> Verdict:
+def _judge_page(body: bytes, expected: Expected, excerpt: Callable[[bytes], str], link: str | None) -> Verdict:
+    form = expected.form
     try:
-        page = _decode(body)
+        page = _decoder(form)(body)
     except msgspec.DecodeError as error:
         mended = _mended(body)
         if mended != body:
-            return _judge_page(mended, expected, excerpt)
+            return _judge_page(mended, expected, excerpt, link)
         return _judge_oddity(body, error, excerpt)
-    rows, total = page.results, page.total
-    wrong = _length_fault(len(rows), total, expected)
+    rows = page if form.rows is None else page.rows
+    if form.whole:
+        return Verdict(Kind.PAGE, 200, rows=[page], more=next_link(link))
+    if form.total is None:
+        more = next_link(link) if form.link else page.more if form.more is not None else None
+        if not rows and more not in NO_MORE:
+            return Verdict(Kind.FAULT, 200, "answered 200 with no rows, though it leads on to a next page")
+        return Verdict(Kind.PAGE, 200, rows=rows, total=len(rows), more=more)
+    wrong = _length_fault(len(rows), page.total, expected)
     if wrong:
         return Verdict(Kind.FAULT, 200, f"answered 200 with {wrong}")
-    return Verdict(Kind.PAGE, 200, rows=rows, total=total)
+    return Verdict(Kind.PAGE, 200, rows=rows, total=page.total)
+
+
+@cache
+def _decoder(form: Form) -> Callable[[bytes], Any]:
+    """Decodes an answer of that form, down to its rows."""
+    rows = list[msgspec.Raw]
+    if form.whole:
+        return msgspec.json.Decoder(msgspec.Raw).decode
+    if form.rows is None:
+        return msgspec.json.Decoder(rows).decode
+    members: list[Any] = [("rows", rows, msgspec.field(name=form.rows))]
+    if form.total is not None:
+        members.append(("total", Annotated[int, msgspec.Meta(ge=0)], msgspec.field(name=form.total)))
+    if form.more is not None:
+        default = None if form.may_lack_more else msgspec.NODEFAULT
+        members.append(("more", str | int | None, msgspec.field(default=default, name=form.more)))
+    return msgspec.json.Decoder(msgspec.defstruct("Answer", members)).decode
 
 
 def _mended(body: bytes) -> bytes:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
+from urllib.parse import urljoin
 
 from gengfu.clock import Clock, utcnow
 from gengfu.errors import AnswerError, Stopped
 from gengfu.settings import Settings
+from gengfu.vendor.answers import clean
 from gengfu.vendor.auth import AuthService
 from gengfu.vendor.courier import Courier, Errand
 from gengfu.vendor.flight import Flight
 from gengfu.vendor.listing import Failure, Listing, Page
 from gengfu.vendor.login import Identity
+from gengfu.vendor.paging import Numbered
 from gengfu.vendor.shared import RedisFactory, Shared
 from gengfu.vendor.traffic import Tally, Traffic
 
@@ -77,7 +80,7 @@ class VendorClient:
             Stopped: `stop` was set, or the client was closed; what was open is cancelled.
             VendorError, BrokerError, StoreError, ConfigError: there is no login, for other reasons.
         """
-        return self._fly(Errand(listing, size, check_from), indices, stop)
+        return self._fly(Errand(listing, size, check_from, listing.addresses(size)), indices, stop)
 
     def page(
         self, listing: Listing, index: int, size: int, stop: threading.Event | None = None, *, check_length: bool = True
@@ -88,12 +91,45 @@ class VendorClient:
             AnswerError: there was no such page after every try; the text names the request, the status and what came.
             GengfuError: as `pages`.
         """
-        for batch in self._fly(Errand(listing, size, 0 if check_length else index + 1), (index,), stop):
+        return self._one(Errand(listing, size, 0 if check_length else index + 1, listing.addresses(size)), index, stop)
+
+    def walk(self, listing: Listing, size: int, stop: threading.Event | None = None) -> Iterator[Page]:
+        """Fetches the pages of a list that lead from one to the next, to the end that its style knows.
+
+        Raises:
+            AnswerError: there was no such page after every try, a page does not lead on, or leads back or elsewhere.
+            GengfuError: as `pages`.
+        """
+        assert not isinstance(listing.paging, Numbered)
+        place = (listing.path, listing.query, size)
+        base = self._settings.api()[0]
+        url: str | None = urljoin(base, listing.paging.begin(*place))
+        asked: set[str] = set()
+        rows = 0
+        while url is not None:
+            where = url.removeprefix(base)
+            if url == where:
+                told = clean(url, self._auth.scrub)
+                raise AnswerError(f"{listing.path} leads to {told}, outside API_WECHAT_URL")
+            if url in asked:
+                raise AnswerError(f"GET {where} leads nowhere new: the server does not turn the pages")
+            asked.add(url)
+            page = self._one(Errand(listing, size, len(asked), _always(where)), len(asked) - 1, stop)
+            rows += len(page.rows)
+            yield replace(page, total=rows)
+            try:
+                follows = listing.paging.follow(*place, page, url)
+            except ValueError as problem:
+                raise AnswerError(f"GET {where} answered 200, but {problem}") from None
+            url = urljoin(base, follows) if follows is not None else None
+
+    def _one(self, errand: Errand, index: int, stop: threading.Event | None) -> Page:
+        for batch in self._fly(errand, (index,), stop):
             for result in batch:
                 if isinstance(result, Failure):
                     raise AnswerError(result.cause)
                 return result
-        raise Stopped(f"reading {listing.path} was stopped")
+        raise Stopped(f"reading {errand.listing.path} was stopped")
 
     def _fly(
         self, errand: Errand, indices: Iterable[int], stop: threading.Event | None
@@ -123,3 +159,7 @@ class VendorClient:
         for flight in list(self._flights):
             flight.cancel(Stopped("the vendor client was closed"))
         self._auth.close()
+
+
+def _always(address: str) -> Callable[[int], str]:
+    return lambda _: address

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -65,12 +66,14 @@ class Parcel(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """Which list is read, in which page size."""
+    """Which list is read, in which page size, and where its pages are."""
 
     listing: Listing
     size: int
     check_from: int
     """The first page whose length is checked: pages before it may have fewer rows than their `total` implies."""
+    address: Callable[[int], str]
+    """The address of a page, below the base and already encoded."""
 
 
 class Courier:
@@ -122,7 +125,7 @@ class Courier:
                 body = await response.read()
         except Exception as error:
             return judge_error(error), None
-        verdict = judge(response.status, body, expected, self._excerpt)
+        verdict = judge(response.status, body, expected, self._excerpt, response.headers.get("Link"))
         if response.status not in (429, 503):
             return verdict, None
         named = response.headers

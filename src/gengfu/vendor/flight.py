@@ -50,7 +50,8 @@ class Flight:
         stop: threading.Event | None,
     ) -> None:
         self._errand = errand
-        self._prefix, self._suffix = errand.listing.target(errand.size)
+        self._address = errand.address
+        self._form = errand.listing.paging.form
         wanted = tuple(indices)
         self._fresh = iter(wanted)
         self._left = len(wanted)
@@ -165,10 +166,10 @@ class Flight:
                     Failure(index, f"the vendor has not given one good answer of late; {self._last_cause}", None)
                 )
                 continue
-            expected = Expected(index, self._errand.size, index >= self._errand.check_from)
+            expected = Expected(index, self._errand.size, index >= self._errand.check_from, self._form)
             self._under_way += 1
             try:
-                parcel = await self._courier.fetch(f"{self._prefix}{index}{self._suffix}", expected)
+                parcel = await self._courier.fetch(self._address(index), expected)
             finally:
                 self._under_way -= 1
             self._settle(index, parcel)
@@ -210,7 +211,7 @@ class Flight:
         calls += 1
         if verdict.kind is Kind.PAGE:
             self._tried.pop(index, None)
-            self._hand_over(Page(index, verdict.rows, verdict.total, parcel.took, calls))
+            self._hand_over(Page(index, verdict.rows, verdict.total, parcel.took, calls, verdict.more))
             return
         self._last_cause = self._sentence(index, verdict)
         if verdict.kind in (Kind.DEAD_LOGIN, Kind.THROTTLED):
@@ -231,7 +232,7 @@ class Flight:
         asyncio.get_running_loop().call_later(pause, self._try_again, index)
 
     def _sentence(self, index: int, verdict: Verdict) -> str:
-        return f"GET {self._prefix}{index}{self._suffix} {verdict.why}"
+        return f"GET {self._address(index)} {verdict.why}"
 
     def _try_again(self, index: int) -> None:
         if self._is_over:

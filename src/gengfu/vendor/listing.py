@@ -2,36 +2,55 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from urllib.parse import quote, urlencode
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-import msgspec
+from gengfu.vendor.paging import Numbered, PageIndex, Paging
+
+if TYPE_CHECKING:
+    import msgspec
 
 
 @dataclass(frozen=True)
 class Listing:
-    """One vendor list: its path and its fixed query, in the contract's order, empty values included."""
+    """One vendor list: its path, its fixed query, in the contract's order, empty values included, and how it pages."""
 
     path: str
     """Below the base address, for example `api/device/pageResult`."""
-    query: tuple[tuple[str, str], ...]
-    """Without `pageIndex` and `pageSize`, which are always the last two."""
+    query: tuple[tuple[str, str], ...] = ()
+    """Without what asks for a page, which always comes last."""
+    paging: Paging = field(default_factory=PageIndex)
 
-    def narrowed(self, **replace: str) -> Listing:
+    def narrowed(self, **replaced: str) -> Listing:
         """The same list with other values for some of its query's names.
 
         Raises:
             LookupError: the query has no such name.
         """
-        unknown = replace.keys() - {name for name, _ in self.query}
+        unknown = replaced.keys() - {name for name, _ in self.query}
         if unknown:
             raise LookupError(f"{self.path} cannot be narrowed by {', '.join(sorted(unknown))}")
-        return Listing(self.path, tuple((name, replace.get(name, value)) for name, value in self.query))
+        return replace(self, query=tuple((name, replaced.get(name, value)) for name, value in self.query))
+
+    @property
+    def numbered(self) -> Numbered:
+        """How it pages, where its pages can be asked for in any order.
+
+        Raises:
+            LookupError: they cannot.
+        """
+        if not isinstance(self.paging, Numbered):
+            raise LookupError(f"{self.path} has no numbered pages")
+        return self.paging
 
     def target(self, size: int) -> tuple[str, str]:
         """What stands before and after the page number in the address of a page of `size` rows, already encoded."""
-        fixed = urlencode((*self.query, ("pageIndex", "")), quote_via=quote)
-        return f"{self.path}?{fixed}", f"&pageSize={size}"
+        return self.numbered.target(self.path, self.query, size)
+
+    def addresses(self, size: int) -> Callable[[int], str]:
+        """Gives the address of a page of `size` rows, counted from 0."""
+        return self.numbered.addresses(self.path, self.query, size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +60,14 @@ class Page:
     index: int
     rows: list[msgspec.Raw]
     total: int
-    """What the vendor says is the length of the whole list."""
+    """What the vendor says is the length of the whole list; where it does not say, how many rows it has listed so far,
+    these included."""
     took: float
     """Seconds of the call that gave it."""
     attempts: int
     """Calls made for it, this one included."""
+    more: str | int | None = None
+    """What it names as leading to the next page, if the list pages so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from gengfu.queue.notify import PARENT
 from gengfu.settings import Settings
 from gengfu.simulator.errors import SimulatorError
 from gengfu.simulator.testing import Simulator
+from gengfu.store.changes import ChangeLog
 from gengfu.store.devices import COLUMNS, DeviceStore, Presence, Which
 
 MARK = "this-folder-is-emptied-by-gengfu-demo"
@@ -167,7 +168,7 @@ class Demonstration:
 
     def _show_changes(self, devices: DeviceStore) -> None:
         run = self._runs[-1]["run"]
-        found = [readable(change) for change in devices.changes_of_run(run, None)]
+        found = [readable(change) for change in ChangeLog("device").of_run(self._open_house().db, run, None)]
         some = [change for change in found if change["field"] == "memo"][:6]
         some += [change for change in found if change["field"] == "gone_at"][:4]
         self._out.say(f"\nSome of what run {run} found:")

@@ -76,7 +76,7 @@ class Follower:
             return run
 
     def _show(self, bar: Progress, run: Run, rate: _Rate) -> None:
-        if run.pages is None:
+        if run.started_at is None:
             bar.show(0, None, "waits for a worker" if self._elsewhere else "starts")
             return
         words = [f"pass {run.pass_number}"] if run.pass_number > 1 else []
@@ -84,14 +84,15 @@ class Follower:
             words.append("closing")
         elif run.active and (speed := rate.of(run)) is not None:
             words.append(f"{speed:.0f} pages/s")
-        bar.show(min(run.pages_done, run.pages), run.pages, ", ".join(words))
+        done = run.pages_done if run.pages is None else min(run.pages_done, run.pages)
+        bar.show(done, run.pages, ", ".join(words))
 
     def _worry(self, run: Run, still: float) -> None:
         if run.state == RunState.QUEUED and self._elsewhere and still > WORKER_PATIENCE:
             self._say_once("worker", "no worker has taken the run yet; start one with: gengfu queue:work")
         elif still > STANDSTILL:
             if not self._runs.has_jobs(run.id):
-                raise RunError(f"no job is left to work for run {run.id}; the next device:list closes it")
+                raise RunError(f"no job is left to work for run {run.id}; the next {run.resource}:list closes it")
             hint = "; is a worker running? (gengfu queue:work)" if self._elsewhere else ""
             self._say_once("standstill", f"the run has not moved for {STANDSTILL:.0f} s{hint}")
 

@@ -73,9 +73,10 @@ def run_line(run: Run) -> str:
     if run.verdict is None:
         if run.started_at is None:
             return f"Run {run.id} waits for a worker."
-        return f"Run {run.id} is {run.state}: page {run.pages_done} of {run.pages}, pass {run.pass_number}."
+        pages = f"page {run.pages_done} of {run.pages}" if run.pages is not None else f"{run.pages_done} pages read"
+        return f"Run {run.id} is {run.state}: {pages}, pass {run.pass_number}."
     took = seconds(run.created_at, run.finished_at)
-    seen = f" {run.seen} devices seen" if run.seen is not None else ""
+    seen = f" {run.seen} {'devices' if run.resource == 'device' else 'rows'} seen" if run.seen is not None else ""
     return f"Run {run.id}: {run.verdict}.{seen}{' in' if seen else ' After'} {took or 0.0:.2f} s."
 
 

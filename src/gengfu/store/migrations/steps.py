@@ -6,7 +6,7 @@ and is run again from the start: there the steps leave alone what is already mad
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,6 +22,7 @@ BLOB = sa.LargeBinary().with_variant(mysql.LONGBLOB(), *_MY)
 SERIAL = sa.BigInteger().with_variant(sqlite.INTEGER(), "sqlite")
 JSON = sa.JSON().with_variant(mysql.LONGTEXT(), *_MY)
 MOMENT = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), *_MY)
+FLAG = sa.Boolean()
 
 _OPTIONS: dict[str, Any] = {
     f"{dialect}_{option}": value
@@ -55,3 +56,27 @@ def create_index(name: str, table: str, columns: Sequence[str]) -> None:
         if name in (index["name"] for index in made):
             return
     op.create_index(name, table, columns)
+
+
+def create_mirror(name: str, columns: Mapping[str, Any]) -> None:
+    """Creates the table of a mirrored list: the key, these columns with their types, and what every mirror has."""
+    create_table(
+        name,
+        sa.Column("id", SERIAL, primary_key=True, autoincrement=False),
+        *(sa.Column(column, kind) for column, kind in columns.items()),
+        sa.Column("other", JSON),
+        sa.Column("first_seen_at", MOMENT, nullable=False),
+        sa.Column("updated_at", MOMENT, nullable=False),
+        sa.Column("gone_at", MOMENT),
+        sa.Column("row_hash", sa.BigInteger, nullable=False),
+        sa.Column("content_hash", sa.BigInteger, nullable=False),
+    )
+    create_index(f"ix_{name}_gone_at", name, ["gone_at"])
+
+
+def add_columns(name: str, columns: Mapping[str, Any]) -> None:
+    """Adds columns that may be NULL; those that are there already are left alone."""
+    there = {column["name"] for column in sa.inspect(op.get_bind()).get_columns(name)}
+    for column, kind in columns.items():
+        if column not in there:
+            op.add_column(name, sa.Column(column, kind))

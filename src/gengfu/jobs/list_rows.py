@@ -1,4 +1,4 @@
-"""DeviceListJob: one worker's part in bringing the device list up to date."""
+"""The job of every mirrored list: one worker's part in bringing it up to date."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from gengfu.mirror.mirror import Mirror
+    from gengfu.mirror.resource import Resource
     from gengfu.queue.ledger import Ledger
 
-RESOURCE = "device"
 
+class ListJob(Job):
+    """Fetches what there is to fetch of a run, and closes it if nobody else has anything left to do for it.
 
-class DeviceListJob(Job):
-    """Fetches what there is to fetch of a run, and closes it if nobody else has anything left to do for it."""
+    The ledger knows it by the resource's own name for it, such as `DeviceListJob`, in the resource's own queue.
+    """
 
-    queue = "device_list"
     tries = 3
     timeout = 900.0
     backoff = (2.0, 10.0)
 
-    def __init__(self, mirror: Mirror) -> None:
+    def __init__(self, mirror: Mirror, resource: Resource) -> None:
         self._mirror = mirror
+        self.queue = resource.queue
 
     def fire(self, hold: Hold, *_: Any, **args: Any) -> str | None:
         """Works for the run `run`."""
@@ -42,19 +44,19 @@ class DeviceListJob(Job):
 
 
 class WindowJobs:
-    """Queues a DeviceListJob for each further window of a run."""
+    """Queues a job for each further window of a run."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
-    def add(self, connection: Connection, run_id: int) -> int:
-        """Records a job for the run in the open transaction and gives its id."""
+    def add(self, connection: Connection, resource: Resource, run_id: int) -> int:
+        """Records a job for the run of that list in the open transaction and gives its id."""
         return self._ledger.add(
             connection,
-            DeviceListJob.__name__,
+            resource.job,
             {"run": run_id},
-            queue=DeviceListJob.queue,
-            tries=DeviceListJob.tries,
+            queue=resource.queue,
+            tries=ListJob.tries,
             subject=run_subject(run_id),
         )
 

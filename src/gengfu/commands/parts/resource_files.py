@@ -1,0 +1,164 @@
+"""The files of a list of one's own: its declaration, the migration of its table, a recorded page, and a test."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gengfu.errors import FileError, UsageError
+
+if TYPE_CHECKING:
+    from gengfu.mirror.resource import Field, Resource
+    from gengfu.vendor.paging import Paging
+
+_TYPES = {"text": "TEXT", "flag": "FLAG", "moment": "MOMENT", "json": "JSON"}
+
+_TEST = '''"""The list `{name}` reads the page that was recorded when it was made."""
+
+import json
+import runpy
+from pathlib import Path
+
+import msgspec
+
+from gengfu.mirror.rows import MISSING, RowReader
+
+HERE = Path(__file__).parent
+RESOURCE = runpy.run_path(str(HERE.parent / "app" / "resources" / "{name}.py"))["{constant}"]
+ROWS = json.loads((HERE / "{name}_page.json").read_text("utf-8"))
+
+
+def test_every_row_of_the_recorded_page_is_read_whole() -> None:
+    reader = RowReader(RESOURCE, "Asia/Shanghai")
+    raws = [msgspec.Raw(json.dumps(row).encode()) for row in ROWS]
+    keys = [reader.key(raw) for raw in raws]
+    assert keys == [row[RESOURCE.key] for row in ROWS]
+    assert len(set(keys)) == len(keys)
+    for key, raw, row in zip(keys, raws, ROWS):
+        values = dict(zip(reader.columns, reader.values(key, raw)))
+        for field in RESOURCE.fields:
+            if row.get(field.name) not in (None, ""):
+                assert values[field.column] not in (None, MISSING), field.name
+'''
+
+
+def constant(name: str) -> str:
+    """What the declaration is called in its file."""
+    return name.upper()
+
+
+def declaration(resource: Resource) -> str:
+    """The file in `app/resources`."""
+    listing = resource.listing
+    paging = _call(listing.paging)
+    names = ["Field", *(["Kind"] if any(field.kind != "text" for field in resource.fields) else []), "Resource"]
+    query = f", {tuple(listing.query)!r}" if listing.query else ""
+    lines = [
+        f'"""The {resource.title}."""',
+        "",
+        f"from gengfu.mirror.resource import {', '.join(names)}",
+        "from gengfu.vendor.listing import Listing",
+        f"from gengfu.vendor.paging import {type(listing.paging).__name__}",
+        "",
+        f"{constant(resource.name)} = Resource(",
+        f"    name={_text(resource.name)},",
+        f"    listing=Listing({_text(listing.path)}{query}, paging={paging}),",
+        *([f"    key={_text(resource.key)},"] if resource.key != "id" else []),
+        "    fields=(",
+        *(f"        {_field(field)}," for field in resource.fields),
+        "    ),",
+        *([f"    schedule={_text(resource.schedule)},"] if resource.schedule is not None else []),
+        ")",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def migration(resource: Resource, number: int, lacking: Sequence[str] | None) -> str:
+    """The file in `app/migrations`: makes the table, or adds the columns that it lacks."""
+    kinds = {field.column: _TYPES[field.kind] for field in resource.fields}
+    columns = kinds if lacking is None else {name: kinds[name] for name in lacking if name in kinds}
+    step = "create_mirror" if lacking is None else "add_columns"
+    types = sorted(set(columns.values()))
+    before = repr(f"{resource.name}_{number - 1:04}").replace("'", '"') if number > 1 else "None"
+    what = "Makes the table" if lacking is None else "Adds columns to the table"
+    lines = [
+        f'"""{what} of the {resource.title}."""',
+        "",
+        f"from gengfu.store.migrations.steps import {', '.join([*types, step])}",
+        "",
+        f'revision = "{resource.name}_{number:04}"',
+        f"down_revision = {before}",
+        "",
+        "",
+        "def upgrade() -> None:",
+        f'    """{what}."""',
+        f"    {step}(",
+        f"        {_text(resource.name)},",
+        "        {",
+        *(f"            {_text(name)}: {kind}," for name, kind in columns.items()),
+        "        },",
+        "    )",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def all_of(resource: Resource, rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Every file by its place in the working folder; a test comes only with rows to read."""
+    name = resource.name
+    files = {
+        f"app/resources/{name}.py": declaration(resource),
+        f"app/migrations/{name}_0001.py": migration(resource, 1, None),
+    }
+    if rows:
+        files[f"tests/test_{name}_list.py"] = _TEST.format(name=name, constant=constant(name))
+        files[f"tests/{name}_page.json"] = json.dumps(list(rows), ensure_ascii=False, indent=1) + "\n"
+    return files
+
+
+def write(home: Path, files: Mapping[str, str], *, force: bool) -> list[Path]:
+    """Writes them; none if one is there already, unless `force` is set.
+
+    Raises:
+        UsageError: one is there already.
+        FileError: one cannot be written.
+    """
+    there = [name for name in files if (home / name).exists()]
+    if there and not force:
+        raise UsageError(f"{', '.join(there)} is there already; give --force to overwrite it")
+    for name, text in files.items():
+        path = home / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, "utf-8")
+        except OSError as error:
+            raise FileError(f"{path} cannot be written: {error.strerror}") from error
+    return [home / name for name in files]
+
+
+def _field(field: Field) -> str:
+    from gengfu.mirror.resource import Field
+
+    try:
+        column = [] if Field(field.name).column == field.column else [_text(field.column)]
+    except ValueError:
+        column = [_text(field.column)]
+    kind = [] if field.kind == "text" else [f"kind=Kind.{field.kind.name}"]
+    volatile = ["volatile=True"] if field.volatile else []
+    return f"Field({', '.join([_text(field.name), *column, *kind, *volatile])})"
+
+
+def _call(paging: Paging) -> str:
+    """The style as its constructor is called, with what differs from what it is anyway."""
+    told = []
+    for each in fields(paging):  # type: ignore[arg-type]
+        value = getattr(paging, each.name)
+        if value != each.default:
+            told.append(f"{each.name}={_text(value) if isinstance(value, str) else repr(value)}")
+    return f"{type(paging).__name__}({', '.join(told)})"
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)

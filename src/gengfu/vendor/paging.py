@@ -1,0 +1,261 @@
+"""How a list comes in pages: the six ways that are known, what each asks, and how each says that the list has ended.
+
+Lists that tell their length (`Numbered`) are read many pages at once, in any order. All others (`Sequential`) are read
+one page after the other, since an answer is what leads to the next page.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import quote, urlencode, urljoin
+
+if TYPE_CHECKING:
+    from gengfu.vendor.listing import Page
+
+Query = Sequence[tuple[str, str]]
+
+NO_MORE = (None, "", "0", 0)
+"""What names no next page."""
+
+_LINK = re.compile(r'<([^>]*)>((?:\s*;\s*[\w-]+\*?\s*=\s*(?:"[^"]*"|[^\s",;]+))*)')
+_REL_NEXT = re.compile(r';\s*rel\s*=\s*(?:"[^"]*\bnext\b[^"]*"|next\b)', re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Form:
+    """Where an answer keeps what counts. An answer that lacks any of it is none."""
+
+    rows: str | None
+    """The member that holds the rows; None where the answer is the array itself."""
+    total: str | None = None
+    """The member that tells the length of the whole list."""
+    more: str | None = None
+    """The member that leads to the next page; null, empty or 0 on the last one."""
+    may_lack_more: bool = False
+    """Whether the last page does without that member."""
+    link: bool = False
+    """Whether the next page stands in the header `Link`, with `rel="next"`."""
+    whole: bool = False
+    """Whether any JSON will do: the answer counts as one row, itself."""
+
+
+def next_link(header: str | None) -> str | None:
+    """The target of `rel="next"` in a `Link` header (RFC 8288); None if there is none."""
+    found = (link[1] for link in _LINK.finditer(header or "") if _REL_NEXT.search(link[2]))
+    return next(found, None)
+
+
+def address(path: str, query: Query) -> str:
+    """A path below the base with its query, encoded."""
+    return f"{path}?{urlencode(query, quote_via=quote)}" if query else path
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """Pages that are asked for by a number, of a list that tells its length on each page."""
+
+    number: str
+    size: str
+    rows: str = "results"
+    total: str = "total"
+    first: int = 0
+    """The number of the first page."""
+
+    @property
+    def form(self) -> Form:
+        """How a page looks."""
+        return Form(self.rows, total=self.total)
+
+    def target(self, path: str, query: Query, size: int) -> tuple[str, str]:
+        """What stands before and after the number in the address of a page of `size` rows, already encoded."""
+        return address(path, (*query, (self.number, ""))), f"&{quote(self.size)}={size}"
+
+    def addresses(self, path: str, query: Query, size: int) -> Callable[[int], str]:
+        """Gives the address of a page, counted from 0."""
+        before, after = self.target(path, query, size)
+        first, step = self.first, self.step(size)
+        return lambda index: f"{before}{first + index * step}{after}"
+
+    def step(self, size: int) -> int:
+        """By how much the number grows from page to page."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class PageIndex(Numbered):
+    """Pages are counted: `pageIndex=3&pageSize=100`, answered by `{"results": [...], "total": N}`."""
+
+    number: str = "pageIndex"
+    size: str = "pageSize"
+
+    def step(self, size: int) -> int:
+        """One page."""
+        return 1
+
+
+@dataclass(frozen=True)
+class Offset(Numbered):
+    """Rows are counted: `offset=300&limit=100`, answered by `{"results": [...], "total": N}`."""
+
+    number: str = "offset"
+    size: str = "limit"
+
+    def step(self, size: int) -> int:
+        """A page's rows."""
+        return size
+
+
+class Sequential(Protocol):
+    """Pages that lead from one to the next."""
+
+    @property
+    def form(self) -> Form:
+        """How a page looks."""
+
+    def begin(self, path: str, query: Query, size: int) -> str:
+        """The address of the first page, below the base or whole."""
+
+    def follow(self, path: str, query: Query, size: int, page: Page, url: str) -> str | None:
+        """The address of the page that follows the one that came from `url`, below the base or whole; None after the
+        last.
+
+        Raises:
+            ValueError: the page does not say; the text tells what is wrong with it.
+        """
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Each page names a cursor, which is asked for next: `{"results": [...], "nextCursor": "..."}`; null, empty or 0
+    ends the list."""
+
+    name: str = "cursor"
+    size: str | None = "limit"
+    rows: str = "results"
+    more: str = "nextCursor"
+    may_lack_more: bool = False
+
+    @property
+    def form(self) -> Form:
+        """How a page looks."""
+        return Form(self.rows, more=self.more, may_lack_more=self.may_lack_more)
+
+    def begin(self, path: str, query: Query, size: int) -> str:
+        """Without a cursor."""
+        return address(path, (*query, *_sized(self.size, size)))
+
+    def follow(self, path: str, query: Query, size: int, page: Page, url: str) -> str | None:
+        """With the cursor that the page names."""
+        if page.more in NO_MORE:
+            return None
+        return address(path, (*query, (self.name, str(page.more)), *_sized(self.size, size)))
+
+
+@dataclass(frozen=True)
+class Link:
+    """Each page names the address of the next one: in the member `more`, or, where that is None, in the header `Link`.
+    The last page has none, or null."""
+
+    size: str | None = "limit"
+    rows: str | None = "results"
+    more: str | None = "next"
+    may_lack_more: bool = False
+
+    @property
+    def form(self) -> Form:
+        """How a page looks."""
+        return Form(self.rows, more=self.more, may_lack_more=self.may_lack_more, link=self.more is None)
+
+    def begin(self, path: str, query: Query, size: int) -> str:
+        """The list itself."""
+        return address(path, (*query, *_sized(self.size, size)))
+
+    def follow(self, path: str, query: Query, size: int, page: Page, url: str) -> str | None:
+        """Where the page says, seen from its own address."""
+        return None if page.more in NO_MORE else urljoin(url, str(page.more))
+
+
+@dataclass(frozen=True)
+class PreviousId:
+    """A page holds the rows that follow a given one, named by its key: `preFriendId=5000100`. A page is a bare array,
+    and an empty one ends the list."""
+
+    name: str
+    size: str | None = "count"
+    key: str = "id"
+    first: str = "0"
+    """What the first page is asked for by."""
+
+    @property
+    def form(self) -> Form:
+        """How a page looks."""
+        return Form(None)
+
+    def begin(self, path: str, query: Query, size: int) -> str:
+        """The rows that follow none."""
+        return self._after(path, query, size, self.first)
+
+    def follow(self, path: str, query: Query, size: int, page: Page, url: str) -> str | None:
+        """The rows that follow the last one."""
+        return self._after(path, query, size, self._last_key(page)) if page.rows else None
+
+    def _after(self, path: str, query: Query, size: int, key: str) -> str:
+        return address(path, (*query, (self.name, key), *_sized(self.size, size)))
+
+    def _last_key(self, page: Page) -> str:
+        import msgspec
+
+        try:
+            key = msgspec.json.decode(page.rows[-1])[self.key]
+        except (msgspec.DecodeError, TypeError, LookupError, UnicodeDecodeError):
+            key = None
+        if isinstance(key, bool) or not isinstance(key, int | str) or key == "":
+            raise ValueError(f"its last row has no {self.key} by which to ask for the next page")
+        return str(key)
+
+
+@dataclass(frozen=True)
+class BareArray:
+    """The whole list is one array, in one answer."""
+
+    @property
+    def form(self) -> Form:
+        """How it looks."""
+        return Form(None)
+
+    def begin(self, path: str, query: Query, size: int) -> str:
+        """The list itself."""
+        return address(path, query)
+
+    def follow(self, path: str, query: Query, size: int, page: Page, url: str) -> str | None:
+        """Nothing follows."""
+        return None
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """How the list comes in pages is still to be found out: one answer, whatever it holds."""
+
+    @property
+    def form(self) -> Form:
+        """Any JSON."""
+        return Form(None, link=True, whole=True)
+
+    def begin(self, path: str, query: Query, size: int) -> str:
+        """What is asked for."""
+        return address(path, query)
+
+    def follow(self, path: str, query: Query, size: int, page: Page, url: str) -> str | None:
+        """Nothing follows."""
+        return None
+
+
+Paging = Numbered | Sequential
+"""Any of them."""
+
+
+def _sized(name: str | None, size: int) -> Query:
+    return ((name, str(size)),) if name is not None else ()
