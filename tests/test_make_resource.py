@@ -81,16 +81,21 @@ def test_a_list_is_written_from_its_endpoint_and_mirrored(place: Home, path: str
 def test_the_written_test_passes_and_nothing_is_overwritten(place: Home) -> None:
     made = place.ask("make:resource", "mine", "api/Friend/cursor", "--schedule", "0 3 * * *", "--json")
     assert made.json["files"] == [
-        *("app/resources/mine.py", "app/migrations/mine_0001.py", "tests/test_mine_list.py", "tests/mine_page.json")
+        *(
+            "app/resources/mine.py",
+            "app/migrations/mine_0001.py",
+            "app/tests/test_mine_list.py",
+            "app/tests/mine_page.json",
+        )
     ]
     assert 'schedule="0 3 * * *"' in (place.folder / "app" / "resources" / "mine.py").read_text("utf-8")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:valkey", "-p", "no:cacheprovider", "tests"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:valkey", "-p", "no:cacheprovider", "app/tests"]
     done = subprocess.run(command, cwd=place.folder, env=place.environment(), capture_output=True, text=True)
     assert "1 passed" in done.stdout, done.stdout + done.stderr
     again = place.ask("make:resource", "mine", "api/Friend/cursor")
-    assert again.code == 2
-    assert "app/resources/mine.py, " in again.err
-    assert "give --force to overwrite it" in again.err
+    assert again.code == 1
+    assert "app/resources/mine.py exists already" in again.err
+    assert "overwrite it with --force" in again.err
     assert place.ask("make:resource", "mine", "api/Friend/cursor", "--force", "--fields", "nickname").code == 0
     assert "wechatId" not in (place.folder / "app" / "resources" / "mine.py").read_text("utf-8")
 
@@ -135,18 +140,19 @@ def test_a_hand_written_list_is_25_lines_and_gets_its_table(place: Home) -> None
 
 def test_migrations_of_the_working_folder_run_on_every_database(database: Database, tmp_path: Path) -> None:
     from gengfu.commands.parts import resource_files
+    from gengfu.commands.parts.writing import write_new
 
     home = tmp_path / "a folder with spaces"
     kinds = (Field("a"), Field("b", kind=Kind.FLAG), Field("c", kind=Kind.JSON), Field("d", kind=Kind.MOMENT))
     first, second = (Resource(name="mine", listing=Listing("api/x"), fields=fields) for fields in (kinds[:3], kinds))
     other = Resource(name="other_one", listing=Listing("api/y"), fields=(Field("order"),))
-    resource_files.write(home, resource_files.all_of(first, []), force=False)
-    resource_files.write(home, resource_files.all_of(other, []), force=False)
+    write_new(home, resource_files.all_of(first, []), force=False)
+    write_new(home, resource_files.all_of(other, []), force=False)
     assert revisions(home) == {"mine": ["mine_0001"], "other_one": ["other_one_0001"]}
     assert app_schema.upgrade(database, home) == ["mine_0001", "other_one_0001"]
     assert app_schema.upgrade(database, home) == []
     text = resource_files.migration(second, 2, ["d"])
-    resource_files.write(home, {"app/migrations/mine_0002.py": text}, force=False)
+    write_new(home, {"app/migrations/mine_0002.py": text}, force=False)
     assert app_schema.pending(database, home) == ["mine_0002"]
     assert app_schema.upgrade(database, home) == ["mine_0002"]
     with database.read() as connection:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import keyword
 import re
 from importlib.util import find_spec
-from typing import Any
 
 import click
 
 from gengfu import jobs
-from gengfu.commands.base import COMMAND_NAME, BaseCommand
+from gengfu.commands.base import COMMAND_NAME
+from gengfu.commands.parts.writing import Making
 from gengfu.errors import FileError, UsageError
 from gengfu.queue.options import QUEUE_NAME
 
@@ -19,22 +19,8 @@ _LONGEST = 40
 _JOB_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*([_:-][A-Za-z0-9]+)*")
 
 
-class _Make(BaseCommand):
-    """Writes files and says what to do next."""
-
-    def write(self, files: dict[str, str], told: dict[str, Any], steps: list[str], *, force: bool) -> int:
-        """Writes the files, and tells of them; `steps` are command lines to go on with, each with what it does."""
-        from gengfu.commands.parts.writing import write_new
-
-        write_new(self.app.settings.home, files, force=force)
-        for file in files:
-            self.out.say(f"written  {file}")
-        self.out.say()
-        self.out.say("Next:")
-        for step in steps:
-            self.out.say(f"  {step}")
-        self.out.answer({"status": "written", "files": list(files), **told, "next": steps})
-        return 0
+class _Make(Making):
+    """Knows the files of a job."""
 
     def job_files(self, job: str, stem: str, queue: str) -> dict[str, str]:
         """The files of a new job."""

@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl
 
 import click
 
-from gengfu.commands.base import BaseCommand
 from gengfu.commands.output import Column
+from gengfu.commands.parts.writing import Making
 from gengfu.errors import FileError, NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _RECORDED = 5
 """Rows of the page that the test keeps."""
 
 
-class MakeResource(BaseCommand):
+class MakeResource(Making):
     """Write the files that mirror a further list of the vendor
 
     Reads a page of PATH with the shared login, and asks for a second one to see
@@ -69,12 +69,8 @@ class MakeResource(BaseCommand):
         resource, rows = self._recognise(name_, path or f"api/{name_}/list", key, schedule, wanted, file)
         self._show(resource)
         files = resource_files.all_of(resource, rows[:_RECORDED])
-        written = resource_files.write(home, files, force=force)
-        for place in written:
-            self.out.say(f"Wrote {place.relative_to(home)}")
-        self.out.say(f"Next: gengfu db:upgrade, then gengfu {resource.command} --now")
-        self.out.answer(_told(resource) | {"files": [str(place.relative_to(home)) for place in written]})
-        return 0
+        steps = ["gengfu db:upgrade", f"gengfu {resource.command} --now", *(["pytest app/tests"] if rows else [])]
+        return self.write(files, _told(resource), steps, force=force)
 
     def _recognise(
         self, name: str, path: str, key: str | None, schedule: str | None, wanted: Sequence[str], file: str | None
@@ -168,7 +164,7 @@ def _recorded(path: Path) -> Ask:
     return ask
 
 
-class MakeMigration(BaseCommand):
+class MakeMigration(Making):
     """Write the migration that a list's table needs: make it, or add columns
 
     For a list in app/resources that was written or changed by hand. A column
@@ -200,7 +196,5 @@ class MakeMigration(BaseCommand):
             return 0
         number = len(app_schema.revisions(home).get(name_, ())) + 1
         text = resource_files.migration(resource, number, lacking if there else None)
-        (written,) = resource_files.write(home, {f"app/migrations/{name_}_{number:04}.py": text}, force=False)
-        self.out.say(f"Wrote {written.relative_to(home)}. Next: gengfu db:upgrade")
-        self.out.answer({"resource": name_, "file": str(written.relative_to(home))})
-        return 0
+        file = f"app/migrations/{name_}_{number:04}.py"
+        return self.write({file: text}, {"resource": name_, "file": file}, ["gengfu db:upgrade"], force=False)

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from gengfu.errors import FileError, UsageError
 
 if TYPE_CHECKING:
     from gengfu.mirror.resource import Field, Resource
@@ -27,7 +24,7 @@ import msgspec
 from gengfu.mirror.rows import MISSING, RowReader
 
 HERE = Path(__file__).parent
-RESOURCE = runpy.run_path(str(HERE.parent / "app" / "resources" / "{name}.py"))["{constant}"]
+RESOURCE = runpy.run_path(str(HERE.parent / "resources" / "{name}.py"))["{constant}"]
 ROWS = json.loads((HERE / "{name}_page.json").read_text("utf-8"))
 
 
@@ -54,14 +51,13 @@ def declaration(resource: Resource) -> str:
     """The file in `app/resources`."""
     listing = resource.listing
     paging = _call(listing.paging)
-    names = ["Field", *(["Kind"] if any(field.kind != "text" for field in resource.fields) else []), "Resource"]
+    names = {"Field", "Listing", "Resource", type(listing.paging).__name__}
+    names |= {"Kind"} if any(field.kind != "text" for field in resource.fields) else set()
     query = f", {tuple(listing.query)!r}" if listing.query else ""
     lines = [
         f'"""The {resource.title}."""',
         "",
-        f"from gengfu.mirror.resource import {', '.join(names)}",
-        "from gengfu.vendor.listing import Listing",
-        f"from gengfu.vendor.paging import {type(listing.paging).__name__}",
+        f"from gengfu.kit import {', '.join(sorted(names))}",
         "",
         f"{constant(resource.name)} = Resource(",
         f"    name={_text(resource.name)},",
@@ -113,29 +109,9 @@ def all_of(resource: Resource, rows: Sequence[Mapping[str, Any]]) -> dict[str, s
         f"app/migrations/{name}_0001.py": migration(resource, 1, None),
     }
     if rows:
-        files[f"tests/test_{name}_list.py"] = _TEST.format(name=name, constant=constant(name))
-        files[f"tests/{name}_page.json"] = json.dumps(list(rows), ensure_ascii=False, indent=1) + "\n"
+        files[f"app/tests/test_{name}_list.py"] = _TEST.format(name=name, constant=constant(name))
+        files[f"app/tests/{name}_page.json"] = json.dumps(list(rows), ensure_ascii=False, indent=1) + "\n"
     return files
-
-
-def write(home: Path, files: Mapping[str, str], *, force: bool) -> list[Path]:
-    """Writes them; none if one is there already, unless `force` is set.
-
-    Raises:
-        UsageError: one is there already.
-        FileError: one cannot be written.
-    """
-    there = [name for name in files if (home / name).exists()]
-    if there and not force:
-        raise UsageError(f"{', '.join(there)} is there already; give --force to overwrite it")
-    for name, text in files.items():
-        path = home / name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, "utf-8")
-        except OSError as error:
-            raise FileError(f"{path} cannot be written: {error.strerror}") from error
-    return [home / name for name in files]
 
 
 def _field(field: Field) -> str:
