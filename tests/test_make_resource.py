@@ -131,11 +131,11 @@ def test_a_hand_written_list_is_25_lines_and_gets_its_table(place: Home) -> None
     more = 'Field("nickname"), Field("remark", "con_remark_2"),'
     file.write_text(declared.text.replace('Field("nickname"),', more))
     assert (
-        "the table friend lacks the column con_remark_2" in place.ask("friend:list", "--now", "--json").json["reason"]
+        "the table friend lacks the column con_remark_2" in place.run("friend:list", "--now", "--json").json["reason"]
     )
-    assert place.ask("make:migration", "friend", "--json").json["file"] == "app/migrations/friend_0002.py"
-    assert place.ask("friend:list", "--now", "--json").json["verdict"] == "complete"
-    assert place.ask("make:migration", "friend", "--json").json["file"] is None
+    assert place.run("make:migration", "friend", "--json").json["file"] == "app/migrations/friend_0002.py"
+    assert place.run("friend:list", "--now", "--json").json["verdict"] == "complete"
+    assert place.run("make:migration", "friend", "--json").json["file"] is None
 
 
 def test_migrations_of_the_working_folder_run_on_every_database(database: Database, tmp_path: Path) -> None:

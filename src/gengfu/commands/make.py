@@ -20,7 +20,14 @@ _JOB_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*([_:-][A-Za-z0-9]+)*")
 
 
 class _Make(Making):
-    """Knows the files of a job."""
+    """Knows the names and the files of a job."""
+
+    def job_names(self, job: str) -> tuple[str, str]:
+        """The class of a job and its file without the suffix, however it is typed."""
+        job_class, stem = _job_names(job)
+        if job_class in self.app.jobs and job_class not in self.app.catalogue.jobs:
+            raise _taken(job, stem)
+        return job_class, stem
 
     def job_files(self, job: str, stem: str, queue: str) -> dict[str, str]:
         """The files of a new job."""
@@ -70,7 +77,7 @@ class MakeCommand(_Make):
             files[f"app/commands/{stem}.py"] = templates.COMMAND.substitute(values)
             files[f"app/tests/{_test_name(stem)}.py"] = templates.COMMAND_TEST.substitute(values)
         else:
-            job_class, job_stem = _job_names(job)
+            job_class, job_stem = self.job_names(job)
             known = self.app.catalogue.jobs.get(job_class)
             if known is None:
                 files |= self.job_files(job_class, job_stem, "default")
@@ -117,7 +124,7 @@ class MakeJob(_Make):
     def handle(self, job: str, queue: str, force: bool) -> int:
         if not QUEUE_NAME.fullmatch(queue):
             raise UsageError(f"--queue names {queue!r}; a queue's name is a letter, then letters, digits, _ and -")
-        job_class, stem = _job_names(job)
+        job_class, stem = self.job_names(job)
         known = self.app.catalogue.jobs.get(job_class)
         if known is not None and known.__module__ != f"app.jobs.{stem}":
             raise FileError(f"the job {job_class} is there already, in {known.__module__}; change it there")
@@ -138,15 +145,19 @@ def _command_stem(command: str) -> str:
     return stem
 
 
+def _taken(job: str, stem: str) -> UsageError:
+    return UsageError(f"{job!r} is a name that Python or Gengfu has for itself; for example: {stem}_daily")
+
+
 def _job_names(job: str) -> tuple[str, str]:
-    """The class of a job and its file without the suffix: `ReportDailyJob` and `report_daily`, however it is typed."""
+    """`ReportDailyJob` and `report_daily`."""
     if not _JOB_NAME.fullmatch(job) or len(job) > _LONGEST:
         raise UsageError(f"{job!r} is no name for a job; a name is like report_daily, with at most {_LONGEST} letters")
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", job)
     stem = re.sub(r"[:-]", "_", words).lower()
     stem = stem.removesuffix("_job") or stem
     if keyword.iskeyword(stem) or find_spec(f"{jobs.__name__}.{stem}") is not None:
-        raise UsageError(f"{job!r} is a name that Python or Gengfu has for itself; for example: {stem}_daily")
+        raise _taken(job, stem)
     return f"{_camel(stem)}Job", stem
 
 

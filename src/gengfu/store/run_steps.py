@@ -73,3 +73,16 @@ def run_from(row: Mapping[Any, Any]) -> Run:
     values["state"] = RunState(values["state"])
     values["verdict"] = Verdict(values["verdict"]) if values["verdict"] else None
     return Run(**values)
+
+
+def pages_before(connection: Connection, run: Run, page_size: int) -> int | None:
+    """How many pages of that size the last complete run of the same list read in one window, if that is known."""
+    query = select(sync_run.c.pages).where(
+        sync_run.c.resource == run.resource,
+        sync_run.c.scope == run.scope,
+        sync_run.c.verdict == Verdict.COMPLETE,
+        sync_run.c.windows == 1,
+        sync_run.c.page_size == page_size,
+    )
+    pages: int | None = connection.scalar(query.order_by(sync_run.c.id.desc()).limit(1))
+    return pages

@@ -13,7 +13,7 @@ from gengfu.errors import Fenced
 from gengfu.store.database import Database
 from gengfu.store.doorstep import run_subject
 from gengfu.store.run_rows import PageRecord, Reject, Run, RunState, Verdict, Window, WindowState, span
-from gengfu.store.run_steps import add_windows, forget_pages, prune, run_from, run_of, supersede
+from gengfu.store.run_steps import add_windows, forget_pages, pages_before, prune, run_from, run_of, supersede
 from gengfu.store.tables import job, sync_page, sync_reject, sync_run, sync_window
 
 
@@ -89,16 +89,8 @@ class RunStore:
 
     def pages_before(self, run: Run, page_size: int) -> int | None:
         """How many pages of that size the last complete run of the same list read in one window, if that is known."""
-        query = select(sync_run.c.pages).where(
-            sync_run.c.resource == run.resource,
-            sync_run.c.scope == run.scope,
-            sync_run.c.verdict == Verdict.COMPLETE,
-            sync_run.c.windows == 1,
-            sync_run.c.page_size == page_size,
-        )
         with self._db.read(self._patience) as connection:
-            pages: int | None = connection.scalar(query.order_by(sync_run.c.id.desc()).limit(1))
-            return pages
+            return pages_before(connection, run, page_size)
 
     def start(
         self,
@@ -272,9 +264,8 @@ class RunStore:
             run = run_of(connection, run_id, lock=True)
             if run is None or not run.active:
                 return None
-            ready = run.state == RunState.READING and run.windows_done >= run.windows
-            mine = run.state == RunState.CLOSING and run.closer == job_id
-            if not (ready or mine):
+            is_mine = run.state == RunState.CLOSING and run.closer == job_id
+            if not is_mine and not (run.state == RunState.READING and run.windows_done >= run.windows):
                 return None
             values = {"state": RunState.CLOSING, "closer": job_id, "fence": run.fence + 1}
             connection.execute(update(sync_run).where(sync_run.c.id == run_id).values(**values))
