@@ -25,7 +25,8 @@ def place(home: Path) -> Home:
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in (folder / "app").rglob("*") if path.is_file())
+    found = [path.relative_to(folder) for path in (folder / "app").rglob("*") if path.is_file()]
+    return sorted(str(path) for path in found if "__pycache__" not in path.parts)
 
 
 def tool(place: Home, *arguments: str) -> None:

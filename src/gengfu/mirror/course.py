@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gengfu.mirror import reconcile
-from gengfu.mirror.reading import Batches, Forerun, Reading
+from gengfu.mirror.reading import Assignment, Batches, Forerun, Reading
 from gengfu.mirror.walking import Walking
 from gengfu.store.run_rows import OPEN_END, PageRecord, Run
 from gengfu.vendor.client import VendorClient
@@ -52,8 +52,8 @@ class Course(Protocol):
     """What differs between the two."""
 
     @property
-    def reader(self) -> Callable[..., Reader]:
-        """What reads a window, made as `Reading` is."""
+    def reader(self) -> Callable[[Assignment], Reader]:
+        """What reads a window."""
 
     def begin(
         self, vendor: VendorClient, listing: Listing, asked: int, before: int | None, stop: threading.Event
@@ -77,7 +77,7 @@ class Course(Protocol):
 class InWindows:
     """Page 0 tells how long the list is; it is cut into windows, and each pass reads in the other direction."""
 
-    reader: Callable[..., Reader] = Reading
+    reader: Callable[[Assignment], Reader] = Reading
 
     def begin(
         self, vendor: VendorClient, listing: Listing, asked: int, before: int | None, stop: threading.Event
@@ -115,7 +115,7 @@ class InWindows:
 class StepByStep:
     """One window without a known end, read by one job, always forwards."""
 
-    reader: Callable[..., Reader] = Walking
+    reader: Callable[[Assignment], Reader] = Walking
 
     def begin(
         self, vendor: VendorClient, listing: Listing, asked: int, before: int | None, stop: threading.Event

@@ -22,7 +22,7 @@ from gengfu.errors import LoginRefused, RunError
 from gengfu.mirror.closing import Closing, Outcome
 from gengfu.mirror.course import Plan, course_of
 from gengfu.mirror.intake import Intake
-from gengfu.mirror.reading import Batches
+from gengfu.mirror.reading import Assignment, Batches
 from gengfu.mirror.resource import Resource
 from gengfu.mirror.rows import RowReader
 from gengfu.settings import Settings
@@ -226,8 +226,8 @@ class Mirror:
         scope = mirrored.resource.scope(run.scope)
         intake = Intake(self._db, mirrored.resource, scope, mirrored.reader, mirrored.table, run.id, self._clock)
         listing = mirrored.resource.listing_of(scope)
-        reader = course_of(listing).reader
-        reader(self._vendor, self.runs, listing, run, window, intake, self._new_calls).read(have, hold.stop, ahead)
+        given = Assignment(self._vendor, self.runs, listing, run, window, intake, self._new_calls)
+        course_of(listing).reader(given).read(have, hold.stop, ahead)
 
     def _new_calls(self) -> dict[str, int]:
         """The calls of this process that no run has been charged with yet."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from gengfu.clock import monotonic
 from gengfu.errors import AnswerError, GengfuError, Stopped
@@ -63,6 +64,20 @@ class Forerun:
         self._batches.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A window to be read, and what it is read and written with."""
+
+    vendor: VendorClient
+    runs: RunStore
+    listing: Listing
+    run: Run
+    window: Window
+    intake: Intake
+    calls: Callable[[], dict[str, int]]
+    """Gives the calls that no run has been charged with yet."""
+
+
 class Reading:
     """Fetches the pages of a window that are not recorded yet, and writes what they change.
 
@@ -70,23 +85,8 @@ class Reading:
     there show that the list shifted, even if as many appeared as vanished.
     """
 
-    def __init__(
-        self,
-        vendor: VendorClient,
-        runs: RunStore,
-        listing: Listing,
-        run: Run,
-        window: Window,
-        intake: Intake,
-        calls: Callable[[], dict[str, int]],
-    ) -> None:
-        self._vendor = vendor
-        self._runs = runs
-        self._listing = listing
-        self._run = run
-        self._window = window
-        self._intake = intake
-        self._calls = calls
+    def __init__(self, given: Assignment) -> None:
+        self._given = given
         self._echoes: tuple[int, ...] = ()
         self._first_answers: dict[int, bytes] = {}
         self._failures: list[Failure] = []
@@ -100,9 +100,9 @@ class Reading:
             AnswerError: pages could not be read; the others are recorded.
             Fenced: another worker has taken over.
         """
-        window, run = self._window, self._run
+        window, run = self._given.window, self._given.run
         assert run.page_size is not None
-        recorded = self._runs.pages_of(window)
+        recorded = self._given.runs.pages_of(window)
         if run.windows == 1 and run.pass_number == 1 and not recorded:
             self._echoes = echoes(window.last_page + 1)
         there = recorded | {page.index for page in have}
@@ -115,14 +115,14 @@ class Reading:
         try:
             asked = [*wanted, *self._echoes]
             left = len(asked)
-            for batch in ahead or self._vendor.pages(self._listing, asked, run.page_size, stop):
+            for batch in ahead or self._given.vendor.pages(self._given.listing, asked, run.page_size, stop):
                 for answer in batch:
                     self._take(answer)
                 left -= len(batch)
                 # The commit that completes the window ends this hold on it, so it must be the last one.
                 if left <= len(self._echoes):
                     continue
-                if self._intake.held >= COMMIT_ROWS or monotonic() - committed > COMMIT_SECONDS:
+                if self._given.intake.held >= COMMIT_ROWS or monotonic() - committed > COMMIT_SECONDS:
                     self._commit()
                     committed = monotonic()
         except GengfuError:
@@ -142,18 +142,18 @@ class Reading:
             else:
                 self._failures.append(answer)
         elif index in self._first_answers:
-            self._shifted |= self._intake.keys(answer) != self._first_answers[index]
+            self._shifted |= self._given.intake.keys(answer) != self._first_answers[index]
         else:
-            ids = self._intake.add(answer)
+            ids = self._given.intake.add(answer)
             if index in self._echoes:
                 self._first_answers[index] = ids
 
     def _commit(self) -> None:
-        intake = self._intake
+        intake = self._given.intake
         intake.settle()
-        calls = self._calls()
-        self._runs.record(
-            self._window,
+        calls = self._given.calls()
+        self._given.runs.record(
+            self._given.window,
             intake.pages,
             intake.rejects,
             lambda connection: intake.write(connection) | calls,

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from gengfu.clock import monotonic
 from gengfu.errors import AnswerError, GengfuError
-from gengfu.mirror.intake import Intake
-from gengfu.mirror.reading import COMMIT_ROWS, COMMIT_SECONDS, Batches
-from gengfu.store.run_rows import Run, Window
-from gengfu.store.runs import RunStore
-from gengfu.vendor.client import VendorClient
-from gengfu.vendor.listing import Listing, Page
+from gengfu.mirror.reading import COMMIT_ROWS, COMMIT_SECONDS, Assignment, Batches
+from gengfu.vendor.listing import Page
 
 
 class Walking:
@@ -22,23 +18,8 @@ class Walking:
     written is true and stays; its pages are taken off the record.
     """
 
-    def __init__(
-        self,
-        vendor: VendorClient,
-        runs: RunStore,
-        listing: Listing,
-        run: Run,
-        window: Window,
-        intake: Intake,
-        calls: Callable[[], dict[str, int]],
-    ) -> None:
-        self._vendor = vendor
-        self._runs = runs
-        self._listing = listing
-        self._run = run
-        self._window = window
-        self._intake = intake
-        self._calls = calls
+    def __init__(self, given: Assignment) -> None:
+        self._given = given
         self._seen: dict[bytes, int] = {}
 
     def read(self, have: Sequence[Page], stop: threading.Event, ahead: Batches | None = None) -> None:
@@ -48,15 +29,15 @@ class Walking:
             AnswerError: a page could not be read, or the server does not turn the pages.
             Fenced: another worker has taken over.
         """
-        assert self._run.page_size is not None
-        self._runs.restart(self._window)
+        assert self._given.run.page_size is not None
+        self._given.runs.restart(self._given.window)
         committed = monotonic()
         last = 0
         try:
-            for page in self._vendor.walk(self._listing, self._run.page_size, stop):
+            for page in self._given.vendor.walk(self._given.listing, self._given.run.page_size, stop):
                 self._take(page)
                 last = page.index
-                if self._intake.held >= COMMIT_ROWS or monotonic() - committed > COMMIT_SECONDS:
+                if self._given.intake.held >= COMMIT_ROWS or monotonic() - committed > COMMIT_SECONDS:
                     self._commit()
                     committed = monotonic()
         except GengfuError:
@@ -65,17 +46,17 @@ class Walking:
         self._commit(last)
 
     def _take(self, page: Page) -> None:
-        ids = self._intake.add(page)
+        ids = self._given.intake.add(page)
         earlier = self._seen.setdefault(ids, page.index) if ids else page.index
         if earlier != page.index:
             raise AnswerError(f"page {page.index} repeats page {earlier}: the server does not turn the pages")
 
     def _commit(self, last_page: int | None = None) -> None:
-        intake = self._intake
+        intake = self._given.intake
         intake.settle()
-        calls = self._calls()
-        self._runs.record(
-            self._window,
+        calls = self._given.calls()
+        self._given.runs.record(
+            self._given.window,
             intake.pages,
             intake.rejects,
             lambda connection: intake.write(connection) | calls,

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, Self
+from typing import Any
 
+from gengfu.simulator.described import Described
 from gengfu.simulator.errors import SimulatorError
 from gengfu.simulator.numbers import mix
 
 _MEGABYTE = 1 << 20
 
 
-class RowKind(StrEnum):
+class RowKind(Described):
     """How one row is odd. The first ones are so on the wire only, the later ones are true of the device."""
-
-    sentence: str
-
-    def __new__(cls, value: str, sentence: str = "") -> Self:
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.sentence = sentence
-        return member
 
     NULL = "null", "null in the row's place"
     TEXT = "text", "a string in the row's place"

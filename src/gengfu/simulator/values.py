@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
+from gengfu.simulator.described import Described
 from gengfu.simulator.errors import SimulatorError
 
 Parser = Callable[[Any], Any]
@@ -17,16 +18,8 @@ FOR_EVER = -1
 """As the number of times: without end."""
 
 
-class Kind(StrEnum):
+class Kind(Described):
     """How one answer goes wrong. The kinds from `empty` on are well-formed HTTP and JSON with the wrong content."""
-
-    sentence: str
-
-    def __new__(cls, value: str, sentence: str = "") -> Self:
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.sentence = sentence
-        return member
 
     UNAUTHORIZED = "401", "status 401"
     FORBIDDEN = "403", "status 403"
