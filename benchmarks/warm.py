@@ -54,6 +54,12 @@ class WarmWorker:
             raise RuntimeError(f"the run ended as {told}")
         return told
 
+    def empty(self, database: str) -> None:
+        """Empties that SQLite file of the worker's folder, behind the back of a worker that goes on being warm."""
+        self._tell(f"empty {database}")
+        assert self._process.stdout is not None
+        self._process.stdout.readline()
+
     def _tell(self, line: str) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(line.encode() + b"\n")
@@ -110,6 +116,18 @@ class _Inside:
             self._apps[database] = app
         return self._apps[database]
 
+    def empty(self, database: str) -> dict[str, Any]:
+        """Gives the database back its tables alone; the statements that its engine knows stay."""
+        from gengfu.store import schema
+
+        app = self.app(database)
+        app.bare_db.engine.dispose()
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{app.bare_db.path}{suffix}").unlink(missing_ok=True)
+        schema.upgrade(app.bare_db)
+        app.bare_db.engine.dispose()
+        return {}
+
     def run(self, database: str) -> dict[str, Any]:
         from sqlalchemy import update
 
@@ -138,7 +156,8 @@ def main() -> None:
 
     inside = _Inside(json.loads(sys.stdin.readline()))
     for number, line in enumerate(sys.stdin):
-        print(json.dumps(inside.run(line.strip())), flush=True)
+        verb, _, database = line.strip().rpartition(" ")
+        print(json.dumps(inside.empty(database) if verb else inside.run(database)), flush=True)
         if number == 0:
             settle_memory()
     inside.close()

@@ -15,7 +15,7 @@ from gengfu.store.runs import RunStore
 from gengfu.vendor.client import VendorClient
 from gengfu.vendor.listing import Failure, Listing, Page
 
-COMMIT_ROWS = 2_000
+COMMIT_ROWS = 4_000
 """Rows to be written after which a window commits, so that memory stays flat and further pages come in meanwhile."""
 
 COMMIT_SECONDS = 0.5
