@@ -16,7 +16,8 @@ from gengfu.vendor.client import VendorClient
 from gengfu.vendor.listing import Failure, Listing, Page
 
 COMMIT_ROWS = 4_000
-"""Rows to be written after which a window commits, so that memory stays flat and further pages come in meanwhile."""
+"""Rows to be written after which a window commits, so that memory stays flat and further pages come in meanwhile. Where
+a run has more than one window, two are read side by side in a process, and each commits after half as many."""
 
 COMMIT_SECONDS = 0.5
 """Seconds after which it does, so that progress shows and a killed worker loses little."""
@@ -112,6 +113,7 @@ class Reading:
         for page in have:
             self._take(page)
         committed = monotonic()
+        most = COMMIT_ROWS if run.windows == 1 else COMMIT_ROWS // 2
         try:
             asked = [*wanted, *self._echoes]
             left = len(asked)
@@ -122,7 +124,7 @@ class Reading:
                 # The commit that completes the window ends this hold on it, so it must be the last one.
                 if left <= len(self._echoes):
                     continue
-                if self._given.intake.held >= COMMIT_ROWS or monotonic() - committed > COMMIT_SECONDS:
+                if self._given.intake.held >= most or monotonic() - committed > COMMIT_SECONDS:
                     self._commit()
                     committed = monotonic()
         except GengfuError:

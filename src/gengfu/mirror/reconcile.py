@@ -15,8 +15,8 @@ from gengfu.store.run_rows import Verdict
 MAX_PASSES = 4
 """How often a list that shifts is read before the run ends as drifted."""
 
-SORT_AT_ONCE = 100_000
-"""How many keys are sorted at once, in some 4 MB."""
+SORT_AT_ONCE = 20_000
+"""How many keys are sorted at once, in some 2 MB."""
 
 WINDOW_PAGES = 128
 """The most pages in one window. A shorter list is one window, read by the job that planned it."""
