@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
-from xxhash import xxh3_64_intdigest
+from xxhash import xxh3_64_digest
 
 from gengfu.mirror.resource import Kind, Resource
 from gengfu.store.rows import AWARE, MomentForm
@@ -98,7 +98,7 @@ class RowReader:
 
     def row_hash(self, raw: msgspec.Raw) -> int:
         """A hash of all bytes of the row, signed 64 bits."""
-        return _signed(xxh3_64_intdigest(raw))
+        return int.from_bytes(xxh3_64_digest(raw), "big", signed=True)
 
     def content_hash(self, raw: msgspec.Raw) -> int:
         """A hash of the row without its volatile fields, signed 64 bits."""
@@ -109,7 +109,7 @@ class RowReader:
         if rest is None:
             row = {name: value for name, value in _decode(raw).items() if name not in self._volatile_names}
             rest = json.dumps(row, sort_keys=True).encode()
-        return _signed(xxh3_64_intdigest(rest))
+        return int.from_bytes(xxh3_64_digest(rest), "big", signed=True)
 
     def _without_volatile(self, raw: msgspec.Raw) -> bytes | None:
         """The row's bytes without its volatile fields; None if they are not written plainly, or if such a field stands
@@ -183,6 +183,10 @@ class RowReader:
         )
 
 
+_AS_IT_IS: dict[Kind, type] = {Kind.TEXT: str, Kind.FLAG: bool}
+"""Values of these types need no reading."""
+
+
 class _Fast:
     """Decodes rows whose fields are the resource's and the `unknown` ones seen so far. It refuses all others, and
     values that are not of their field's plain type, except in the `wide` fields."""
@@ -205,12 +209,12 @@ class _Fast:
             Kind.JSON: _raw_json,
         }
         members: list[tuple[str, Any]] = []
-        self._readings: list[tuple[int, Callable[[Any], Any]]] = []
+        self._readings: list[tuple[int, type, Callable[[Any], Any]]] = []
         for place, field in enumerate(resource.fields, 1):
             is_wide = field.name in wide and field.kind in odd
             members.append((field.name, (odd if is_wide else plain)[field.kind]))
             if is_wide or field.kind not in odd:
-                self._readings.append((place, readers[field.kind]))
+                self._readings.append((place, _AS_IT_IS.get(field.kind, type(None)), readers[field.kind]))
         self._end = len(members) + 1
         self._heads = [f"{json.dumps(name, ensure_ascii=False)}:".encode() for name in unknown]
         members += [(name, msgspec.Raw) for name in (*unknown, resource.key)]
@@ -223,9 +227,9 @@ class _Fast:
             ValueError, TypeError, OverflowError: the row is not to be read this way.
         """
         values: list[Any] = [key, *msgspec.structs.astuple(self._decoders[absent].decode(data))]
-        for place, read in self._readings:
+        for place, plain, read in self._readings:
             value = values[place]
-            if value is not None and value is not MISSING:
+            if value is not None and value.__class__ is not plain and value is not MISSING:
                 values[place] = read(value)
         end = self._end
         pairs = zip(self._heads, values[end:], strict=False)
@@ -259,10 +263,6 @@ def _decode(raw: msgspec.Raw) -> Any:
 
 def _dump(value: Any) -> str:
     return msgspec.json.encode(value).decode()
-
-
-def _signed(digest: int) -> int:
-    return digest - (1 << 64) if digest >> 63 else digest
 
 
 def _storable(value: Any) -> Any:

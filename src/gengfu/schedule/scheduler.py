@@ -25,7 +25,7 @@ from gengfu.schedule.policy import CatchUp, Entry
 from gengfu.schedule.probe import Probe
 from gengfu.store import ticks
 from gengfu.store.light import Executor, transact
-from gengfu.store.tick_rows import Tick, TickState
+from gengfu.store.tick_rows import TICKS_KEPT, Tick, TickState
 from gengfu.store.ticks import Ending
 
 if TYPE_CHECKING:
@@ -43,8 +43,6 @@ PLAN_EVERY = timedelta(seconds=20)
 PRUNE_EVERY = 6 * 3600.0
 PRUNE_AT = 197
 """The minute of the day, in UTC, in which a pass that is started each minute removes old rows."""
-KEPT = timedelta(days=90)
-"""For so long the rows of ticks that are over are kept."""
 PATIENCE = 5.0
 """Seconds for which a database that is away is asked again before the loop goes on without it."""
 LAST_PATIENCE = 60.0
@@ -341,7 +339,7 @@ class Scheduler:
         log.log(logging.WARNING if ended.state is TickState.FAILED else logging.INFO, "tick over", extra=told)
 
     def _prune(self, now: datetime) -> None:
-        gone = self._do(lambda execute: ticks.prune(execute, now - KEPT))
+        gone = self._do(lambda execute: ticks.prune(execute, now - TICKS_KEPT))
         log.info("old ticks removed", extra={"ticks": gone})
 
     def _wind_down(self, grace: float) -> None:

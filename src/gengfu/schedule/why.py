@@ -9,10 +9,7 @@ from enum import StrEnum
 
 from gengfu.schedule.cron import Cron
 from gengfu.schedule.policy import Entry
-from gengfu.store.tick_rows import EntryRow, Tick, TickState
-
-KEPT_DAYS = 90
-"""Days after which rows of ticks are removed."""
+from gengfu.store.tick_rows import TICKS_KEPT, EntryRow, Tick, TickState
 
 Tell = Callable[[datetime], str]
 
@@ -125,8 +122,9 @@ def _silent(facts: Facts, entry: Entry, moment: datetime, now: datetime, tell: T
         if (now - moment).total_seconds() <= late:
             return Answer(Silence.NOT_LOOKED_AT, f"the tick of {tell(moment)} has not run yet: {text}")
         return Answer(Silence.NOT_LOOKED_AT, f"{told}{text}")
-    if moment < now - timedelta(days=KEPT_DAYS):
-        text = f"what became of the tick of {tell(moment)} is no longer on record: rows are kept for {KEPT_DAYS} days"
+    if moment < now - TICKS_KEPT:
+        kept = f"rows are kept for {TICKS_KEPT.days} days"
+        text = f"what became of the tick of {tell(moment)} is no longer on record: {kept}"
         return Answer(Silence.PRUNED, text)
     since = f"; the earliest tick on record is that of {tell(facts.first_due)}" if facts.first_due is not None else ""
     reason = f"{facts.name} was not on the schedule then (not yet added, disabled, or due at other times){since}"
