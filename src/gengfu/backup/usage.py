@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gengfu.clock import monotonic
 from gengfu.errors import StoreError
+from gengfu.queue.pids import host_name
 
 if TYPE_CHECKING:
     from gengfu.store.database import Database
@@ -51,7 +51,7 @@ def _beats(db: Database) -> Beats:
             for kind, name, host, pid, beat in connection.execute(
                 text("SELECT kind, name, host, pid, beat FROM process")
             ):
-                if (host, pid) != (socket.gethostname(), os.getpid()):
+                if (host, pid) != (host_name(), os.getpid()):
                     found[f"{kind} {name} (process {pid} on {host})"] = beat
         if "job" in there:
             running = text("SELECT id, name, worker, claim, beat FROM job WHERE state = 'running'")

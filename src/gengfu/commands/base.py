@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -146,6 +147,14 @@ class BaseCommand:
     def logs_to_stderr(cls, settings: Settings) -> bool:  # noqa: ARG003 (for those that depend on it)
         """Whether log records are for people too: where there is no file, warnings are."""
         return cls.log_file is None
+
+    @classmethod
+    def stderr_is_its_log(cls, settings: Settings) -> bool:
+        """Whether stderr is the log file itself, as where a crontab line redirects it there."""
+        try:
+            return cls.log_file is not None and os.path.samestat(os.stat(settings.logs / cls.log_file), os.fstat(2))
+        except OSError:
+            return False
 
     @classmethod
     def summary(cls) -> str:

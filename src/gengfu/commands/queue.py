@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -80,11 +79,7 @@ class QueueWork(BaseCommand):
 
     @classmethod
     def logs_to_stderr(cls, settings: Settings) -> bool:
-        """Unless stderr is the log file itself, as where a crontab line redirects it there."""
-        try:
-            return not os.path.samestat(os.stat(settings.logs / LOG), os.fstat(2))
-        except OSError:
-            return True
+        return not cls.stderr_is_its_log(settings)
 
 
 def _switches(queues: tuple[str, ...], given: dict[str, Any]) -> list[str]:

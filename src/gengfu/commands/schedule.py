@@ -99,11 +99,7 @@ class ScheduleWork(BaseCommand):
 
     @classmethod
     def logs_to_stderr(cls, settings: Settings) -> bool:
-        """Unless stderr is the log file itself, as where a crontab line redirects it there."""
-        try:
-            return not os.path.samestat(os.stat(settings.logs / LOG), os.fstat(2))
-        except OSError:
-            return True
+        return not cls.stderr_is_its_log(settings)
 
 
 class ScheduleTest(BaseCommand):
@@ -188,7 +184,7 @@ class ScheduleResume(BaseCommand):
     options = (NAME,)
 
     def handle(self, name: str) -> int:
-        from gengfu.schedule.cron import Cron
+        from gengfu.schedule.cron import cron_of
         from gengfu.schedule.plan import paused_because, plan
         from gengfu.store import ticks
 
@@ -201,11 +197,9 @@ class ScheduleResume(BaseCommand):
                 if row is None or row.paused_at is None:
                     continue
                 # What came due until now came due in the pause, though no scheduler may have looked.
-                cron = Cron(entry.schedule.cron, entry.schedule.timezone or "UTC")
-                found = plan(entry, cron, row, now, self.out.moment)
-                if found is not None and ticks.advance(execute, entry.name, row, found.row):
-                    for tick in found.ticks:
-                        ticks.record(execute, entry.name, found.row.turn, entry.argv, tick, _who(), now)
+                found = plan(entry, cron_of(entry), row, now, self.out.moment)
+                if found is not None:
+                    ticks.account(execute, entry.name, entry.argv, row, found.row, found.ticks, _who(), now)
                 ticks.resume(execute, entry.name)
             return before
 

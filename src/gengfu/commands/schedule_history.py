@@ -36,6 +36,7 @@ class ScheduleList(BaseCommand):
 
     def handle(self) -> int:
         from gengfu.commands.parts import ticks
+        from gengfu.schedule.cron import cron_of
         from gengfu.store.tick_history import TickHistory
 
         found = ticks.usable(self.app, self.out)
@@ -43,7 +44,7 @@ class ScheduleList(BaseCommand):
         rows, lines, told = history.entries(), [], []
         for entry in found.entries.values():
             row, last = rows.get(entry.name), next(iter(history.latest(1, entry.name)), None)
-            next_due = ticks.cron_of(entry).after(self.app.clock()) if entry.schedule.enabled else None
+            next_due = cron_of(entry).after(self.app.clock()) if entry.schedule.enabled else None
             lines.append(self._line(entry, row, last, next_due))
             told.append({**ticks.entry_json(entry), "next_due": next_due, "paused": ticks.pause_json(row)})
             told[-1]["last"] = ticks.tick_json(last) if last is not None else None
@@ -58,13 +59,14 @@ class ScheduleList(BaseCommand):
 
     def _line(self, entry: Entry, row: EntryRow | None, last: Tick | None, next_due: datetime | None) -> list[object]:
         from gengfu.commands.parts import ticks
+        from gengfu.schedule.cron import cron_of
+        from gengfu.schedule.plan import paused_because
 
-        cron = ticks.cron_of(entry)
+        cron = cron_of(entry)
         due: datetime | str | None = next_due if entry.schedule.enabled else "disabled"
         reason = ticks.reason_of(last) if last is not None else None
         if entry.schedule.enabled and row is not None and row.paused_at is not None:
-            why = f": {row.pause_reason}" if row.pause_reason else ""
-            due, reason = "paused", f"paused by {row.paused_by} since {self.out.moment(row.paused_at)}{why}"
+            due, reason = "paused", paused_because(row, self.out.moment)
         ended = f"{last.state} {self.out.moment(last.until_at or last.due_at)}" if last is not None else None
         return [entry.name, cron.words(), f"{cron.expression} {cron.zone}", due, ended, reason]
 
@@ -120,10 +122,9 @@ class ScheduleNext(BaseCommand):
 
 def _due_after(entry: Entry, now: datetime) -> Iterator[tuple[datetime, str, str]]:
     """Its due moments with its name and zone, one after the other."""
-    from gengfu.commands.parts import ticks
-    from gengfu.schedule.cron import FAR
+    from gengfu.schedule.cron import FAR, cron_of
 
-    cron = ticks.cron_of(entry)
+    cron = cron_of(entry)
     return ((moment, entry.name, cron.zone) for moment in cron.between(now, now + FAR))
 
 
@@ -222,10 +223,10 @@ class ScheduleWhy(BaseCommand):
 
     def _latest(self, history: TickHistory, entry: Entry | None, name: str, now: datetime) -> datetime | None:
         """The entry's latest due moment that was; of an entry no longer declared, that of its last row."""
-        from gengfu.commands.parts import ticks
+        from gengfu.schedule.cron import cron_of
 
         if entry is not None:
-            return ticks.cron_of(entry).before(now + timedelta(microseconds=1))
+            return cron_of(entry).before(now + timedelta(microseconds=1))
         last = history.latest(1, name)
         return last[0].due_at if last else None
 

@@ -62,9 +62,10 @@ class ScheduleSimulate(BaseCommand):
 
     def _play(self, entry: Entry, history: TickHistory, first: datetime, last: datetime) -> _Play:
         from gengfu.commands.parts import ticks
+        from gengfu.schedule.cron import cron_of
         from gengfu.schedule.forecast import clock_notes, forecast
 
-        cron = ticks.cron_of(entry)
+        cron = cron_of(entry)
         edge = timedelta(microseconds=1)  # what is due just when the days begin is one of their ticks
         due = list(islice(cron.between(first - edge, last - edge), MOST + 1))
         seconds, source = self._seconds(entry, history)
@@ -88,6 +89,7 @@ class ScheduleSimulate(BaseCommand):
 
     def _tell(self, plays: Sequence[_Play], each: bool) -> None:
         from gengfu.commands.parts import ticks
+        from gengfu.schedule.cron import cron_of
 
         if not plays:
             self.out.note("no entry is enabled")
@@ -101,7 +103,7 @@ class ScheduleSimulate(BaseCommand):
                 self.out.say(f"{play.entry.name}: {note}")
         if each:
             self.out.say()
-            zones = {play.entry.name: ticks.cron_of(play.entry).zone for play in plays}
+            zones = {play.entry.name: cron_of(play.entry).zone for play in plays}
             every = sorted((tick.due_at, play.entry.name, tick.fate) for play in plays for tick in play.ticks)
             lines = [[name, ticks.local(due, zones[name]), zones[name], fate] for due, name, fate in every]
             self.out.table([Column("entry"), Column("due"), Column("zone"), Column("forecast")], lines)
@@ -129,10 +131,10 @@ class _Play:
 
 
 def _line(play: _Play) -> list[object]:
-    from gengfu.commands.parts import ticks
+    from gengfu.schedule.cron import cron_of
 
     fates = ", ".join(f"{fate} {number}" for fate, number in sorted(play.fates.items()))
-    words, policy = ticks.cron_of(play.entry).words(), play.entry.schedule.overlap
+    words, policy = cron_of(play.entry).words(), play.entry.schedule.overlap
     return [play.entry.name, words, len(play.ticks), play.seconds, play.source, play.overlaps, policy, fates]
 
 

@@ -78,6 +78,21 @@ class Assignment:
     calls: Callable[[], dict[str, int]]
     """Gives the calls that no run has been charged with yet."""
 
+    def commit(self, *, shifted: bool = False, last_page: int | None = None) -> None:
+        """Writes what the intake has taken in, and forgets it; the arguments are those of `RunStore.record`."""
+        intake = self.intake
+        intake.settle()
+        calls = self.calls()
+        self.runs.record(
+            self.window,
+            intake.pages,
+            intake.rejects,
+            lambda connection: intake.write(connection) | calls,
+            shifted=shifted,
+            last_page=last_page,
+        )
+        intake.clear()
+
 
 class Reading:
     """Fetches the pages of a window that are not recorded yet, and writes what they change.
@@ -151,14 +166,4 @@ class Reading:
                 self._first_answers[index] = ids
 
     def _commit(self) -> None:
-        intake = self._given.intake
-        intake.settle()
-        calls = self._given.calls()
-        self._given.runs.record(
-            self._given.window,
-            intake.pages,
-            intake.rejects,
-            lambda connection: intake.write(connection) | calls,
-            shifted=self._shifted,
-        )
-        intake.clear()
+        self._given.commit(shifted=self._shifted)

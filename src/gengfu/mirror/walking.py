@@ -52,14 +52,4 @@ class Walking:
             raise AnswerError(f"page {page.index} repeats page {earlier}: the server does not turn the pages")
 
     def _commit(self, last_page: int | None = None) -> None:
-        intake = self._given.intake
-        intake.settle()
-        calls = self._given.calls()
-        self._given.runs.record(
-            self._given.window,
-            intake.pages,
-            intake.rejects,
-            lambda connection: intake.write(connection) | calls,
-            last_page=last_page,
-        )
-        intake.clear()
+        self._given.commit(last_page=last_page)

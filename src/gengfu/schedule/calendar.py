@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from datetime import datetime
 
-from gengfu.schedule.cron import Cron
+from gengfu.schedule.cron import Cron, cron_of
 from gengfu.schedule.plan import Plan, Say, offset, plan
 from gengfu.schedule.policy import Entry
 from gengfu.store.tick_rows import EntryRow
@@ -51,5 +51,5 @@ class Calendar:
         schedule = entry.schedule
         key = (schedule.cron, schedule.timezone)
         if key not in self._crons:
-            self._crons[key] = Cron(schedule.cron, schedule.timezone or "UTC")
+            self._crons[key] = cron_of(entry)
         return self._crons[key]

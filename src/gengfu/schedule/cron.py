@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 from gengfu.errors import ConfigError
+from gengfu.schedule.policy import Entry
 
 ALIASES = {
     "@yearly": "0 0 1 1 *",
@@ -136,6 +137,12 @@ class Cron:
                     return
                 yield due
                 seen = due
+
+
+def cron_of(entry: Entry) -> Cron:
+    """When a schedule entry is due."""
+    assert entry.schedule.timezone is not None
+    return Cron(entry.schedule.cron, entry.schedule.timezone)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from gengfu.schedule.beats import BEAT_EVERY, Beats
 from gengfu.schedule.bell import Bell
 from gengfu.schedule.calendar import Calendar
 from gengfu.schedule.crew import ASKED, Crew
-from gengfu.schedule.plan import Move, Plan, Say
+from gengfu.schedule.plan import Move, Say
 from gengfu.schedule.policy import CatchUp, Entry
 from gengfu.schedule.probe import Probe
 from gengfu.store import ticks
@@ -175,15 +175,11 @@ class Scheduler:
 
         def write(execute: Executor) -> None:
             for name, found in plans.items():
-                if ticks.advance(execute, name, rows.get(name), found.row):
-                    self._record(execute, self._entries[name], found, now)
+                argv = self._entries[name].argv
+                ticks.account(execute, name, argv, rows.get(name), found.row, found.ticks, self.name, now)
 
         self._do(write)
         self._planned_at, self._next = now, self._calendar.next_due(self._entries, now)
-
-    def _record(self, execute: Executor, entry: Entry, found: Plan, now: datetime) -> None:
-        for tick in found.ticks:
-            ticks.record(execute, entry.name, found.row.turn, entry.argv, tick, self.name, now)
 
     def _look(self, now: datetime) -> None:
         """Writes what is to be written of ticks under way, and learns how they all stand."""

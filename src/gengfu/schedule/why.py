@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from gengfu.schedule.cron import Cron
+from gengfu.schedule.cron import Cron, cron_of
+from gengfu.schedule.plan import paused_because
 from gengfu.schedule.policy import Entry
 from gengfu.store.tick_rows import TICKS_KEPT, EntryRow, Tick, TickState
 
@@ -67,17 +68,12 @@ def explain(facts: Facts, moment: datetime, now: datetime, tell: Tell) -> Answer
             f"no row tells of {tell(moment)}, and {facts.name} is no entry that can be used; see: gengfu schedule:list"
         )
         return Answer(Silence.NOT_DECLARED, text)
-    cron = _cron(facts.entry)
+    cron = cron_of(facts.entry)
     if moment not in cron.between(moment - timedelta(microseconds=1), moment):
         return _not_due(facts, cron, moment, tell)
     if moment > now:
         return Answer(Silence.FUTURE, f"the tick of {tell(moment)} is yet to come{_obstacle(facts, tell)}")
     return _silent(facts, facts.entry, moment, now, tell)
-
-
-def _cron(entry: Entry) -> Cron:
-    assert entry.schedule.timezone is not None
-    return Cron(entry.schedule.cron, entry.schedule.timezone)
 
 
 def _not_due(facts: Facts, cron: Cron, moment: datetime, tell: Tell) -> Answer:
@@ -93,14 +89,8 @@ def _obstacle(facts: Facts, tell: Tell) -> str:
     if facts.entry is not None and not facts.entry.schedule.enabled:
         return f", and will not run unless {facts.name} is enabled ({facts.entry.source})"
     if facts.row is not None and facts.row.paused_at is not None:
-        return f", and will be skipped unless {facts.name} is resumed: {_paused(facts.row, tell)}"
+        return f", and will be skipped unless {facts.name} is resumed: {paused_because(facts.row, tell)}"
     return ""
-
-
-def _paused(row: EntryRow, tell: Tell) -> str:
-    since = tell(row.paused_at) if row.paused_at is not None else ""
-    why = f": {row.pause_reason}" if row.pause_reason else ""
-    return f"paused by {row.paused_by or 'somebody'} since {since}{why}"
 
 
 def _silent(facts: Facts, entry: Entry, moment: datetime, now: datetime, tell: Tell) -> Answer:
@@ -116,7 +106,7 @@ def _silent(facts: Facts, entry: Entry, moment: datetime, now: datetime, tell: T
         return Answer(Silence.NEVER_SEEN, f"{told}no scheduler has run since {facts.name} was added; {start}")
     if row.planned_until < moment:
         if row.paused_at is not None and row.paused_at <= moment:
-            return Answer(Silence.PAUSED, f"{told}{facts.name} is {_paused(row, tell)}")
+            return Answer(Silence.PAUSED, f"{told}{facts.name} is {paused_because(row, tell)}")
         text = f"no scheduler has looked at {facts.name} since {tell(row.planned_until)}"
         late = entry.schedule.grace + entry.schedule.jitter
         if (now - moment).total_seconds() <= late:

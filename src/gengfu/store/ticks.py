@@ -69,6 +69,22 @@ def advance(execute: Executor, name: str, old: EntryRow | None, fresh: EntryRow)
     return met == 1
 
 
+def account(
+    execute: Executor,
+    name: str,
+    command: Sequence[str],
+    old: EntryRow | None,
+    fresh: EntryRow,
+    new: Sequence[NewTick],
+    scheduler: str,
+    now: datetime,
+) -> None:
+    """Advances an entry and writes its new ticks down, or nothing where another scheduler was first."""
+    if advance(execute, name, old, fresh):
+        for tick in new:
+            record(execute, name, fresh.turn, command, tick, scheduler, now)
+
+
 def record(
     execute: Executor, entry: str, turn: int, command: Sequence[str], new: NewTick, scheduler: str, now: datetime
 ) -> None:

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from gengfu.clock import Clock, monotonic
 from gengfu.queue.pids import is_here, lives
-from gengfu.schedule.cron import Cron
+from gengfu.schedule.cron import cron_of
 from gengfu.schedule.policy import Entry
 from gengfu.store.processes import Process
 from gengfu.upkeep.sight import RunsSeen, Sight
@@ -179,8 +179,7 @@ def judge_runs(sight: Sight) -> Iterator[Component]:
 
 def _due_before(entry: Entry, moment: datetime) -> datetime | None:
     """The third last due moment before `moment`."""
-    assert entry.schedule.timezone is not None
-    cron = Cron(entry.schedule.cron, entry.schedule.timezone)
+    cron = cron_of(entry)
     found: datetime | None = moment
     for _ in range(INTERVALS):
         found = cron.before(found) if found is not None else None

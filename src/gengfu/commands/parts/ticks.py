@@ -11,10 +11,11 @@ from zoneinfo import ZoneInfo
 
 from gengfu.commands.base import House
 from gengfu.commands.output import Column, Output
+from gengfu.commands.parts import scheduling
 from gengfu.commands.parts.views import seconds
 from gengfu.errors import NotFound, UsageError
-from gengfu.schedule.cron import Cron, clock_changes
-from gengfu.schedule.entries import Entries, load_entries
+from gengfu.schedule.cron import clock_changes, cron_of
+from gengfu.schedule.entries import Entries
 from gengfu.schedule.policy import Entry
 from gengfu.store.tick_rows import EntryRow, Tick
 
@@ -23,16 +24,10 @@ _CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
 
 def usable(app: House, out: Output) -> Entries:
     """The schedule's entries; what keeps others from use is noted."""
-    found = load_entries(app.settings, app.catalogue)
+    found = scheduling.load(app)
     for problem in found.problems:
         out.note(f"warning: {problem}")
     return found
-
-
-def cron_of(entry: Entry) -> Cron:
-    """When it is due."""
-    assert entry.schedule.timezone is not None
-    return Cron(entry.schedule.cron, entry.schedule.timezone)
 
 
 def known(name: str, names: Iterable[str]) -> str:
