@@ -9,7 +9,8 @@ import msgspec
 from sqlalchemy import select
 
 from gengfu.mirror.device import DEVICE
-from gengfu.mirror.rows import MISSING, RowReader
+from gengfu.mirror.rows import RowReader
+from gengfu.mirror.values import MISSING
 from gengfu.simulator.testing import Simulator
 from gengfu.store.database import Database
 from gengfu.store.tables import device
@@ -36,8 +37,8 @@ def assert_true_copy(sim: Simulator, db: Database) -> None:
     truth = sim.snapshot("unDeleted")
     copy = mirrored(db)
     assert copy.keys() == truth.keys()
-    for key, row in truth.items():
-        expected = READER.values(key, msgspec.Raw(encoded(row)))
+    rows = READER.rows([*truth], [msgspec.Raw(encoded(row)) for row in truth.values()])
+    for key, expected in zip(truth, rows, strict=True):
         for column, value in zip(READER.columns, expected, strict=True):
             wanted = None if value is MISSING else value
             if column in ("wechat_accounts", "extra", "other") and wanted is not None:

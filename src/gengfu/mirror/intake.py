@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,16 +12,19 @@ from sqlalchemy import Connection
 from gengfu.clock import Clock
 from gengfu.mirror.reconcile import pack
 from gengfu.mirror.resource import Kind, Resource, Scope
-from gengfu.mirror.rows import MISSING, RowReader, UnreadableRow
+from gengfu.mirror.rows import RowReader, UnreadableRow
+from gengfu.mirror.values import MISSING
 from gengfu.store.changes import ChangeLog
 from gengfu.store.database import PATIENCE, Database
-from gengfu.store.rows import MirrorTable
+from gengfu.store.rows import Known, MirrorTable
 from gengfu.store.run_rows import PageRecord, Reject
 from gengfu.vendor.listing import Page
 
-_UNKNOWN = (None, None, None, False)
 _LOOKUP_ROWS = 1_000
 _REJECT_CHARACTERS = 2_000
+
+_Arrived = tuple[int, msgspec.Raw, int]
+"""Key, row and row hash."""
 
 
 class Intake:
@@ -49,8 +53,9 @@ class Intake:
         self._json = {reader.columns.index(f.column) for f in resource.fields if f.kind == Kind.JSON}
         self._json.add(len(reader.columns) - 1)
         self._volatile = {reader.columns.index(f.column) for f in resource.volatile}
+        self._flags = {reader.columns.index(f.column) for f in resource.fields if f.kind == Kind.FLAG}
         self._times = {reader.columns.index(f.column) for f in resource.fields if f.kind == Kind.MOMENT}
-        self._moments = table.moments
+        self._form = table.form
         self._log = ChangeLog(resource.name)
         self.clear()
 
@@ -60,7 +65,7 @@ class Intake:
         self.rejects: list[Reject] = []
         self._pending: dict[int, msgspec.Raw] = {}
         self._new: dict[int, tuple[Any, ...]] = {}
-        self._changed: dict[int, tuple[list[Any], int, int]] = {}
+        self._changed: dict[int, tuple[tuple[Any, ...], int, int]] = {}
         self._beats: dict[int, tuple[Any, ...]] = {}
 
     @property
@@ -70,22 +75,29 @@ class Intake:
 
     def add(self, page: Page) -> bytes:
         """Takes a page in, and gives its packed keys."""
-        keys: list[int] = []
-        for raw in page.rows:
-            try:
-                key = self._reader.key(raw)
-            except UnreadableRow as problem:
-                text = bytes(raw)[:_REJECT_CHARACTERS].decode("utf-8", "replace")
-                self.rejects.append(Reject(page.index, str(problem), text.replace("\0", "\u2400")))
-                continue
-            keys.append(key)
-            self._pending[key] = raw
+        keys, rows = self._readable(page)
+        self._pending.update(zip(keys, rows, strict=True))
         ids = pack(keys)
         took = round(page.took * 1000)
         self.pages.append(PageRecord(page.index, len(page.rows), page.total, ids, took, page.attempts, self._clock()))
         if len(self._pending) >= _LOOKUP_ROWS:
             self.settle()
         return ids
+
+    def _readable(self, page: Page) -> tuple[list[int], Sequence[msgspec.Raw]]:
+        """The keys and the rows of a page; rows without a key are set aside."""
+        try:
+            return self._reader.keys(page.rows), page.rows
+        except UnreadableRow:
+            pass
+        found: list[tuple[int, msgspec.Raw]] = []
+        for raw in page.rows:
+            try:
+                found.append((self._reader.key(raw), raw))
+            except UnreadableRow as problem:
+                text = bytes(raw)[:_REJECT_CHARACTERS].decode("utf-8", "replace")
+                self.rejects.append(Reject(page.index, str(problem), text.replace("\0", "\u2400")))
+        return [key for key, _ in found], [raw for _, raw in found]
 
     def keys(self, page: Page) -> bytes:
         """The packed keys of a page that is not taken in."""
@@ -101,28 +113,48 @@ class Intake:
         for earlier in (self._new, self._changed, self._beats):
             for key in earlier.keys() & pending.keys():
                 del earlier[key]
-        now = self._clock()
-        confirms_gone = self._scope.confirms_gone
-        moment = self._moments.encode(now)
-        own = (moment, moment, moment if confirms_gone else None)
-        for key, raw in pending.items():
-            _, known_row, known_content, gone = known.get(key, _UNKNOWN)
-            row_hash = self._reader.row_hash(raw)
-            returned = gone and not confirms_gone
-            if known_row == row_hash and not returned:
-                continue
-            content_hash = self._reader.content_hash(raw)
-            if known_row is None:
-                values = self._reader.values(key, raw, absent=None)
-                self._new[key] = (*values, *own, row_hash, content_hash)
-            elif known_content == content_hash and not returned:
-                self._beats[key] = (key, row_hash, *self._reader.volatile(raw))
+        new: list[_Arrived] = []
+        moved: list[_Arrived] = []
+        for arrived in zip(pending, pending.values(), self._reader.row_hashes([*pending.values()]), strict=True):
+            stored = known.get(arrived[0])
+            if stored is None:
+                new.append(arrived)
+            elif stored[1] != arrived[2] or self._is_back(stored):
+                moved.append(arrived)
+        self._take_new(new)
+        self._take_moved(moved, known)
+
+    def _is_back(self, stored: Known) -> bool:
+        return stored[3] and not self._scope.confirms_gone
+
+    def _take_new(self, arrived: Sequence[_Arrived]) -> None:
+        keys, rows, row_hashes = _columns(arrived)
+        moment = self._form.encode(self._clock())
+        own = (moment, moment, moment if self._scope.confirms_gone else None)
+        found = zip(
+            self._reader.rows(keys, rows, absent=None), row_hashes, self._reader.content_hashes(rows), strict=True
+        )
+        self._new.update((values[0], (*values, *own, *hashes)) for values, *hashes in found)
+
+    def _take_moved(self, arrived: Sequence[_Arrived], known: Mapping[int, Known]) -> None:
+        beats: list[_Arrived] = []
+        changed: list[tuple[_Arrived, int]] = []
+        for row, content_hash in zip(arrived, self._reader.content_hashes([row[1] for row in arrived]), strict=True):
+            stored = known[row[0]]
+            if stored[2] == content_hash and not self._is_back(stored):
+                beats.append(row)
             else:
-                self._changed[key] = (self._reader.values(key, raw), row_hash, content_hash)
+                changed.append((row, content_hash))
+        keys, rows, row_hashes = _columns(beats)
+        volatile = zip(keys, row_hashes, self._reader.volatile(rows), strict=True)
+        self._beats.update((key, (key, row_hash, *values)) for key, row_hash, values in volatile)
+        keys, rows, _ = _columns([row for row, _ in changed])
+        answered = zip(changed, self._reader.rows(keys, rows), strict=True)
+        self._changed.update((key, (values, row_hash, content)) for ((key, _, row_hash), content), values in answered)
 
     def write(self, connection: Connection) -> dict[str, int]:
         """Writes what differs; how many rows of each kind there were, as the run counts them."""
-        now, encode = self._clock(), self._moments.encode
+        now, encode = self._clock(), self._form.encode
         stored = self._table.current(connection, self._changed)
         rows = list(self._new.values())
         changes: list[dict[str, Any]] = []
@@ -165,13 +197,20 @@ class Intake:
             if value is not None and place in self._json:
                 new = msgspec.json.decode(value)
             elif value is not None and place in self._times:
-                new = self._moments.decode(value)
+                new = self._form.decode(value)
+            elif value is not None and place in self._flags:
+                new = bool(value)
             else:
                 new = value
             known = self._table.decoded(place, old)
             if new != known:
                 differences.append((column, _plain(known), _plain(new)))
         return differences
+
+
+def _columns(arrived: Sequence[_Arrived]) -> tuple[Sequence[int], Sequence[msgspec.Raw], Sequence[int]]:
+    keys, rows, row_hashes = zip(*arrived, strict=True) if arrived else ((), (), ())
+    return keys, rows, row_hashes
 
 
 def _plain(value: Any) -> Any:

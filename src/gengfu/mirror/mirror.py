@@ -90,7 +90,7 @@ class Mirror:
         self._mirrored: dict[str, _Mirrored] = {}
         for resource in resources:
             table = MirrorTable(db, resource.table, resource.columns, [field.column for field in resource.volatile])
-            reader = RowReader(resource, settings.api_timezone, table.moments)
+            reader = RowReader(resource, settings.api_timezone, table.form)
             self._mirrored[resource.name] = _Mirrored(resource, reader, table)
 
     def work(self, run_id: int, hold: Hold) -> str:

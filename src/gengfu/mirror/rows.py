@@ -1,32 +1,28 @@
-"""A vendor row: its key, its hashes and its values, read from the raw bytes only as far as needed."""
+"""Vendor rows: their keys, their hashes and their values, read from the raw bytes only as far as needed."""
 
 from __future__ import annotations
 
 import json
 import re
+import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import msgspec
+from msgspec.structs import astuple
 from xxhash import xxh3_64_digest
 
-from gengfu.mirror.resource import Kind, Resource
-from gengfu.store.rows import AWARE, MomentForm
+from gengfu.mirror.resource import Field, Kind, Resource
+from gengfu.mirror.values import MISSING, NOTHING, UNFIT, Readings, json_text, storable
+from gengfu.store.rows import PYTHON, Form
 
-MISSING = msgspec.UNSET
-"""The vendor's row does not name the field: what is stored stays. Null and '' are values of their own."""
+T = TypeVar("T")
 
 _UNSTORABLE = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 
-_HOURS = 20_000
-"""How many hours' offsets are remembered, about 2 MB."""
-
-_TAILS = frozenset(f":{minute:02}:{second:02}" for minute in range(60) for second in range(60))
-"""How a time may go on after its hour."""
-
-_NO_MOMENT = "0001-01-01T00:00:00"
+_UNREAD = (*UNFIT, msgspec.DecodeError)
+"""What reading many rows at once raises where one of them needs a closer look."""
 
 _MOST_UNKNOWN = 64
 """So many fields that the resource does not name may come and go before rows with further ones are read slowly."""
@@ -37,30 +33,19 @@ class UnreadableRow(Exception):
 
 
 class RowReader:
-    """Reads the rows of one resource. Values come in the order of its columns, and times in the form `moments`."""
+    """Reads the rows of one resource, many at once. Values come in the order of its columns, in the form that
+    the driver takes."""
 
-    def __init__(self, resource: Resource, zone: str, moments: MomentForm = AWARE) -> None:
+    def __init__(self, resource: Resource, zone: str, form: Form = PYTHON) -> None:
         self.columns = resource.columns
         self._name = resource.key
-        self._key: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
-            msgspec.defstruct("Key", [("id", int)], rename={"id": resource.key})
-        )
-        volatile = [field.name for field in resource.volatile]
-        self._volatile_names = volatile
-        self._volatile_heads = [f"{json.dumps(name, ensure_ascii=False)}:".encode() for name in volatile]
-        members = [(f"v{i}", msgspec.Raw, msgspec.field(default=None, name=n)) for i, n in enumerate(volatile)]
-        self._present = msgspec.json.Decoder(msgspec.defstruct("Volatile", members, gc=False))
-        self._moment = _Moments(ZoneInfo(zone), moments)
-        readers: dict[Kind, tuple[Callable[[Any], Any], type]] = {
-            Kind.TEXT: (_text, str),
-            Kind.FLAG: (_flag, bool),
-            Kind.MOMENT: (self._moment, type(None)),
-            Kind.JSON: (_json, type(None)),
-        }
-        self._fields = [(field.name, *readers[field.kind]) for field in resource.fields]
-        self._volatile_readers = [(field.name, readers[field.kind][0]) for field in resource.volatile]
+        key = msgspec.defstruct("Key", [("id", int)], rename={"id": resource.key}, gc=False)
+        self._key: msgspec.json.Decoder[Any] = msgspec.json.Decoder(key)
+        self._keys: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[key])  # type: ignore[valid-type]
         self._resource = resource
-        self._fast = _Fast(resource, self._moment)
+        self._readings = Readings(ZoneInfo(zone), form)
+        self._columns = _Columns(resource, self._readings)
+        self._volatile = _Volatile(resource.volatile, self._readings)
 
     def key(self, raw: msgspec.Raw) -> int:
         """The row's key.
@@ -75,6 +60,19 @@ class RowReader:
         if not -(2**63) <= key < 2**63:
             raise UnreadableRow(f"its {self._name} {key} does not fit in 64 bits")
         return key
+
+    def keys(self, rows: Sequence[msgspec.Raw]) -> list[int]:
+        """The keys of rows.
+
+        Raises:
+            UnreadableRow: as `key`, for one of them.
+        """
+        try:
+            keys = [row.id for row in self._keys.decode(b"[%b]" % b",".join(rows))]
+            struct.pack(f"{len(rows)}q", *keys)
+        except (msgspec.DecodeError, UnicodeDecodeError, struct.error):
+            return [self.key(raw) for raw in rows]
+        return keys
 
     def readable_keys(self, rows: Iterable[msgspec.Raw]) -> Iterator[int]:
         """The keys of those rows that have one."""
@@ -96,161 +94,215 @@ class RowReader:
             return int(value)
         raise UnreadableRow(f"its {self._name} is {json.dumps(value)[:100]}, not a whole number")
 
-    def row_hash(self, raw: msgspec.Raw) -> int:
-        """A hash of all bytes of the row, signed 64 bits."""
-        return int.from_bytes(xxh3_64_digest(raw), "big", signed=True)
+    def row_hashes(self, rows: Sequence[msgspec.Raw]) -> Sequence[int]:
+        """A hash of all bytes of each row, signed 64 bits."""
+        return _hashes(rows)
 
-    def content_hash(self, raw: msgspec.Raw) -> int:
-        """A hash of the row without its volatile fields, signed 64 bits."""
-        try:
-            rest: bytes | None = self._without_volatile(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            rest = None
-        if rest is None:
-            row = {name: value for name, value in _decode(raw).items() if name not in self._volatile_names}
-            rest = json.dumps(row, sort_keys=True).encode()
-        return int.from_bytes(xxh3_64_digest(rest), "big", signed=True)
+    def content_hashes(self, rows: Sequence[msgspec.Raw]) -> Sequence[int]:
+        """A hash of each row without its volatile fields, signed 64 bits."""
+        return _hashes(self._volatile.cut(rows))
 
-    def _without_volatile(self, raw: msgspec.Raw) -> bytes | None:
-        """The row's bytes without its volatile fields; None if they are not written plainly, or if such a field stands
-        in an object in the row too, which no other value of the field would change."""
-        rest = bytes(raw)
-        for head, value in zip(self._volatile_heads, msgspec.structs.astuple(self._present.decode(raw)), strict=False):
-            if value is not None:
-                start = rest.rfind(head)
-                after = start + len(head)
-                after += rest[after : after + 1] == b" "
-                if start < 0 or rest.find(head, 0, start) >= 0 or not rest.startswith(bytes(value), after):
-                    return None
-                rest = rest[:start] + rest[after + len(value) :]
-        return rest
-
-    def values(self, key: int, raw: msgspec.Raw, absent: Any = MISSING) -> list[Any]:
-        """The row's values in the order of `columns`, `key` first; `absent`, MISSING or None, where the row does not
-        name the field.
+    def rows(self, keys: Sequence[int], rows: Sequence[msgspec.Raw], absent: Any = MISSING) -> list[tuple[Any, ...]]:
+        """Each row's values in the order of `columns`, its key first; `absent`, MISSING or None, where it does not name
+        the field.
 
         JSON columns hold JSON text. A value that does not fit its column is kept in `other` under the vendor's name.
         """
-        data = bytes(raw)
-        if b"\\" in data and _UNSTORABLE.search(data):
-            return self._slow_values(key, _storable(_decode(raw)), absent)
-        try:
-            return self._fast.values(key, data, absent)
-        except (msgspec.DecodeError, ValueError, TypeError, OverflowError):
-            return self._slow_values(key, _decode(raw), absent)
+        return _in_parts(
+            lambda part: self._columns.rows(keys[part], rows[part], absent),
+            lambda place: self._slowly(keys[place], rows[place], absent),
+            0,
+            len(rows),
+        )
 
-    def _slow_values(self, key: int, row: dict[str, Any], absent: Any) -> list[Any]:
-        """The values of a row that is not as the fast decoder expects it, field by field."""
+    def _slowly(self, key: int, raw: msgspec.Raw, absent: Any) -> tuple[Any, ...]:
+        """The values of a row that is not as `_Columns` expects it, field by field."""
+        row = _decode(raw)
+        if _UNSTORABLE.search(raw):
+            row = storable(row)
         values: list[Any] = [key]
         del row[self._name]
         odd: dict[str, Any] = {}
         wide: set[str] = set()
-        for name, read, plain in self._fields:
-            value = row.pop(name, absent)
-            if value.__class__ is not plain and value is not None and value is not absent:
+        for field in self._resource.fields:
+            value = row.pop(field.name, absent)
+            if value.__class__ not in NOTHING:
+                if field.kind is Kind.TEXT and value.__class__ is not str:
+                    wide.add(field.name)
                 try:
-                    value = read(value)
-                    wide.add(name)
-                except (ValueError, TypeError, OverflowError):
-                    odd[name] = value
+                    value = self._readings.decoded[field.kind](value)
+                except UNFIT:
+                    odd[field.name] = value
                     value = None
             values.append(value)
         self._learn(row, wide)
         other = row | odd
-        values.append(_dump(other) if other else None)
-        return values
+        return (*values, json_text(other) if other else None)
 
     def _learn(self, unknown: Iterable[str], wide: Iterable[str]) -> None:
-        """Has rows decoded fast from now on that carry these fields, unless the vendor makes up names without end, or
-        whose values of the `wide` fields are not of their plain type."""
-        fast = self._fast
-        names = dict.fromkeys((*fast.unknown, *unknown))
-        known = tuple(names) if len(names) <= _MOST_UNKNOWN else fast.unknown
-        both = fast.wide.union(wide)
-        if known != fast.unknown or both != fast.wide:
-            self._fast = _Fast(self._resource, self._moment, known, both)
+        """Has rows read many at once from now on that carry these fields, unless the vendor makes up names without end,
+        or numbers in the texts of the `wide` fields."""
+        columns = self._columns
+        names = dict.fromkeys((*columns.unknown, *unknown))
+        known = tuple(names) if len(names) <= _MOST_UNKNOWN else columns.unknown
+        both = columns.wide.union(wide)
+        if known != columns.unknown or both != columns.wide:
+            self._columns = _Columns(self._resource, self._readings, known, both)
 
-    def volatile(self, raw: msgspec.Raw) -> tuple[Any, ...]:
-        """The values of the volatile fields; None where the row does not name the field, or none that fits it."""
-        try:
-            found = msgspec.structs.astuple(self._present.decode(raw))
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            row = _decode(raw)
-            return tuple(_fitting(read, row.get(name)) for name, read in self._volatile_readers)
-        pairs = zip(self._volatile_readers, found, strict=False)
-        return tuple(
-            None if value is None else _fitting(read, msgspec.json.decode(value)) for (_, read), value in pairs
-        )
+    def volatile(self, rows: Sequence[msgspec.Raw]) -> list[tuple[Any, ...]]:
+        """The values of the volatile fields of each row; None where it does not name the field, or none that fits."""
+        return self._volatile.values(rows)
 
 
-_AS_IT_IS: dict[Kind, type] = {Kind.TEXT: str, Kind.FLAG: bool}
-"""Values of these types need no reading."""
+_DECODED: dict[Kind, Any] = {
+    Kind.TEXT: str | int | float,
+    Kind.FLAG: bool | int | str,
+    Kind.MOMENT: str,
+    Kind.JSON: msgspec.Raw,
+}
+"""As what values are decoded, to be read column by column."""
 
 
-class _Fast:
-    """Decodes rows whose fields are the resource's and the `unknown` ones seen so far. It refuses all others, and
-    values that are not of their field's plain type, except in the `wide` fields."""
+class _Columns:
+    """Reads rows whose fields are the resource's and the `unknown` ones seen so far, column by column. It refuses all
+    others, and texts that are numbers except in the `wide` fields."""
 
     def __init__(
         self,
         resource: Resource,
-        moment: Callable[[Any], Any],
+        readings: Readings,
         unknown: tuple[str, ...] = (),
         wide: frozenset[str] = frozenset(),
     ) -> None:
         self.unknown = unknown
         self.wide = wide
-        plain: dict[Kind, Any] = {Kind.TEXT: str, Kind.FLAG: bool, Kind.MOMENT: str, Kind.JSON: msgspec.Raw}
-        odd: dict[Kind, Any] = {Kind.TEXT: str | int | float, Kind.FLAG: bool | int | str}
-        readers: dict[Kind, Callable[[Any], Any]] = {
-            Kind.TEXT: _text,
-            Kind.FLAG: _flag,
-            Kind.MOMENT: moment,
-            Kind.JSON: _raw_json,
-        }
         members: list[tuple[str, Any]] = []
-        self._readings: list[tuple[int, type, Callable[[Any], Any]]] = []
-        for place, field in enumerate(resource.fields, 1):
-            is_wide = field.name in wide and field.kind in odd
-            members.append((field.name, (odd if is_wide else plain)[field.kind]))
-            if is_wide or field.kind not in odd:
-                self._readings.append((place, _AS_IT_IS.get(field.kind, type(None)), readers[field.kind]))
-        self._end = len(members) + 1
-        self._heads = [f"{json.dumps(name, ensure_ascii=False)}:".encode() for name in unknown]
+        self._readers: list[tuple[int, Callable[[Iterable[Any]], list[Any]]]] = []
+        for place, field in enumerate(resource.fields):
+            is_plain = field.kind is Kind.TEXT and field.name not in wide
+            members.append((field.name, str if is_plain else _DECODED[field.kind]))
+            if not is_plain:
+                self._readers.append((place, readings.of_column(field.kind)))
+        self._end = len(members)
+        self._heads = _heads(unknown)
         members += [(name, msgspec.Raw) for name in (*unknown, resource.key)]
-        self._decoders = {absent: _decoder(members, absent) for absent in (MISSING, None)}
+        self._decoders = {absent: _decoder(members, absent, whole=True) for absent in (MISSING, None)}
 
-    def values(self, key: int, data: bytes, absent: Any) -> list[Any]:
+    def rows(self, keys: Sequence[int], rows: Sequence[msgspec.Raw], absent: Any) -> list[tuple[Any, ...]]:
         """As those of `RowReader`.
 
         Raises:
-            ValueError, TypeError, OverflowError: the row is not to be read this way.
+            ValueError, TypeError, OverflowError, msgspec.DecodeError: one of the rows is not to be read this way.
         """
-        values: list[Any] = [key, *msgspec.structs.astuple(self._decoders[absent].decode(data))]
-        for place, plain, read in self._readings:
-            value = values[place]
-            if value is not None and value.__class__ is not plain and value is not MISSING:
-                values[place] = read(value)
-        end = self._end
-        pairs = zip(self._heads, values[end:], strict=False)
-        other = b",".join([head + bytes(value) for head, value in pairs if value is not absent])
-        values[end:] = (f"{{{other.decode()}}}" if other else None,)
-        return values
+        joined = b"".join(rows)
+        if b"\\" in joined and _UNSTORABLE.search(joined):
+            raise ValueError
+        decode = self._decoders[absent].decode
+        columns: list[Sequence[Any]] = list(zip(*[astuple(decode(raw)) for raw in rows], strict=True))
+        for place, read in self._readers:
+            columns[place] = read(columns[place])
+        other = self._other(columns[self._end : -1], absent, len(rows))
+        return list(zip(keys, *columns[: self._end], other, strict=True))
+
+    def _other(self, columns: Iterable[Sequence[Any]], absent: Any, length: int) -> Iterable[str | None]:
+        """The unknown fields of each row as one JSON object."""
+        found = [""] * length
+        for head, column in zip(self._heads, columns, strict=True):
+            found = [
+                text if value is absent else f"{text},{head}{str(value, 'utf-8')}"
+                for text, value in zip(found, column, strict=True)
+            ]
+        return [f"{{{text[1:]}}}" if text else None for text in found]
 
 
-def _decoder(members: Sequence[tuple[str, Any]], absent: Any) -> msgspec.json.Decoder[Any]:
+class _Volatile:
+    """Finds the values of the volatile fields in rows."""
+
+    def __init__(self, fields: Sequence[Field], readings: Readings) -> None:
+        self._names = [field.name for field in fields]
+        self._heads = [head.encode() for head in _heads(self._names)]
+        self._raws = _decoder([(name, msgspec.Raw) for name in self._names], None)
+        self._typed = _decoder([(field.name, _DECODED[field.kind]) for field in fields], None)
+        self._columns = [readings.of_column(field.kind) for field in fields]
+        self._readers = [readings.decoded[field.kind] for field in fields]
+
+    def cut(self, rows: Sequence[msgspec.Raw]) -> list[bytes]:
+        """The bytes of each row without these fields; of a row that is not written plainly, those of its values."""
+        return _in_parts(lambda part: self._cut(rows[part]), lambda place: self._rewritten(rows[place]), 0, len(rows))
+
+    def _cut(self, rows: Sequence[msgspec.Raw]) -> list[bytes]:
+        joined = b"\n".join(rows)
+        decode = self._raws.decode
+        rests = [*map(bytes, rows)]
+        for head, column in zip(self._heads, zip(*[astuple(decode(raw)) for raw in rows], strict=True), strict=True):
+            # It must not stand in an object in a row too, which no other value of the field would change.
+            if joined.count(head) != len(column) - column.count(None):
+                raise ValueError
+            for place, value in enumerate(column):
+                if value is not None:
+                    before, _, after = rests[place].rpartition(head)
+                    told = after.removeprefix(b" ")
+                    rest = told.removeprefix(value)
+                    if len(rest) == len(told):
+                        raise ValueError
+                    rests[place] = before + rest
+        return rests
+
+    def _rewritten(self, raw: msgspec.Raw) -> bytes:
+        row = {name: value for name, value in _decode(raw).items() if name not in self._names}
+        return json.dumps(row, sort_keys=True).encode()
+
+    def values(self, rows: Sequence[msgspec.Raw]) -> list[tuple[Any, ...]]:
+        """As those of `RowReader`."""
+        return _in_parts(lambda part: self._values(rows[part]), lambda place: self._slowly(rows[place]), 0, len(rows))
+
+    def _values(self, rows: Sequence[msgspec.Raw]) -> list[tuple[Any, ...]]:
+        decode = self._typed.decode
+        columns = zip(*[astuple(decode(raw)) for raw in rows], strict=True)
+        return list(zip(*[read(column) for read, column in zip(self._columns, columns, strict=True)], strict=True))
+
+    def _slowly(self, raw: msgspec.Raw) -> tuple[Any, ...]:
+        row = _decode(raw)
+        return tuple(_fitting(read, row.get(name)) for name, read in zip(self._names, self._readers, strict=True))
+
+
+def _in_parts(many: Callable[[slice], list[T]], one: Callable[[int], T], start: int, end: int) -> list[T]:
+    """What `many` gives for the places from `start` to `end`; where it can't read some of them, what `one` gives for
+    these, and `many` for the stretches between."""
+    if start == end:
+        return []
+    try:
+        return many(slice(start, end))
+    except _UNREAD:
+        if end - start == 1:
+            return [one(start)]
+    half = (start + end) // 2
+    return _in_parts(many, one, start, half) + _in_parts(many, one, half, end)
+
+
+def _hashes(rows: Sequence[Any]) -> Sequence[int]:
+    return struct.unpack(f">{len(rows)}q", b"".join(map(xxh3_64_digest, rows)))
+
+
+def _heads(names: Iterable[str]) -> list[str]:
+    """How fields of those names are written."""
+    return [f"{json.dumps(name, ensure_ascii=False)}:" for name in names]
+
+
+def _decoder(members: Sequence[tuple[str, Any]], absent: Any, *, whole: bool = False) -> msgspec.json.Decoder[Any]:
+    """Decodes rows; if they must be `whole`, it refuses those with other fields than these."""
     nothing = None if absent is None else None | msgspec.UnsetType
     fields: list[Any] = [
         (f"f{i}", kind if kind is msgspec.Raw else kind | nothing, msgspec.field(default=absent, name=name))
         for i, (name, kind) in enumerate(members)
     ]
-    return msgspec.json.Decoder(msgspec.defstruct("Row", fields, forbid_unknown_fields=True, gc=False))
+    return msgspec.json.Decoder(msgspec.defstruct("Row", fields, forbid_unknown_fields=whole, gc=False))
 
 
 def _fitting(read: Callable[[Any], Any], value: Any) -> Any:
     try:
         return None if value is None else read(value)
-    except (ValueError, TypeError, OverflowError):
+    except UNFIT:
         return None
 
 
@@ -259,107 +311,3 @@ def _decode(raw: msgspec.Raw) -> Any:
         return msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return json.loads(bytes(raw).decode("utf-8", "replace"))
-
-
-def _dump(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def _storable(value: Any) -> Any:
-    """NUL becomes its visible sign and a lone surrogate the replacement character: no database keeps them in text."""
-    if isinstance(value, str):
-        return value.replace("\0", "\u2400").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, list):
-        return [_storable(item) for item in value]
-    if isinstance(value, dict):
-        return {_storable(name): _storable(item) for name, item in value.items()}
-    return value
-
-
-def _text(value: Any) -> str:
-    kind = value.__class__
-    if kind is int or kind is float:
-        return str(value)
-    if kind is not str:
-        raise ValueError
-    text: str = value
-    return text
-
-
-_FLAGS: dict[int | str, bool] = {0: False, 1: True, "0": False, "1": True, "false": False, "true": True}
-
-
-def _flag(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    known = _FLAGS.get(value if value.__class__ is int else str(value).lower())
-    if known is None:
-        raise ValueError
-    return known
-
-
-class _Moments:
-    """Reads times that carry no zone as local times of one zone; remembers the zone's offset by the hour.
-
-    Where moments are kept as text and the offset is in whole hours, minutes and seconds stay as the vendor wrote them.
-    """
-
-    def __init__(self, zone: ZoneInfo, form: MomentForm) -> None:
-        self._zone = zone
-        self._form = form
-        self._offsets: dict[str, timedelta] = {}
-        self._heads: dict[str, str] = {}
-
-    def __call__(self, value: Any) -> Any:
-        if value == _NO_MOMENT:
-            return None
-        try:
-            hour, tail = value[:13], value[13:19]
-            if (head := self._heads.get(hour)) is not None and tail in _TAILS:
-                if len(value) == 19:
-                    return f"{head}{tail}.000000"
-                fraction = value[20:]
-                if value[19] == "." and fraction.isdigit() and fraction.isascii():
-                    return f"{head}{tail}.{fraction[:6]:0<6}"
-            return self._form.encode(datetime.fromisoformat(value + "+00:00") - self._offsets[hour])
-        except (KeyError, ValueError):
-            return self._first_of_its_hour(value)
-
-    def _first_of_its_hour(self, value: str) -> Any:
-        if value == "" or value.startswith(_NO_MOMENT):
-            return None
-        moment = datetime.fromisoformat(value)
-        if moment.tzinfo is not None:
-            return self._form.encode(moment.astimezone(UTC))
-        moment = moment.replace(tzinfo=self._zone)
-        encoded = self._form.encode(moment.astimezone(UTC))
-        offset = moment.utcoffset()
-        if offset is not None and len(self._offsets) < _HOURS:
-            self._offsets[value[:13]] = offset
-            if self._form.text and offset % timedelta(hours=1) == timedelta():
-                self._heads[value[:13]] = encoded[:13]
-        return encoded
-
-
-_any_json = msgspec.json.Decoder(msgspec.Raw)
-
-
-def _raw_json(value: msgspec.Raw) -> str | None:
-    text = str(value, "utf-8")
-    if text[0] == '"':
-        inner: str = msgspec.json.decode(value)
-        try:
-            _any_json.decode(inner)
-        except (msgspec.DecodeError, RecursionError):
-            return _json(inner)
-        return inner
-    return None if text == "null" else text
-
-
-def _json(value: Any) -> str:
-    if isinstance(value, str):
-        try:
-            value = _storable(json.loads(value))
-        except (ValueError, RecursionError):
-            pass
-    return _dump(value)

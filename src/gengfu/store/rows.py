@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
+from operator import itemgetter
 from typing import Any, Protocol
 
 from sqlalchemy import ColumnElement, Connection, Table, func, select, update
@@ -36,8 +38,11 @@ class MirrorTable:
         self.columns = (*fields, *OWN_COLUMNS)
         self._volatile = tuple(volatile)
         self._json = {place for place, name in enumerate(self.columns) if isinstance(table.c[name].type, Json)}
-        self.moments = _FORMS[db.kind]
-        """How the driver takes moments; rows are to hold them in that form."""
+        self.form = _FORMS[db.kind]
+        """How the driver takes values; rows are to hold them in that form."""
+        if db.kind == "sqlite":
+            # Else its driver asks each NULL in vain for a way to be adapted, which takes longer than to write it.
+            sqlite3.register_adapter(type(None), lambda none: none)
 
     @cached_property
     def _processors(self) -> list[Callable[[Any], Any] | None]:
@@ -92,7 +97,7 @@ class MirrorTable:
     def upsert(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Writes encoded `rows`, at most one per key, in key order; an existing row keeps its `first_seen_at`."""
         if rows:
-            ordered = sorted(rows, key=lambda row: row[0])
+            ordered = sorted(rows, key=itemgetter(0))
             {"sqlite": self._upsert_sqlite, "postgresql": self._upsert_postgresql, "mysql": self._upsert_mysql}[
                 self._db.kind
             ](connection, ordered)
@@ -101,7 +106,7 @@ class MirrorTable:
         """Writes the volatile columns and the row hash alone; a row is (key, row_hash, volatile values)."""
         if not rows:
             return
-        encoded = sorted(rows, key=lambda row: row[0])
+        encoded = sorted(rows, key=itemgetter(0))
         names = ("row_hash", *self._volatile)
         if self._db.kind == "postgresql":
             self._beat_postgresql(connection, encoded, names)
@@ -213,11 +218,11 @@ def _chunks(keys: Iterable[int], size: int) -> Iterator[list[int]]:
         yield chunk
 
 
-class MomentForm(Protocol):
-    """How a driver takes moments."""
+class Form(Protocol):
+    """How a driver takes moments and flags."""
 
     text: bool
-    """Whether as text: `YYYY-MM-DD HH:MM:SS.ffffff` in UTC."""
+    """Whether moments go as text: `YYYY-MM-DD HH:MM:SS.ffffff` in UTC."""
 
     def encode(self, moment: datetime) -> Any:
         """A moment in UTC, as the driver takes it."""
@@ -225,8 +230,11 @@ class MomentForm(Protocol):
     def decode(self, value: Any) -> datetime:
         """The other way round."""
 
+    def flag(self, value: bool) -> int:
+        """A flag, as the driver takes it most easily."""
 
-class _Aware:
+
+class _Python:
     text = False
 
     def encode(self, moment: datetime) -> Any:
@@ -236,8 +244,11 @@ class _Aware:
         moment: datetime = value
         return moment
 
+    def flag(self, value: bool) -> int:
+        return value
 
-class _Naive:
+
+class _MySql:
     text = False
 
     def encode(self, moment: datetime) -> Any:
@@ -247,8 +258,11 @@ class _Naive:
         moment: datetime = value.replace(tzinfo=UTC)
         return moment
 
+    def flag(self, value: bool) -> int:
+        return value
 
-class _Text:
+
+class _Sqlite:
     text = True
 
     def encode(self, moment: datetime) -> Any:
@@ -257,11 +271,14 @@ class _Text:
     def decode(self, value: Any) -> datetime:
         return datetime.fromisoformat(value).replace(tzinfo=UTC)
 
+    def flag(self, value: bool) -> int:
+        return int(value)
 
-AWARE: MomentForm = _Aware()
-"""Moments as they are."""
 
-TEXT: MomentForm = _Text()
-"""Moments as SQLAlchemy writes them on SQLite."""
+PYTHON: Form = _Python()
+"""Values as they are."""
 
-_FORMS: dict[str, MomentForm] = {"postgresql": AWARE, "mysql": _Naive(), "sqlite": TEXT}
+SQLITE: Form = _Sqlite()
+"""Values as SQLAlchemy writes them there."""
+
+_FORMS: dict[str, Form] = {"postgresql": PYTHON, "mysql": _MySql(), "sqlite": SQLITE}

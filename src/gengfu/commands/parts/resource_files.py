@@ -21,7 +21,8 @@ from pathlib import Path
 
 import msgspec
 
-from gengfu.mirror.rows import MISSING, RowReader
+from gengfu.mirror.rows import RowReader
+from gengfu.mirror.values import MISSING
 
 HERE = Path(__file__).parent
 RESOURCE = runpy.run_path(str(HERE.parent / "resources" / "{name}.py"))["{constant}"]
@@ -34,8 +35,8 @@ def test_every_row_of_the_recorded_page_is_read_whole() -> None:
     keys = [reader.key(raw) for raw in raws]
     assert keys == [row[RESOURCE.key] for row in ROWS]
     assert len(set(keys)) == len(keys)
-    for key, raw, row in zip(keys, raws, ROWS):
-        values = dict(zip(reader.columns, reader.values(key, raw)))
+    for read, row in zip(reader.rows(keys, raws), ROWS):
+        values = dict(zip(reader.columns, read))
         for field in RESOURCE.fields:
             if row.get(field.name) not in (None, ""):
                 assert values[field.column] not in (None, MISSING), field.name
