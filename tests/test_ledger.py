@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,11 +12,11 @@ from sqlalchemy import Connection
 
 from gengfu.errors import Fenced
 from gengfu.queue.claim import Claimed, Fate, Refusal
-from gengfu.queue.ledger import KEPT_WAITING, Ledger
+from gengfu.queue.ledger import Ledger
 from gengfu.queue.wire import Wire
 from gengfu.store.database import Database, T
 from gengfu.store.jobs import JobState, Outcome
-from ledgers import NOWHERE, Hands, add, claim, load, make_ledger, outcomes, seen
+from ledgers import NOWHERE, Hands, add, claim, load, outcomes, seen
 
 
 @pytest.fixture
@@ -161,25 +160,6 @@ def test_a_burial_that_was_cut_short_is_done_again(ledger: Ledger, database: Dat
         with pytest.raises(Fenced):
             ledger.release(taken)
     assert outcomes(ledger, job_id) == [Outcome.FAILED]
-
-
-def test_a_locked_database_is_not_taken_for_a_dead_worker(sqlite_database: Database) -> None:
-    ledger = make_ledger(sqlite_database)
-    job_id = add(ledger, sqlite_database)
-    claim(ledger, job_id, "one/1")
-    beating = seen(ledger, job_id)
-    locked = threading.Event()
-
-    def lock(_: Connection) -> None:
-        locked.set()
-        time.sleep(KEPT_WAITING + 0.3)
-
-    with ThreadPoolExecutor(1) as pool:
-        writing = pool.submit(sqlite_database.write, lock)
-        locked.wait()
-        assert ledger.give_up_on(beating, "two/sweeper") is None
-        writing.result()
-    assert ledger.give_up_on(beating, "two/sweeper") is Fate.QUEUED
 
 
 def test_of_two_sweepers_one_takes_a_dead_workers_job(ledger: Ledger, database: Database) -> None:

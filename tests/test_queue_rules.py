@@ -10,8 +10,9 @@ from gengfu.queue.endings import wait_before_retry
 from gengfu.queue.options import WorkerOptions
 from gengfu.queue.perform import Verdict, judge
 from gengfu.queue.pulse import Watch, is_deaf
+from gengfu.queue.rescue import DEAD_AFTER
 from gengfu.queue.supervisor import Next, after, pause_before
-from gengfu.queue.sweeper import DEAD_AFTER, spacing, with_new
+from gengfu.queue.sweeper import spacing, with_new
 
 
 def test_silence_is_measured_only_while_somebody_watches() -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from gengfu.clock import utcnow
 from gengfu.errors import ConfigError, GengfuError, LoginRefused, Postpone, Stopped, StoreError
-from gengfu.queue import broker, heartbeat, keeper, pulse, sweeper, worker
+from gengfu.queue import broker, heartbeat, keeper, pulse, rescue, worker
 from gengfu.queue.embedded import Embedded
 from gengfu.queue.job import Hold, Job
 from gengfu.queue.options import WorkerOptions
@@ -176,7 +176,7 @@ def main(text: str) -> int:
     if told.get("hang"):
         broker.LaneReader._take = lambda self: time.sleep(600)  # type: ignore[method-assign, assignment]
     if "dead_after" in told:
-        sweeper.DEAD_AFTER = told["dead_after"]
+        rescue.DEAD_AFTER = told["dead_after"]
         keeper.BEAT = told["dead_after"] / 5
     journal = Journal(Path(told["home"]))
     options = {**told["options"], "queues": tuple(told["options"].get("queues", ()))}

@@ -9,9 +9,8 @@ import socket
 import threading
 from typing import Self
 
-from gengfu.clock import Clock, monotonic, utcnow
+from gengfu.clock import Clock, utcnow
 from gengfu.errors import GengfuError
-from gengfu.queue.claim import Claimed
 from gengfu.queue.door import Desk, Door, Stopping
 from gengfu.queue.endings import Endings
 from gengfu.queue.job import Jobs
@@ -19,9 +18,8 @@ from gengfu.queue.keeper import Keeper
 from gengfu.queue.ledger import Ledger
 from gengfu.queue.options import WorkerOptions
 from gengfu.queue.perform import Performer
-from gengfu.queue.pulse import Watch
-from gengfu.queue.sweeper import DEAD_AFTER
-from gengfu.store.jobs import Beating, JobRecord, JobState, is_due
+from gengfu.queue.rescue import Rescue
+from gengfu.store.jobs import Beating, JobState, is_due
 
 log = logging.getLogger("gengfu.queue.inline")
 
@@ -51,7 +49,7 @@ class Inline:
         options = WorkerOptions(concurrency=1)
         self._perform = Performer(ledger, self._endings, self._desk, self._door, options, self._name, self._wake.set)
         self._keeper = Keeper(ledger, self._endings, self._desk, self._door, lambda running: None)
-        self._beats = Watch()
+        self._rescue = Rescue(ledger, self._endings, self._desk, f"{self._name}/rescue")
         self._ended = False
         self._broken: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="gengfu-inline", daemon=True)
@@ -94,25 +92,11 @@ class Inline:
     def _turn(self) -> bool:
         """Does one job; False where none is due."""
         listed = self._ledger.of_subject(self._subject)
-        self._rescue(listed)
+        running = [job for job in listed if job.state is JobState.RUNNING]
+        self._rescue.turn(Beating(job.id, job.queue, job.claim, job.beat) for job in running)
         now = self._clock()
         due = [job.id for job in listed if job.state is JobState.QUEUED and is_due(job.available_at, now)]
         if not due or not self._door.enter():
             return False
         self._perform(due[0])
         return True
-
-    def _rescue(self, listed: list[JobRecord]) -> None:
-        """Takes jobs from workers that no longer beat."""
-        running = {job.id: job for job in listed if job.state is JobState.RUNNING}
-        silent = self._beats.look(monotonic(), {job.id: (job.claim, job.beat) for job in running.values()})
-        for job_id, seconds in silent.items():
-            if seconds >= DEAD_AFTER:
-                job = running[job_id]
-                taken = self._ledger.give_up_on(Beating(job.id, job.queue, job.claim, job.beat), f"{self._name}/rescue")
-                if isinstance(taken, Claimed):
-                    held = self._desk.take(taken, None)
-                    try:
-                        self._endings.bury(taken, taken.spent or "out of tries")
-                    finally:
-                        self._desk.put_down(held)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gengfu.clock import Clock, monotonic, utcnow
+from gengfu.clock import Clock, utcnow
 from gengfu.errors import Fenced, GengfuError
 from gengfu.queue.claim import Claimed, Fate, Refusal, Sight, claimed_from
 from gengfu.store import jobs as rows
@@ -28,8 +28,6 @@ CLOSING_PATIENCE = 120.0
 """Seconds for which the end of an attempt is written again and again while the database is away."""
 BEAT_PATIENCE = 5.0
 """Seconds for one beat; the next one says the same."""
-KEPT_WAITING = 1.0
-"""Seconds for which the database may keep a write waiting before a missing beat proves nothing."""
 TEXT_LIMIT = 4000
 """Characters kept of a cause or a note."""
 PRUNE_BATCH = 500
@@ -192,12 +190,18 @@ class Ledger:
 
         self._db.write(work, CLOSING_PATIENCE)
 
+    def touch(self) -> None:
+        """Waits until the database takes a write.
+
+        Raises:
+            StoreError: it does not, for now.
+        """
+        self._db.write(lambda connection: None, patience=0.0)
+
     def give_up_on(self, seen: Beating, worker: str) -> Claimed | Fate | None:
         """Takes a job from a worker that no longer beats. `QUEUED`: it waits again, nudge it. A `Claimed`: it is out of
-        tries, and `worker` holds it now to bury it. None: its worker was quicker, or another sweeper; or the database
-        kept this write waiting for so long that it may well have kept the beat waiting, too."""
+        tries, and `worker` holds it now to bury it. None: its worker was quicker, or another sweeper."""
         tried: dict[int, Claimed | Fate] = {}
-        asked_at = monotonic()
 
         def work(connection: Connection) -> Claimed | Fate | None:
             found = rows.load(connection, seen.id)
@@ -206,8 +210,6 @@ class Ledger:
             if found.claim in tried and found.worker in (worker, None):
                 return tried[found.claim]
             if (found.state, found.claim, found.beat) != (JobState.RUNNING, seen.claim, seen.beat):
-                return None
-            if not tried and monotonic() - asked_at > KEPT_WAITING:
                 return None
             tried[found.claim + 1] = taken = self._take_over(connection, found, worker)
             return taken

@@ -1,4 +1,4 @@
-"""The thread that walks the ledger: sends messages that never came, and takes jobs from workers that died."""
+"""The thread that walks the ledger: sends messages that never came, and has jobs taken from workers that died."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from typing import TYPE_CHECKING
 
 from gengfu.clock import monotonic
 from gengfu.errors import BrokerError, GengfuError
-from gengfu.queue.claim import Claimed, Fate, Sight
+from gengfu.queue.claim import Sight
 from gengfu.queue.door import Desk
 from gengfu.queue.endings import Endings
 from gengfu.queue.ledger import Ledger
 from gengfu.queue.pulse import Pulse, Watch
+from gengfu.queue.rescue import Rescue
 from gengfu.queue.wire import NAMESPACE, Wire
-from gengfu.store.jobs import Beating, Waiting
+from gengfu.store.jobs import Waiting
 
 if TYPE_CHECKING:
     from gengfu.queue.broker import LaneBroker
 
 log = logging.getLogger("gengfu.queue.sweeper")
 
-DEAD_AFTER = 10.0
-"""Seconds for which a beat must be seen unchanged until its worker counts as dead."""
 SHORTEST_PAUSE = 0.02
 BATCH = 500
 PRUNE_EVERY = 3600.0
@@ -60,16 +59,20 @@ class Sweeper(threading.Thread):
         self._answered_since: float | None = None
         self._away = False
         self._ledger = ledger
-        self._endings = endings
-        self._desk = desk
+        self._rescue = Rescue(
+            ledger,
+            endings,
+            desk,
+            f"{worker}/sweeper",
+            step=self.pulse.turn,
+            queued=lambda job_id: ledger.nudge([job_id]),
+        )
         self._broker = broker
         self._wire_factory = wire_factory
         self._queues = queues
         self._interval = interval
-        self._worker = f"{worker}/sweeper"
         self._wake = wake
         self._ended = False
-        self._beats = Watch()
         self._unread = Watch()
         self._next_prune = monotonic() + random.uniform(60.0, 600.0)
 
@@ -107,7 +110,7 @@ class Sweeper(threading.Thread):
         sight = self._ledger.look(self._queues, BATCH)
         if self._queues is None:
             self._broker.lanes = with_new(self._broker.lanes, sight.queues)
-        pauses = [self._interval, self._remind(sight), self._rescue(sight.running)]
+        pauses = [self._interval, self._remind(sight), self._rescue.turn(sight.running) or self._interval]
         if sight.next_due is not None:
             pauses.append(sight.next_due)
         if len(sight.unsent) == BATCH:
@@ -148,28 +151,6 @@ class Sweeper(threading.Thread):
         silent = self._unread.look(monotonic(), {waiting.id: (waiting.claim, waiting.nudges) for waiting in suspects})
         left = {waiting: spacing(waiting.nudges) - silent[waiting.id] for waiting in suspects}
         return [waiting for waiting in suspects if left[waiting] <= 0], _shortest(left.values(), self._interval)
-
-    def _rescue(self, running: Sequence[Beating]) -> float:
-        own = {(held.claimed.job_id, held.claimed.claim) for held in self._desk.held()}
-        others = {seen.id: seen for seen in running if (seen.id, seen.claim) not in own}
-        silent = self._beats.look(monotonic(), {seen.id: (seen.claim, seen.beat) for seen in others.values()})
-        for job_id, seconds in silent.items():
-            if seconds >= DEAD_AFTER:
-                self.pulse.turn()
-                self._take_over(others[job_id])
-        return _shortest((DEAD_AFTER - seconds for seconds in silent.values()), self._interval)
-
-    def _take_over(self, seen: Beating) -> None:
-        taken = self._ledger.give_up_on(seen, self._worker)
-        if taken is Fate.QUEUED:
-            log.warning("job taken from a dead worker; it is queued again", extra={"job": seen.id, "queue": seen.queue})
-            self._ledger.nudge([seen.id])
-        elif isinstance(taken, Claimed):
-            held = self._desk.take(taken, None)
-            try:
-                self._endings.bury(taken, taken.spent or "out of tries")
-            finally:
-                self._desk.put_down(held)
 
 
 def _shortest(pauses: Iterable[float], otherwise: float) -> float:

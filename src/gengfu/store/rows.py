@@ -21,6 +21,7 @@ OWN_COLUMNS = ("first_seen_at", "updated_at", "gone_at", "row_hash", "content_ha
 
 _LOOKUP = 1_000
 """Keys in one statement. On SQLite they go as one value: its driver keeps the last 128 statements, at 0.1 MB each."""
+_STREAMED = 10_000
 _BATCH_BYTES = 4_000_000
 
 
@@ -123,8 +124,14 @@ class MirrorTable:
         """The keys of the live rows, ascending, streamed in parts."""
         key = self.table.c[self.key]
         statement = select(key).where(self.table.c.gone_at.is_(None)).order_by(key)
-        result = connection.execution_options(stream_results=True, yield_per=10_000).execute(statement)
-        return iter(result.scalars().partitions())
+        if self._db.kind == "sqlite":
+            cursor = _cursor(connection)
+            cursor.execute(str(statement))
+            while part := cursor.fetchmany(_STREAMED):
+                yield [row[0] for row in part]
+        else:
+            result = connection.execution_options(stream_results=True, yield_per=_STREAMED).execute(statement)
+            yield from result.scalars().partitions()
 
     def gone(self, connection: Connection, keys: Iterable[int], moment: datetime) -> list[int]:
         """Marks those of `keys` that are live as gone at `moment`; returns the keys it changed."""
