@@ -10,6 +10,7 @@ import pytest
 
 from gengfu.mirror.device import DEVICE
 from gengfu.mirror.rows import RowReader
+from gengfu.store import rows as stored_rows
 from gengfu.store.database import Database
 from gengfu.store.rows import MirrorTable
 
@@ -107,6 +108,20 @@ def test_marking_as_gone_tells_which_rows_it_changed(database: Database, table: 
     with database.read() as connection:
         assert [key for part in table.listed(connection) for key in part] == [*range(99), *range(2_400, 2_500)]
     assert stored(database, table, 100)[100]["gone_at"] == NOW
+
+
+def test_the_live_keys_come_in_parts_from_the_least_number_to_the_greatest(
+    database: Database, table: MirrorTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored_rows, "_STREAMED", 2)
+    keys = [-(2**63), -1, 0, 7, 2**63 - 2, 2**63 - 1]
+    for number in range(len(keys) + 1):
+        with database.read() as connection:
+            parts = [list(part) for part in table.listed(connection)]
+        assert [key for part in parts for key in part] == keys[:number]
+        assert all(0 < len(part) <= 2 for part in parts)
+        if number < len(keys):
+            write(database, table, row(keys[number]))
 
 
 def test_many_rows_go_in_one_transaction_or_not_at_all(database: Database, table: MirrorTable) -> None:

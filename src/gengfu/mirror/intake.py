@@ -187,8 +187,9 @@ class Intake:
         """Fills the fields that the vendor's row does not name from the stored row; gives (column, old, new) of the
         others where the value differs, volatile ones left out. Leaves JSON columns as text."""
         differences: list[tuple[str, Any, Any]] = []
-        for place, column in enumerate(self._reader.columns):
-            value, old = values[place], stored[place]
+        for place, (column, value, old) in enumerate(zip(self._reader.columns, values, stored, strict=False)):
+            if value == old and place not in self._json:
+                continue
             if value is MISSING:
                 values[place] = self._table.encoded(place, old)
                 continue

@@ -1,4 +1,4 @@
-"""Reading a window: its pages from the vendor to the database, in one transaction for every half second or so."""
+"""Reading a window: its pages from the vendor to the database, in one transaction for every tenth of a second."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COMMIT_ROWS = 4_000
 """Rows to be written after which a window commits, so that memory stays flat and further pages come in meanwhile. Where
 a run has more than one window, two are read side by side in a process, and each commits after half as many."""
 
-COMMIT_SECONDS = 0.5
+COMMIT_SECONDS = 0.1
 """Seconds after which it does, so that progress shows and a killed worker loses little."""
 
 
