@@ -1,4 +1,4 @@
-"""Reading a window: its pages from the vendor to the database, in one transaction for every tenth of a second."""
+"""Reading a window: its pages from the vendor to the database, in a transaction now and then."""
 
 from __future__ import annotations
 
@@ -19,8 +19,12 @@ COMMIT_ROWS = 4_000
 """Rows to be written after which a window commits, so that memory stays flat and further pages come in meanwhile. Where
 a run has more than one window, two are read side by side in a process, and each commits after half as many."""
 
-COMMIT_SECONDS = 0.1
+COMMIT_SECONDS = 0.5
 """Seconds after which it does, so that progress shows and a killed worker loses little."""
+
+SOON = 0.1
+"""The same, where a run has one window only: what is written while pages come in need not be written after the last
+one, and nobody else waits to write."""
 
 
 Batches = Iterator[list[Page | Failure]]
@@ -128,7 +132,7 @@ class Reading:
         for page in have:
             self._take(page)
         committed = monotonic()
-        most = COMMIT_ROWS if run.windows == 1 else COMMIT_ROWS // 2
+        most, longest = (COMMIT_ROWS, SOON) if run.windows == 1 else (COMMIT_ROWS // 2, COMMIT_SECONDS)
         try:
             asked = [*wanted, *self._echoes]
             left = len(asked)
@@ -139,7 +143,7 @@ class Reading:
                 # The commit that completes the window ends this hold on it, so it must be the last one.
                 if left <= len(self._echoes):
                     continue
-                if self._given.intake.held >= most or monotonic() - committed > COMMIT_SECONDS:
+                if self._given.intake.held >= most or monotonic() - committed > longest:
                     self._commit()
                     committed = monotonic()
         except GengfuError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import merge
@@ -165,8 +166,14 @@ def pack(keys: Iterable[int]) -> bytes:
 
 def distinct(pages: Iterable[bytes]) -> array[int]:
     """The different keys of packed pages, ascending."""
-    parts = list(_sorted_parts(pages))
-    return parts[0] if len(parts) == 1 else array("q", map(itemgetter(0), groupby(merge(*parts))))
+    parts = deque(sorted(_sorted_parts(pages)))
+    if any(part[-1] >= after[0] for part, after in pairwise(parts)):
+        return array("q", map(itemgetter(0), groupby(merge(*parts))))
+    # The list came in the order of its keys, as most do.
+    whole: array[int] = array("q")
+    while parts:
+        whole.extend(parts.popleft())
+    return whole
 
 
 def _sorted_parts(pages: Iterable[bytes]) -> Iterator[array[int]]:
@@ -177,7 +184,8 @@ def _sorted_parts(pages: Iterable[bytes]) -> Iterator[array[int]]:
         if len(part) >= SORT_AT_ONCE:
             yield array("q", sorted(set(part)))
             part = array("q")
-    yield array("q", sorted(set(part)))
+    if part:
+        yield array("q", sorted(set(part)))
 
 
 def sift(live: Iterable[Sequence[int]], listed: array[int], *, listed_ones: bool) -> Iterator[int]:

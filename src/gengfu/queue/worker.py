@@ -304,7 +304,7 @@ def settle_memory() -> None:
     searched less often, since the rows between two commits are many and none of them is garbage."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000)
+    gc.set_threshold(5_000)
 
 
 def resident_megabytes() -> float:
