@@ -91,6 +91,20 @@ def test_the_file_adds_entries_of_the_same_command_with_other_options(home: Path
     assert (told_of.jitter, told_of.timeout, told_of.timezone) == (90.0, 7200.0, "Asia/Shanghai")
 
 
+def test_an_entry_knows_which_list_it_brings_up_to_date(home: Path) -> None:
+    told = """
+        [schedule.gone]
+        command = "device:list --is-del=1"
+        cron = "@hourly"
+        [schedule.accounts]
+        command = "account:list"
+        cron = "@hourly"
+    """
+    found = entries(home, told).entries
+    lists = {name: entry.mirrors for name, entry in found.items() if entry.mirrors is not None}
+    assert lists == {"device_list": ("device", "0"), "gone": ("device", "1"), "accounts": ("account", "all")}
+
+
 def test_the_zone_is_that_of_the_settings_unless_an_entry_names_one(home: Path) -> None:
     (entry,) = entries(home, 'gengfu_timezone = "Africa/Cairo"\n', SWEEP).entries.values()
     assert entry.schedule.timezone == "Africa/Cairo"

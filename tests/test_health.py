@@ -40,7 +40,9 @@ VENDOR = {"API_WECHAT_URL": "http://127.0.0.1:9/", "API_USERNAME": "operator", "
 WORKER = Process(1, "worker", "w", "here", 7, f"{machine()}7", {"queues": []}, 5, None, OLD, NOW)
 SCHEDULER = replace(WORKER, id=2, kind="scheduler", name="s", details={})
 ENTRY = EntrySeen(
-    Entry("device_list", ("device:list",), Schedule("*/5 * * * *", timezone="UTC"), "device:list"),
+    Entry(
+        "device_list", ("device:list",), Schedule("*/5 * * * *", timezone="UTC"), "device:list", mirrors=("device", "0")
+    ),
     NOW,
     False,
     NOW - timedelta(days=9),
@@ -129,7 +131,7 @@ STALE_TEXT = (
         (replace(SIGHT, entries=(replace(ENTRY, paused=True),), runs=(STALE,)), watch(), []),
         (replace(SIGHT, entries=(replace(ENTRY, first_due=OLD),), runs=(STALE,)), watch(), []),
         (
-            replace(SIGHT, entries=(replace(ENTRY, entry=replace(ENTRY.entry, argv=("backup:data",))),), runs=(STALE,)),
+            replace(SIGHT, entries=(replace(ENTRY, entry=replace(ENTRY.entry, mirrors=None)),), runs=(STALE,)),
             watch(),
             [],
         ),
@@ -145,7 +147,12 @@ STALE_TEXT = (
         (
             replace(
                 SIGHT,
-                entries=(replace(ENTRY, entry=replace(ENTRY.entry, argv=("device:list", "--is-del", "1"))),),
+                entries=(
+                    replace(
+                        ENTRY,
+                        entry=replace(ENTRY.entry, argv=("device:list", "--is-del", "1"), mirrors=("device", "1")),
+                    ),
+                ),
                 runs=(RUNS, replace(STALE, scope="1", newest=13)),
             ),
             watch(),

@@ -103,7 +103,7 @@ def test_pausing_and_resuming_say_who_and_since_when_and_bear_repetition(home: H
 def test_an_unknown_entry_is_answered_with_near_names(home: Home, command: str) -> None:
     told = home.ask(command, "tick")
     assert told.code == 1
-    assert told.err == "gengfu: there is no schedule entry 'tick'; did you mean tock?\n"
+    assert told.err == "gengfu: there is no schedule entry 'tick' that can be used; did you mean tock?\n"
 
 
 def test_a_try_runs_in_the_foreground_with_the_commands_own_exit_code(home: Home) -> None:

@@ -144,6 +144,11 @@ class BaseCommand:
         """Ends what `under_way` tells of, for a later start that takes its place."""
 
     @classmethod
+    def mirrors(cls, options: Mapping[str, Any]) -> tuple[str, str] | None:  # noqa: ARG003 (for those that do)
+        """The list and the scope that a start with these options brings up to date."""
+        return None
+
+    @classmethod
     def logs_to_stderr(cls, settings: Settings) -> bool:  # noqa: ARG003 (for those that depend on it)
         """Whether log records are for people too: where there is no file, warnings are."""
         return cls.log_file is None

@@ -54,7 +54,9 @@ class ScheduleRun(BaseCommand):
         told: list[dict[str, Any]] = []
 
         def on_over(tick: Tick) -> None:
-            told.append(_tick_json(tick))
+            from gengfu.commands.parts.ticks import tick_json
+
+            told.append(tick_json(tick))
             self.out.say(f"{tick.entry} of {self.out.moment(tick.due_at)}: {_words(tick)}")
 
         scheduler = scheduling.open_scheduler(self.app, self.out, on_over)
@@ -252,17 +254,6 @@ def _who() -> str:
 def _words(tick: Tick) -> str:
     """What became of a tick, for people."""
     return f"{tick.state} ({tick.reason})" if tick.reason else str(tick.state)
-
-
-def _tick_json(tick: Tick) -> dict[str, Any]:
-    return {
-        "id": tick.id,
-        "entry": tick.entry,
-        "due_at": tick.due_at,
-        "state": str(tick.state),
-        "reason": tick.reason,
-        "exit_code": tick.exit_code,
-    }
 
 
 def _pause_json(row: EntryRow, changed: bool) -> dict[str, Any]:

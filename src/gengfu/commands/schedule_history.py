@@ -88,13 +88,13 @@ class ScheduleNext(BaseCommand):
     )
 
     def handle(self, entry: str | None, count: int) -> int:
-        from gengfu.commands.parts import ticks
+        from gengfu.commands.parts import scheduling, ticks
         from gengfu.store.tick_history import TickHistory
 
         entries = ticks.usable(self.app, self.out).entries
         chosen = [found for found in entries.values() if found.schedule.enabled]
         if entry is not None:
-            chosen = [entries[ticks.known(entry, entries)]]
+            chosen = [entries[scheduling.known(entry, entries)]]
         rows = TickHistory(self.app.db).entries()
         for found in chosen:
             self._warn(found, rows.get(found.name))
@@ -157,14 +157,14 @@ class ScheduleHistory(BaseCommand):
     )
 
     def handle(self, entry: str | None, limit: int, state: str | None) -> int:
-        from gengfu.commands.parts import ticks
+        from gengfu.commands.parts import scheduling, ticks
         from gengfu.schedule.entries import load_entries
         from gengfu.store.tick_history import TickHistory
 
         history = TickHistory(self.app.db)
         if entry is not None:
             names = {*load_entries(self.app.settings, self.app.catalogue).entries, *history.entries()}
-            entry = ticks.known(entry, names)
+            entry = scheduling.known(entry, names)
         found = history.latest(limit, entry, TickState(state) if state is not None else None)
         if found:
             self.out.table(ticks.TICK_COLUMNS, map(ticks.tick_line, found))
@@ -195,13 +195,13 @@ class ScheduleWhy(BaseCommand):
     )
 
     def handle(self, entry: str, time: Sequence[str]) -> int:
-        from gengfu.commands.parts import ticks
+        from gengfu.commands.parts import scheduling, ticks
         from gengfu.schedule.why import Facts, explain
         from gengfu.store.tick_history import TickHistory
 
         history, entries = TickHistory(self.app.db), ticks.usable(self.app, self.out).entries
         rows, now = history.entries(), self.app.clock()
-        name = ticks.known(entry, {*entries, *rows})
+        name = scheduling.known(entry, {*entries, *rows})
         declared = entries.get(name)
         zone = declared.schedule.timezone if declared is not None else None
         zone = zone or self.app.settings.gengfu_timezone

@@ -76,13 +76,9 @@ class ScheduleSimulate(BaseCommand):
 
     def _seconds(self, entry: Entry, history: TickHistory) -> tuple[float | None, str]:
         """How long a tick keeps the next one from starting, and what that is judged from."""
-        command = self.app.catalogue.command(entry.argv[0])
         took, source = history.seconds(entry.name), "ticks"
-        if command is not None and command.under_way is not BaseCommand.under_way:
-            options = command.click_command(lambda _command, _options: 0).make_context(
-                entry.argv[0], list(entry.argv[1:])
-            )
-            runs = history.run_seconds(command.name.partition(":")[0], options.params.get("scope"))
+        if entry.mirrors is not None:
+            runs = history.run_seconds(*entry.mirrors)
             if runs is not None and runs >= (took or 0.0):
                 took, source = runs, "runs"
         return took, source if took is not None else "nothing yet"

@@ -41,6 +41,8 @@ class Declaring(Protocol):
 
     def click_command(self, run: Callable[[Any, dict[str, Any]], int]) -> click.Command: ...
 
+    def mirrors(self, options: Mapping[str, Any]) -> tuple[str, str] | None: ...
+
 
 class Declarations(Protocol):
     """The commands there are, by name."""
@@ -149,6 +151,12 @@ def _tables(path: Path, problems: list[str]) -> Iterator[tuple[str, Mapping[str,
             yield name, table
 
 
+@dataclass(frozen=True)
+class _Line:
+    argv: tuple[str, ...]
+    mirrors: tuple[str, str] | None
+
+
 class _Reader:
     """Reads one entry. It goes on after a mistake, so that a person learns of all of them at once."""
 
@@ -165,15 +173,15 @@ class _Reader:
             if key not in _READERS:
                 self._wrong(key, f"there is no such key; there are: {', '.join(_READERS)}")
         values = {key: self._read(key, given) for key, given in self._draft.values.items() if key in _READERS}
-        argv = self._argv(values.pop("command", None))
+        line = self._line(values.pop("command", None))
         cron = values.get("cron")
         if "cron" not in values:
             self._missing("cron", '"0 2 * * *"')
         if values.get("timezone") is None:
             values["timezone"] = self._zone
-        if self.problems or argv is None or cron is None:
+        if self.problems or line is None or cron is None:
             return None
-        return Entry(self._name, argv, Schedule(**values), self._draft.source)
+        return Entry(self._name, line.argv, Schedule(**values), self._draft.source, line.mirrors)
 
     def _read(self, key: str, given: _Given) -> Any:
         try:
@@ -182,7 +190,7 @@ class _Reader:
             self._wrong(key, str(error))
             return None
 
-    def _argv(self, words: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    def _line(self, words: tuple[str, ...] | None) -> _Line | None:
         """The command line, if it is one of this program's; its options are parsed, and nothing is run."""
         if "command" not in self._draft.values:
             self._missing("command", '"device:list --is-del 1"')
@@ -193,10 +201,11 @@ class _Reader:
             hint = "write only what comes after gengfu" if words[0].endswith("gengfu") else "see: gengfu --help"
             self._wrong("command", f"there is no command {words[0]!r}; {hint}")
             return None
-        wrong = _misuse(declaring, words)
-        if wrong is not None:
+        try:
+            return _Line(words, declaring.mirrors(_options(declaring, words)))
+        except ValueError as wrong:
             self._wrong("command", f"{shlex.join(words)!r} cannot be run: {wrong}; see: gengfu {words[0]} --help")
-        return words
+            return None
 
     def _missing(self, key: str, example: str) -> None:
         self.problems.append(f"{FILE}, [schedule.{self._name}]: {key} is missing; for example: {key} = {example}")
@@ -205,20 +214,23 @@ class _Reader:
         self.problems.append(f"{self._draft.values[key].place}: {wrong}")
 
 
-def _misuse(declaring: Declaring, words: Sequence[str]) -> str | None:
-    """What is wrong with the options; None if nothing is."""
+def _options(declaring: Declaring, words: Sequence[str]) -> dict[str, Any]:
+    """The options as the command takes them.
+
+    Raises:
+        ValueError: it does not; the text says why.
+    """
     command = declaring.click_command(lambda _command, _options: 0)
     # It would print the help and end the program.
     command.add_help_option = False
     command.params = [_unasked(parameter) for parameter in command.params]
     try:
-        command.make_context(f"gengfu {words[0]}", list(words[1:]))
+        return command.make_context(f"gengfu {words[0]}", list(words[1:])).params
     except click.ClickException as error:
-        return error.format_message().rstrip(".")
+        raise ValueError(error.format_message().rstrip(".")) from error
     except Exception as error:
         # An option of somebody's own may do anything; it must not stop other entries.
-        return f"{type(error).__name__} {error}".strip()
-    return None
+        raise ValueError(f"{type(error).__name__} {error}".strip()) from error
 
 
 def _unasked(parameter: click.Parameter) -> click.Parameter:

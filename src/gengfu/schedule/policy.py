@@ -64,3 +64,5 @@ class Entry:
     """With the zone filled in."""
     source: str
     """Where it was declared, for people: `device:list` for a command's class, `gengfu.toml` for the file."""
+    mirrors: tuple[str, str] | None = None
+    """The list and the scope that the command brings up to date, where it does."""

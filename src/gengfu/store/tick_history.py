@@ -66,13 +66,10 @@ class TickHistory:
         ended = (schedule_tick.c.entry == entry, schedule_tick.c.state == TickState.DONE)
         return self._median(schedule_tick.c.started_at, schedule_tick.c.finished_at, schedule_tick.c.due_at, *ended)
 
-    def run_seconds(self, resource: str, scope: str | None) -> float | None:
-        """The median of how long the latest runs of that resource took, of one scope or of all; None if there is
-        none."""
-        ended: list[ColumnElement[bool]] = [sync_run.c.resource == resource]
-        if scope is not None:
-            ended.append(sync_run.c.scope == scope)
-        return self._median(sync_run.c.started_at, sync_run.c.finished_at, sync_run.c.id, *ended)
+    def run_seconds(self, resource: str, scope: str) -> float | None:
+        """The median of how long the latest runs of that scope took; None if there is none."""
+        where = (sync_run.c.resource == resource, sync_run.c.scope == scope)
+        return self._median(sync_run.c.started_at, sync_run.c.finished_at, sync_run.c.id, *where)
 
     def _median(
         self, start: ColumnElement[Any], end: ColumnElement[Any], order: ColumnElement[Any], *where: ColumnElement[bool]

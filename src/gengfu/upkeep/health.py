@@ -13,7 +13,7 @@ from gengfu.queue.pids import is_here, lives
 from gengfu.schedule.cron import cron_of
 from gengfu.schedule.policy import Entry
 from gengfu.store.processes import Process
-from gengfu.upkeep.sight import RunsSeen, Sight
+from gengfu.upkeep.sight import Sight
 
 BEAT_OLD_AFTER = 10.0
 """Seconds after which a beat is looked at once more, to see it move."""
@@ -162,8 +162,9 @@ def judge_queues(sight: Sight, alive: Sequence[Process]) -> Iterator[Component]:
 
 def judge_runs(sight: Sight) -> Iterator[Component]:
     """The mirrors that the schedule keeps fresh: each must have had a complete run since the third last due moment."""
+    by_list = {(runs.resource, runs.scope): runs for runs in sight.runs}
     for seen in sight.entries:
-        runs = _runs_of(seen.entry.argv, sight.runs)
+        runs = by_list.get(seen.entry.mirrors) if seen.entry.mirrors is not None else None
         since = _due_before(seen.entry, sight.now) if runs is not None else None
         if seen.paused or runs is None or since is None:
             continue
@@ -184,24 +185,3 @@ def _due_before(entry: Entry, moment: datetime) -> datetime | None:
     for _ in range(INTERVALS):
         found = cron.before(found) if found is not None else None
     return found
-
-
-def _runs_of(argv: Sequence[str], runs: Sequence[RunsSeen]) -> RunsSeen | None:
-    """The runs that the entry's command begins, where it is one that brings a mirror up to date."""
-    if not argv[0].endswith(":list"):
-        return None
-    resource = argv[0].removesuffix(":list").replace("-", "_")
-    of_resource = [seen for seen in runs if seen.resource == resource]
-    scope = _option(argv, "--is-del") or "0"
-    return next((seen for seen in of_resource if seen.scope == scope), None) or (
-        of_resource[0] if len(of_resource) == 1 else None
-    )
-
-
-def _option(command: Sequence[str], name: str) -> str | None:
-    for place, word in enumerate(command):
-        if word == name and place + 1 < len(command):
-            return command[place + 1]
-        if word.startswith(f"{name}="):
-            return word.partition("=")[2]
-    return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
@@ -35,6 +35,10 @@ class ListCommand(BaseCommand):
     """The scope that is meant where none is named."""
     options: ClassVar[Sequence[click.Parameter]] = HOW_TO_END
 
+    @classmethod
+    def mirrors(cls, options: Mapping[str, Any]) -> tuple[str, str] | None:
+        return cls.resource, cls._scope(options.get("scope"))
+
     def under_way(self, *_: Any, scope: str | None = None, **options: Any) -> str | None:
         from gengfu.store.doorstep import active_run
 
@@ -58,8 +62,9 @@ class ListCommand(BaseCommand):
         self.out.answer(told)
         return code
 
-    def _scope(self, scope: str | None) -> str:
-        return scope if scope is not None else self.first_scope
+    @classmethod
+    def _scope(cls, scope: str | None) -> str:
+        return scope if scope is not None else cls.first_scope
 
     def bring_up_to_date(
         self, scope: str | None = None, *, wait: bool = False, now: bool = False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -133,18 +134,29 @@ def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def known(name: str, names: Iterable[str]) -> str:
+    """The entry's name, which may be written as its command: `device:list`.
+
+    Raises:
+        NotFound: there is no such entry that can be used; the text names those with near names.
+    """
+    there = sorted(names)
+    for spelling in (name, re.sub(r"[^A-Za-z0-9_]", "_", name)):
+        if spelling in there:
+            return spelling
+    from difflib import get_close_matches
+
+    near = get_close_matches(name.replace(":", "_"), there, 3, 0.5)
+    hint = (
+        f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(there)}" if there else "there is none"
+    )
+    raise NotFound(f"there is no schedule entry {name!r} that can be used; {hint}")
+
+
 def named(entries: Mapping[str, Entry], name: str) -> list[Entry]:
     """The entry of that name, or with the name `all` every one of them.
 
     Raises:
-        NotFound: there is no such entry; the text names those with near names.
+        NotFound: as `known`.
     """
-    if name == "all":
-        return list(entries.values())
-    if name in entries:
-        return [entries[name]]
-    from difflib import get_close_matches
-
-    near = get_close_matches(name.replace(":", "_"), entries, 3, 0.5) or sorted(entries)
-    hint = f"did you mean {' or '.join(near)}?" if near else "no entry is declared"
-    raise NotFound(f"there is no schedule entry {name!r}; {hint}")
+    return list(entries.values()) if name == "all" else [entries[known(name, entries)]]

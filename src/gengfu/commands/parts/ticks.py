@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,7 +12,7 @@ from gengfu.commands.base import House
 from gengfu.commands.output import Column, Output
 from gengfu.commands.parts import scheduling
 from gengfu.commands.parts.views import seconds
-from gengfu.errors import NotFound, UsageError
+from gengfu.errors import UsageError
 from gengfu.schedule.cron import clock_changes, cron_of
 from gengfu.schedule.entries import Entries
 from gengfu.schedule.policy import Entry
@@ -28,20 +27,6 @@ def usable(app: House, out: Output) -> Entries:
     for problem in found.problems:
         out.note(f"warning: {problem}")
     return found
-
-
-def known(name: str, names: Iterable[str]) -> str:
-    """The entry's name, which may be written as its command: `device:list`.
-
-    Raises:
-        NotFound: there is no such entry.
-    """
-    there = sorted(names)
-    for spelling in (name, re.sub(r"[^A-Za-z0-9_]", "_", name)):
-        if spelling in there:
-            return spelling
-    told = f"; there are: {', '.join(there)}" if there else ""
-    raise NotFound(f"there is no schedule entry {name!r} that can be used{told}")
 
 
 def local(moment: datetime, zone: str) -> str:
