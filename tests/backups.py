@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, String
 from sqlalchemy.sql.expression import func
 
 from gengfu.backup.making import Made, Maker
-from gengfu.backup.streams import Watch
+from gengfu.backup.streams import Progress
 from gengfu.clock import Clock, utcnow
 from gengfu.settings import Secret, Settings
 from gengfu.store.database import Database
@@ -47,8 +47,8 @@ class Nest:
     def folder(self) -> Path:
         return self.settings.backups
 
-    def maker(self, clock: Clock = utcnow, watch: Watch | None = None) -> Maker:
-        return Maker(self.db, self.settings, clock, watch or Watch())
+    def maker(self, clock: Clock = utcnow, progress: Progress | None = None) -> Maker:
+        return Maker(self.db, self.settings, clock, progress or Progress())
 
     def make(self, clock: Clock = utcnow) -> Made:
         return self.maker(clock).make()

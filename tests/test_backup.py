@@ -21,7 +21,7 @@ from gengfu.backup.kinds import Contents, Copied
 from gengfu.backup.restoring import Restorer
 from gengfu.backup.shelf import Shelf
 from gengfu.backup.sqlite import SqliteKind
-from gengfu.backup.streams import Watch
+from gengfu.backup.streams import Progress
 from gengfu.backup.usage import in_use
 from gengfu.errors import BackupError, Stopped
 from gengfu.queue.job import Hold
@@ -147,16 +147,16 @@ def test_a_restore_that_is_stopped_on_the_way_changes_nothing_or_can_be_done_aga
     nest.db.write(lambda connection: connection.execute(device_change.delete()))
     before = contents(nest.db)
     told: list[str] = []
-    watch = Watch(lambda what, done, total: told.append(what), lambda: "restoring" in told)
+    progress = Progress(lambda what, done, total: told.append(what), lambda: "restoring" in told)
     maker = nest.maker()
     backup = maker.shelf.find("latest", nest.db.kind, nest.folder)
     with maker.shelf.alone("a restore", NOW):
-        whole = Restorer(nest.db, maker, backup, Watch()).examine()
+        whole = Restorer(nest.db, maker, backup, Progress()).examine()
         with pytest.raises(Stopped):
-            Restorer(nest.db, maker, backup, watch).restore(whole, None)
+            Restorer(nest.db, maker, backup, progress).restore(whole, None)
         if nest.db.kind != "mysql":
             assert contents(nest.db) == before
-        Restorer(nest.db, maker, backup, Watch()).restore(whole, None)
+        Restorer(nest.db, maker, backup, Progress()).restore(whole, None)
     assert contents(nest.db) == saved
     assert nest.files == {made.manifest.file, f"{made.manifest.file}.json"}
 
@@ -167,7 +167,7 @@ def test_other_rows_than_expected_fail_the_restore_and_undo_it_on_postgresql(nes
     nest.db.write(lambda connection: connection.execute(device_change.delete()))
     before = contents(nest.db)
     maker = nest.maker()
-    restorer = Restorer(nest.db, maker, maker.shelf.find("latest", nest.db.kind, nest.folder), Watch())
+    restorer = Restorer(nest.db, maker, maker.shelf.find("latest", nest.db.kind, nest.folder), Progress())
     with maker.shelf.alone("a restore", NOW):
         whole = restorer.examine()
         wrong = Contents({**whole.tables, "device": 1}, whole.schema_version, whole.sha256)
@@ -313,7 +313,7 @@ def test_only_its_own_kind_and_no_newer_one_is_restored(small: Nest, monkeypatch
     other.write_bytes(made.path.read_bytes())
     assert "is of a mysql database, and DATABASE_URL names a sqlite one" in _refusal(small, str(other))
     small.db.write(lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '9999'")))
-    newer = making.Maker(small.db, small.settings, lambda: NOW, Watch()).make()
+    newer = making.Maker(small.db, small.settings, lambda: NOW, Progress()).make()
     assert "was made by a newer Gengfu" in _refusal(small, newer.manifest.file)
     assert "neither in" in _refusal(small, "nothing.gz")
     assert "is not named as a backup is" in _refusal(small, str(small.home.folder / ".env"))

@@ -189,11 +189,11 @@ def test_an_interpreter_that_cron_cannot_start_is_an_error(
 def test_a_folder_that_cannot_be_written_is_an_error(small_disk: SmallDisk, place: Home) -> None:
     place.set(**VENDOR, LOG_DIR=str(small_disk.folder))
     (place.folder / ".env").chmod(0o600)
-    small_disk.remount("ro")
+    wait_for(lambda: small_disk.remount("ro"))
     assert levels(checks_ground.folders(patient())) == [
         (Level.ERROR, f"{small_disk.folder} cannot be written: Read-only file system")
     ]
-    small_disk.remount("rw")
+    assert small_disk.remount("rw")
     assert [finding.level for finding in checks_ground.disk(patient())] == [Level.OK, Level.ERROR]
 
 

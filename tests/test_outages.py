@@ -156,13 +156,13 @@ def assert_whole(system: System) -> None:
 
 def test_a_run_that_fills_the_disk_goes_on_when_there_is_room(small_disk: SmallDisk, open_system: Open) -> None:
     # Room for the first commits of the run.
-    small_disk.remount("size=4m")
+    assert small_disk.remount("size=4m")
     system = open_system({"devices": 12_000}, folder=small_disk.folder / "home")
     worker = system.worker().ready()
     run_id = system.accept()
     wait_for(lambda: "attempt failed" in worker.log, 30)
     assert "database or disk is full" in worker.log
-    small_disk.remount("size=64m")
+    assert small_disk.remount("size=64m")
     run = system.assert_complete(run_id, new=12_000)
     assert run.pass_number == 2
     assert system.outcomes(run_id)[0][0] == Outcome.FAILED
@@ -195,7 +195,7 @@ def test_in_a_folder_that_is_read_only_nothing_starts_and_it_is_said_why(
     system = open_system(folder=small_disk.folder / "home")
     system.assert_complete(system.ask("device:list", "--now")["run"])
     system.db.dispose()
-    small_disk.remount("ro")
+    wait_for(lambda: small_disk.remount("ro"))
     for command in (["device:list"], ["device:list", "--now"], ["queue:work"]):
         said = system.home.run(*command)
         assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
@@ -203,6 +203,6 @@ def test_in_a_folder_that_is_read_only_nothing_starts_and_it_is_said_why(
         said = system.tell(*command, code=1, LOG_DIR=str(tmp_path / "logs"))
         assert said.out == ""
         assert "gengfu.db cannot" in said.err
-    small_disk.remount("rw")
+    assert small_disk.remount("rw")
     system.assert_complete(system.ask("device:list", "--now")["run"], new=0)
     assert_whole(system)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gengfu.mirror.device import DEVICE
+from gengfu.mirror.device_group import DEVICE_GROUP
 from gengfu.mirror.rows import RowReader, UnreadableRow
 from gengfu.mirror.values import MISSING
 from gengfu.store.rows import PYTHON, SQLITE, Form
@@ -189,6 +190,15 @@ def test_rows_are_read_together_as_one_by_one(rows: list[dict[str, Any]], absent
         assert together.volatile(raws) == [reader.volatile([one])[0] for reader, one in zip(alone, raws, strict=True)]
     assert list(together.content_hashes(raws)) == [together.content_hashes([one])[0] for one in raws]
     assert list(together.row_hashes(raws)) == [together.row_hashes([one])[0] for one in raws]
+
+
+def test_rows_without_volatile_fields_are_read_like_others() -> None:
+    reader = RowReader(DEVICE_GROUP, "Asia/Shanghai")
+    assert not DEVICE_GROUP.volatile
+    raws = [raw({"id": number, "groupName": f"floor {number}"}) for number in range(3)]
+    assert reader.volatile(raws) == [(), (), ()]
+    assert reader.content_hashes(raws) == reader.row_hashes(raws)
+    assert [row[0] for row in reader.rows(reader.keys(raws), raws)] == [0, 1, 2]
 
 
 def _parsed(row: tuple[Any, ...]) -> list[Any]:

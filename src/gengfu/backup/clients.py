@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO
 
-from gengfu.backup.streams import PIECE, Watch
+from gengfu.backup.streams import PIECE, Progress
 from gengfu.errors import BackupError
 
 COMPLAINT = 2000
@@ -51,14 +51,14 @@ class Client:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
 
-    def pieces(self, watch: Watch, what: str) -> Iterator[bytes]:
+    def pieces(self, progress: Progress, what: str) -> Iterator[bytes]:
         """What it prints, as it comes."""
         stdout = self._process.stdout
         assert stdout is not None
         done = 0
         while piece := stdout.read(PIECE):
             done += len(piece)
-            watch.step(what, done)
+            progress.step(what, done)
             yield piece
 
     def feed(self, data: bytes) -> None:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from gengfu.backup.kinds import Contents
-from gengfu.backup.streams import Unpacked, Watch
+from gengfu.backup.streams import Progress, Unpacked
 from gengfu.errors import BackupError
 
 VERSION_TABLE = "alembic_version"
@@ -21,13 +21,13 @@ _MYSQL_END = b"-- Dump completed"
 READING = "reading back"
 
 
-def read_postgresql(backup: Path, watch: Watch) -> Contents:
+def read_postgresql(backup: Path, progress: Progress) -> Contents:
     """Reads a dump of pg_dump; in its COPY blocks a line is a row.
 
     Raises:
         BackupError: it is damaged, cut off, or no such dump.
     """
-    dump = Unpacked(backup, watch, READING)
+    dump = Unpacked(backup, progress, READING)
     tables: dict[str, int] = {}
     version: str | None = None
     table: str | None = None
@@ -47,13 +47,13 @@ def read_postgresql(backup: Path, watch: Watch) -> Contents:
     return _whole(backup, whole and table is None, tables, version, dump)
 
 
-def read_mysql(backup: Path, watch: Watch) -> Contents:
+def read_mysql(backup: Path, progress: Progress) -> Contents:
     """Reads a dump of mysqldump or mariadb-dump. Outside of strings a parenthesis opens a row.
 
     Raises:
         BackupError: it is damaged, cut off, or no such dump.
     """
-    dump = Unpacked(backup, watch, READING)
+    dump = Unpacked(backup, progress, READING)
     tables: dict[str, int] = {}
     version: str | None = None
     table: str | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from gengfu.backup.streams import Watch
+from gengfu.backup.streams import Progress
 
 if TYPE_CHECKING:
     from gengfu.store.database import Database
@@ -50,10 +50,10 @@ class Kind(Protocol):
     def tables(self) -> Mapping[str, int]:
         """The number of rows of each table that is there; empty where there is none."""
 
-    def copy(self, target: Path, scratch: Path, watch: Watch) -> Copied:
+    def copy(self, target: Path, scratch: Path, progress: Progress) -> Copied:
         """Writes a consistent copy, while others may write, as the new packed file `target`."""
 
-    def restore(self, backup: Path, contents: Contents, scratch: Path, watch: Watch) -> None:
+    def restore(self, backup: Path, contents: Contents, scratch: Path, progress: Progress) -> None:
         """Puts the backup, which was found to hold that, in place of what is there."""
 
 
@@ -72,7 +72,7 @@ def kind_of(db: Database) -> Kind:
     return MysqlKind(db)
 
 
-def read_back(kind: str, backup: Path, scratch: Path, watch: Watch) -> Contents:
+def read_back(kind: str, backup: Path, scratch: Path, progress: Progress) -> Contents:
     """Reads a packed file from its beginning to its end; needs no database.
 
     Args:
@@ -84,7 +84,7 @@ def read_back(kind: str, backup: Path, scratch: Path, watch: Watch) -> Contents:
     if kind == "sqlite":
         from gengfu.backup.sqlite import read_sqlite
 
-        return read_sqlite(backup, scratch, watch)
+        return read_sqlite(backup, scratch, progress)
     from gengfu.backup.dumps import read_mysql, read_postgresql
 
-    return (read_postgresql if kind == "postgresql" else read_mysql)(backup, watch)
+    return (read_postgresql if kind == "postgresql" else read_mysql)(backup, progress)

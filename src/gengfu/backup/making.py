@@ -15,7 +15,7 @@ from gengfu.backup.kinds import Contents, Copied, kind_of, read_back
 from gengfu.backup.manifest import Manifest, Name, write_manifest
 from gengfu.backup.retention import Candidate, Rule, outdated
 from gengfu.backup.shelf import Shelf, megabytes
-from gengfu.backup.streams import Watch
+from gengfu.backup.streams import Progress
 from gengfu.clock import Clock
 from gengfu.errors import BackupError
 
@@ -53,13 +53,13 @@ class Maker:
     """Makes backups of one database into one folder. A file that bears a backup's name has been read back, and held
     what the database held."""
 
-    def __init__(self, db: Database, settings: Settings, clock: Clock, watch: Watch) -> None:
+    def __init__(self, db: Database, settings: Settings, clock: Clock, progress: Progress) -> None:
         self.shelf = Shelf(settings.backups)
         self._db = db
         self._kind = kind_of(db)
         self._settings = settings
         self._clock = clock
-        self._watch = watch
+        self._progress = progress
 
     def make(self) -> Made:
         """Makes one and removes those that have had their time.
@@ -82,7 +82,7 @@ class Maker:
         name = self.shelf.free_name(self._db.kind, started, label)
         log.info("backup begun", extra={"file": name.file, "bytes": size})
         partial = self.shelf.scratch()
-        copied = self._kind.copy(partial, self.shelf.scratch(), self._watch)
+        copied = self._kind.copy(partial, self.shelf.scratch(), self._progress)
         contents = self._read_back(partial, name, copied)
         told = Manifest(
             file=name.file,
@@ -102,7 +102,7 @@ class Maker:
 
     def _read_back(self, partial: Path, name: Name, copied: Copied) -> Contents:
         try:
-            contents = read_back(self._db.kind, partial, self.shelf.scratch(), self._watch)
+            contents = read_back(self._db.kind, partial, self.shelf.scratch(), self._progress)
             if problem := _difference(contents, copied):
                 raise BackupError(problem)
         except BackupError as error:

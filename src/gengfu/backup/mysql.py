@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 from gengfu.backup.clients import find_program, running, version_text
 from gengfu.backup.dumps import VERSION_TABLE
 from gengfu.backup.kinds import Contents, Copied
-from gengfu.backup.streams import Unpacked, Watch, packed
+from gengfu.backup.streams import Progress, Unpacked, packed
 from gengfu.errors import BackupError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class MysqlKind:
             counted = "SELECT count(*) FROM "
             return {name: int(connection.scalar(text(counted + _quoted(name))) or 0) for name in _tables(connection)}
 
-    def copy(self, target: Path, scratch: Path, watch: Watch) -> Copied:
+    def copy(self, target: Path, scratch: Path, progress: Progress) -> Copied:
         with self._db.read() as connection:
             tables = _tables(connection)
             program = self._program(connection, "mariadb-dump", "mysqldump")
@@ -69,16 +69,16 @@ class MysqlKind:
                 packed(target) as packer,
                 running(argv, feeds=False, secret=self._password, fd=options.fileno()) as client,
             ):
-                for piece in client.pieces(watch, "dumping"):
+                for piece in client.pieces(progress, "dumping"):
                     packer.write(piece)
         return Copied(packer.sha256, None)
 
-    def restore(self, backup: Path, contents: Contents, scratch: Path, watch: Watch) -> None:
+    def restore(self, backup: Path, contents: Contents, scratch: Path, progress: Progress) -> None:
         with self._db.read() as connection:
             program = self._program(connection, "mariadb", "mysql")
             stale = sorted((_known() & set(_tables(connection))) - set(contents.tables))
         is_mariadb = "MariaDB" in version_text(program)
-        dump = Unpacked(backup, watch, "restoring")
+        dump = Unpacked(backup, progress, "restoring")
         with self._options() as options:
             argv = [program, f"--defaults-file=/dev/fd/{options.fileno()}", "--batch", "--binary-mode"]
             argv += ["--max-allowed-packet=1G", self._database]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gengfu.backup.clients import Client, find_program, running, version_text
 from gengfu.backup.dumps import VERSION_TABLE
 from gengfu.backup.kinds import Contents, Copied
-from gengfu.backup.streams import Unpacked, Watch, packed
+from gengfu.backup.streams import Progress, Unpacked, packed
 from gengfu.errors import BackupError, StoreError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class PostgresKind:
         with self._db.read() as connection:
             return _count(connection, _schema(connection))
 
-    def copy(self, target: Path, scratch: Path, watch: Watch) -> Copied:
+    def copy(self, target: Path, scratch: Path, progress: Progress) -> Copied:
         program = find_program(["pg_dump"], PACKAGE)
         with self._snapshot() as connection:
             self._fits(program, connection)
@@ -71,17 +71,17 @@ class PostgresKind:
             argv = [program, "--no-password", "--format=plain", "--encoding=UTF8", f"--snapshot={name}"]
             argv += ["--no-owner", "--no-privileges", "--clean", "--if-exists", f"--table={_quoted(schema)}.*"]
             with packed(target) as packer, self._running(argv, feeds=False) as client:
-                for piece in client.pieces(watch, "dumping"):
+                for piece in client.pieces(progress, "dumping"):
                     packer.write(piece)
         return Copied(packer.sha256, tables)
 
-    def restore(self, backup: Path, contents: Contents, scratch: Path, watch: Watch) -> None:
+    def restore(self, backup: Path, contents: Contents, scratch: Path, progress: Progress) -> None:
         program = find_program(["psql"], PACKAGE)
         with self._db.read() as connection:
             self._fits(program, connection)
             schema = _schema(connection)
             present = list(_count(connection, schema))
-        dump = Unpacked(backup, watch, "restoring")
+        dump = Unpacked(backup, progress, "restoring")
         argv = [program, "--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1"]
         # The transaction is ended by what follows the dump, so nothing stays where this process dies on the way.
         with self._running(argv, feeds=True) as client:

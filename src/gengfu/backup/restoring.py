@@ -12,7 +12,7 @@ from gengfu.backup.kinds import Contents, kind_of, read_back
 from gengfu.backup.making import MARGIN, Made, Maker
 from gengfu.backup.manifest import SAFETY
 from gengfu.backup.shelf import Backup
-from gengfu.backup.streams import Watch
+from gengfu.backup.streams import Progress
 from gengfu.errors import BackupError, StoreError
 from gengfu.store import schema
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 log = logging.getLogger("gengfu.backup")
 
 
-def check(backup: Backup, scratch: Path, watch: Watch) -> Contents:
+def check(backup: Backup, scratch: Path, progress: Progress) -> Contents:
     """Reads a backup from its beginning to its end and holds it against its manifest, where it has one.
 
     Raises:
         BackupError: it is damaged, or not what its manifest says.
     """
-    contents = read_back(backup.name.kind, backup.path, scratch, watch)
+    contents = read_back(backup.name.kind, backup.path, scratch, progress)
     told = backup.manifest
     if told is not None and told.sha256 != contents.sha256:
         raise BackupError(f"the backup {backup.path} has been changed: its SHA-256 is not that of its manifest")
@@ -52,11 +52,11 @@ class Restorer:
     """Restores one backup, step by step, by a process that has the shelf alone. On SQLite and PostgreSQL the database
     holds either all of the backup or what it held before."""
 
-    def __init__(self, db: Database, maker: Maker, backup: Backup, watch: Watch) -> None:
+    def __init__(self, db: Database, maker: Maker, backup: Backup, progress: Progress) -> None:
         self._db = db
         self._maker = maker
         self._kind = kind_of(db)
-        self._watch = watch
+        self._progress = progress
         self.backup = backup
 
     def examine(self) -> Contents:
@@ -75,7 +75,7 @@ class Restorer:
         if name.kind == "sqlite":
             # What is unpacked takes about as much as it may; how much it takes only unpacking tells.
             shelf.demand_room(self.backup.size + MARGIN, "unpacking the backup")
-        contents = check(self.backup, shelf.scratch(), self._watch)
+        contents = check(self.backup, shelf.scratch(), self._progress)
         if contents.schema_version is None:
             raise BackupError(f"{name.file} holds no tables of Gengfu")
         if contents.schema_version not in schema.REVISIONS:
@@ -117,7 +117,7 @@ class Restorer:
         file = self.backup.name.file
         log.info("restore begun", extra={"file": file, "safety": safety.manifest.file if safety else "-"})
         try:
-            self._kind.restore(self.backup.path, contents, self._maker.shelf.scratch(), self._watch)
+            self._kind.restore(self.backup.path, contents, self._maker.shelf.scratch(), self._progress)
             if self._db.kind == "sqlite" and dict(self._kind.tables()) != dict(contents.tables):
                 raise BackupError("the database does not hold the rows of the backup")
             upgraded = schema.upgrade(self._db) if self._db.kind == "sqlite" else []

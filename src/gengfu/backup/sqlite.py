@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gengfu.backup.dumps import READING, VERSION_TABLE
 from gengfu.backup.kinds import Contents, Copied
-from gengfu.backup.streams import PIECE, Unpacked, Watch, packed
+from gengfu.backup.streams import PIECE, Progress, Unpacked, packed
 from gengfu.clock import monotonic
 from gengfu.errors import BackupError, StoreError
 
@@ -46,7 +46,7 @@ class SqliteKind:
         with self._opened() as connection:
             return _count(connection)
 
-    def copy(self, target: Path, scratch: Path, watch: Watch) -> Copied:
+    def copy(self, target: Path, scratch: Path, progress: Progress) -> Copied:
         if not self._path.exists():
             raise BackupError(f"there is no database {self._path} yet, so there is nothing to back up")
         with self._opened() as source, _explained(f"{self._path} cannot be copied"):
@@ -54,17 +54,17 @@ class SqliteKind:
             source.execute("BEGIN")
             tables = _count(source)
             with closing(_new(scratch)) as copy:
-                _transfer(source, copy, watch, "copying")
+                _transfer(source, copy, progress, "copying")
         with packed(target) as packer, scratch.open("rb") as file:
             total = os.fstat(file.fileno()).st_size
             while piece := file.read(PIECE):
                 packer.write(piece)
-                watch.step("packing", file.tell(), total)
+                progress.step("packing", file.tell(), total)
         scratch.unlink()
         return Copied(packer.sha256, tables)
 
-    def restore(self, backup: Path, contents: Contents, scratch: Path, watch: Watch) -> None:
-        if _unpack(backup, scratch, watch, "unpacking") != contents.sha256:
+    def restore(self, backup: Path, contents: Contents, scratch: Path, progress: Progress) -> None:
+        if _unpack(backup, scratch, progress, "unpacking") != contents.sha256:
             raise BackupError(f"{backup} has been changed since it was checked")
         if not self._path.exists() or not self._path.stat().st_size:
             _put(scratch, self._path)
@@ -74,7 +74,7 @@ class SqliteKind:
             self._opened() as live,
             _explained(f"{self._path} stays as it was"),
         ):
-            _transfer(source, live, watch, "restoring")
+            _transfer(source, live, progress, "restoring")
             live.execute("PRAGMA wal_checkpoint(PASSIVE)")
         scratch.unlink()
 
@@ -91,7 +91,7 @@ class SqliteKind:
             yield connection
 
 
-def read_sqlite(backup: Path, scratch: Path, watch: Watch) -> Contents:
+def read_sqlite(backup: Path, scratch: Path, progress: Progress) -> Contents:
     """Unpacks the copy, has SQLite check it, and counts.
 
     Raises:
@@ -99,9 +99,9 @@ def read_sqlite(backup: Path, scratch: Path, watch: Watch) -> Contents:
         OSError: there is no room to unpack it.
     """
     try:
-        sha256 = _unpack(backup, scratch, watch, READING)
+        sha256 = _unpack(backup, scratch, progress, READING)
         with closing(_immutable(scratch)) as copy, _explained(f"the backup {backup} is damaged"):
-            found = _check(copy, watch)
+            found = _check(copy, progress)
             if found != ["ok"]:
                 raise BackupError(f"the backup {backup} is damaged: {'; '.join(found)}")
             tables = _count(copy)
@@ -113,14 +113,14 @@ def read_sqlite(backup: Path, scratch: Path, watch: Watch) -> Contents:
         scratch.unlink(missing_ok=True)
 
 
-def _check(copy: sqlite3.Connection, watch: Watch) -> list[str]:
+def _check(copy: sqlite3.Connection, progress: Progress) -> list[str]:
     """What SQLite says of the whole file: `["ok"]`, or what is wrong with it."""
     reasons: list[BaseException] = []
 
     def look_up() -> int:
         # What is raised in here SQLite would take for its own failure.
         try:
-            watch.step("checking", 0)
+            progress.step("checking", 0)
         except BaseException as reason:
             reasons.append(reason)
         return len(reasons)
@@ -145,19 +145,19 @@ def _count(connection: sqlite3.Connection) -> dict[str, int]:
     return {name: int(connection.execute(f'SELECT count(*) FROM "{quoted[name]}"').fetchone()[0]) for name in names}
 
 
-def _transfer(source: sqlite3.Connection, target: sqlite3.Connection, watch: Watch, what: str) -> None:
+def _transfer(source: sqlite3.Connection, target: sqlite3.Connection, progress: Progress, what: str) -> None:
     size = int(source.execute("PRAGMA page_size").fetchone()[0])
     moved = monotonic()
 
-    def progress(status: int, left: int, total: int) -> None:
+    def stepped(status: int, left: int, total: int) -> None:
         nonlocal moved
-        watch.step(what, (total - left) * size, total * size)
+        progress.step(what, (total - left) * size, total * size)
         if status & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             moved = monotonic()
         elif monotonic() - moved > PATIENCE:
             raise BackupError(f"another process has kept the database locked for {PATIENCE:g} s; try again later")
 
-    source.backup(target, pages=STEP, progress=progress, sleep=0.05)
+    source.backup(target, pages=STEP, progress=stepped, sleep=0.05)
 
 
 def _new(path: Path) -> sqlite3.Connection:
@@ -173,8 +173,8 @@ def _immutable(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)
 
 
-def _unpack(backup: Path, target: Path, watch: Watch, what: str) -> str:
-    reader = Unpacked(backup, watch, what)
+def _unpack(backup: Path, target: Path, progress: Progress, what: str) -> str:
+    reader = Unpacked(backup, progress, what)
     with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.writelines(reader.pieces())
         file.flush()

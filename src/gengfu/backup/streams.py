@@ -18,7 +18,7 @@ PIECE = 1 << 20
 """Bytes that are handled at a time."""
 
 
-class Watch:
+class Progress:
     """What long work tells of itself, and by what it learns that it is to stop."""
 
     def __init__(
@@ -108,9 +108,9 @@ class Unpacked:
     Reading raises BackupError where it is damaged or cut off.
     """
 
-    def __init__(self, path: Path, watch: Watch, what: str) -> None:
+    def __init__(self, path: Path, progress: Progress, what: str) -> None:
         self._path = path
-        self._watch = watch
+        self._progress = progress
         self._what = what
         self.sha256 = ""
         """Of the packed file, after its end."""
@@ -140,7 +140,7 @@ class Unpacked:
                 total = os.fstat(file.fileno()).st_size
                 through = _Hashing(file)
                 with gzip.GzipFile("", "rb", fileobj=through) as unpacked:
-                    yield unpacked, lambda: self._watch.step(self._what, through.passed, total)
+                    yield unpacked, lambda: self._progress.step(self._what, through.passed, total)
                 self.sha256 = through.sha256
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise BackupError(f"the backup {self._path} is damaged: {error}") from error

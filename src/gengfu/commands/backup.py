@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gengfu.backup.making import Made
     from gengfu.backup.restoring import Restored, Restorer
     from gengfu.backup.shelf import Backup
-    from gengfu.backup.streams import Watch
+    from gengfu.backup.streams import Progress
     from gengfu.commands.output import Output
 
 log = logging.getLogger("gengfu.commands.backup")
@@ -31,9 +31,9 @@ MB = 1_000_000
 
 
 @contextmanager
-def _watching(out: Output, label: str) -> Iterator[Watch]:
-    """A watch that shows on stderr how far the work is."""
-    from gengfu.backup.streams import Watch
+def _showing(out: Output, label: str) -> Iterator[Progress]:
+    """Shows on stderr how far the work is."""
+    from gengfu.backup.streams import Progress
 
     with out.progress(label, "MB") as bar:
 
@@ -41,7 +41,7 @@ def _watching(out: Output, label: str) -> Iterator[Watch]:
             more = what if total is not None else f"{what}, {done // MB} MB"
             bar.show(done // MB, None if total is None else -(-total // MB), more)
 
-        yield Watch(show)
+        yield Progress(show)
 
 
 class BackupData(BaseCommand):
@@ -74,8 +74,8 @@ class BackupData(BaseCommand):
 
         app = self.app
         try:
-            with _watching(self.out, "backup") as watch:
-                made = Maker(app.bare_db, app.settings, app.clock, watch).make()
+            with _showing(self.out, "backup") as progress:
+                made = Maker(app.bare_db, app.settings, app.clock, progress).make()
         except Busy as busy:
             log.info("backup skipped", extra={"why": str(busy)})
             self.out.say(f"Skipped: {busy}.")
@@ -165,10 +165,10 @@ class BackupList(BaseCommand):
         from gengfu.backup.restoring import check
 
         found: dict[Path, str | None] = {}
-        with _watching(self.out, "check") as watch:
+        with _showing(self.out, "check") as progress:
             for backup in backups:
                 try:
-                    check(backup, scratch(), watch)
+                    check(backup, scratch(), progress)
                     found[backup.path] = None
                 except BackupError as error:
                     found[backup.path] = str(error)
@@ -270,8 +270,8 @@ class BackupRestore(BaseCommand):
         from gengfu.backup.restoring import Restorer
 
         app = self.app
-        with _watching(self.out, "restore") as watch:
-            yield Restorer(app.bare_db, Maker(app.bare_db, app.settings, app.clock, watch), backup, watch)
+        with _showing(self.out, "restore") as progress:
+            yield Restorer(app.bare_db, Maker(app.bare_db, app.settings, app.clock, progress), backup, progress)
 
     def _agreed(self, backup: Backup, contents: Contents, present: int | None, yes: bool) -> bool:
         if backup.manifest is None:

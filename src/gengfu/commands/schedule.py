@@ -242,13 +242,14 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
 def _who() -> str:
     """Who gives the order, for those who wonder later."""
     import getpass
-    import socket
+
+    from gengfu.queue.pids import host_name
 
     try:
         user = getpass.getuser()
     except (OSError, KeyError):
         user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
+    return f"{user}@{host_name()}"
 
 
 def _words(tick: Tick) -> str:

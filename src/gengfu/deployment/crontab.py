@@ -11,10 +11,9 @@ from pathlib import Path
 
 from gengfu.deployment.plan import Piece, Plan
 from gengfu.errors import FileError
+from gengfu.upkeep.lock import UP_LOCK
 
 FILE = "crontab"
-KEEPER_LOCK = Path("var/up.lock")
-"""In the working folder: holds the process id of `gengfu up`."""
 
 _NOTHING_YET = (b"no crontab for", b"can't open")
 """What the program crontab says of a user who has none: those of Debian and Red Hat, and that of BusyBox."""
@@ -107,7 +106,7 @@ def strangers(text: bytes, plan: Plan) -> list[str]:
 def running(folder: Path) -> str | None:
     """The process id of the `gengfu up` that the block keeps running, where it runs."""
     try:
-        number = (folder / KEEPER_LOCK).read_text().strip()
+        number = (folder / "var" / UP_LOCK).read_text().strip()
         os.kill(int(number), 0)
     except (OSError, ValueError):
         return None

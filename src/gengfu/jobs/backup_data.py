@@ -32,10 +32,10 @@ class BackupDataJob(Job):
         """Makes it, unless another process of this host is at it."""
         from gengfu.backup.making import Maker
         from gengfu.backup.shelf import Busy
-        from gengfu.backup.streams import Watch
+        from gengfu.backup.streams import Progress
 
         try:
-            made = Maker(self._db, self._settings, self._clock, Watch(stopped=hold.stop.is_set)).make()
+            made = Maker(self._db, self._settings, self._clock, Progress(stopped=hold.stop.is_set)).make()
         except Busy as busy:
             return f"skipped: {busy}"
         return made.words

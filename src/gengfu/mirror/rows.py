@@ -33,8 +33,8 @@ class UnreadableRow(Exception):
 
 
 class RowReader:
-    """Reads the rows of one resource, many at once. Values come in the order of its columns, in the form that
-    the driver takes."""
+    """Reads the rows of one resource, many at once. Values come in the order of its columns, in the form that the
+    driver takes."""
 
     def __init__(self, resource: Resource, zone: str, form: Form = PYTHON) -> None:
         self.columns = resource.columns
@@ -254,6 +254,8 @@ class _Volatile:
 
     def values(self, rows: Sequence[msgspec.Raw]) -> list[tuple[Any, ...]]:
         """As those of `RowReader`."""
+        if not self._names:
+            return [()] * len(rows)
         return _in_parts(lambda part: self._values(rows[part]), lambda place: self._slowly(rows[place]), 0, len(rows))
 
     def _values(self, rows: Sequence[msgspec.Raw]) -> list[tuple[Any, ...]]:

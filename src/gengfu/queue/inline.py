@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import secrets
-import socket
 import threading
 from typing import Self
 
@@ -18,6 +15,7 @@ from gengfu.queue.keeper import Keeper
 from gengfu.queue.ledger import Ledger
 from gengfu.queue.options import WorkerOptions
 from gengfu.queue.perform import Performer
+from gengfu.queue.pids import process_name
 from gengfu.queue.rescue import Rescue
 from gengfu.store.jobs import Beating, JobState, is_due
 
@@ -41,7 +39,7 @@ class Inline:
         self._ledger = ledger
         self._subject = subject
         self._clock = clock
-        self._name = f"{socket.gethostname()[:100]}:{os.getpid()}:{secrets.token_hex(2)}"
+        self._name = process_name()
         self._door = Door(1)
         self._desk = Desk()
         self._wake = threading.Event()

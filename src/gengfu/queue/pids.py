@@ -1,9 +1,10 @@
-"""Tells a process from a later one that was given the same number."""
+"""What processes are called, and how one is told from a later one that was given the same number."""
 
 from __future__ import annotations
 
 import os
 import re
+import secrets
 import socket
 import subprocess
 from functools import cache
@@ -12,6 +13,11 @@ from functools import cache
 def host_name() -> str:
     """The name under which the processes of this host are known."""
     return socket.gethostname()[:255] or "localhost"
+
+
+def process_name() -> str:
+    """A name for this process that no other has, on any host: the host's, its number and a random part."""
+    return f"{host_name()[:100]}:{os.getpid()}:{secrets.token_hex(3)}"
 
 
 def birth_of(pid: int) -> str | None:

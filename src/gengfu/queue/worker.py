@@ -6,9 +6,7 @@ import gc
 import logging
 import os
 import queue
-import secrets
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -32,6 +30,7 @@ from gengfu.queue.ledger import Ledger
 from gengfu.queue.notify import Parent
 from gengfu.queue.options import WorkerOptions
 from gengfu.queue.perform import Performer
+from gengfu.queue.pids import process_name
 from gengfu.queue.pulse import SLOW_AFTER, Pulse, is_deaf
 from gengfu.queue.supervisor import Supervisor, worker_role
 from gengfu.queue.sweeper import Sweeper, with_new
@@ -116,7 +115,7 @@ class WorkerProcess:
         self._signals = 0
         self._stuck = False
         self._parent = Parent.take()
-        self._name = f"{socket.gethostname()[:100]}:{os.getpid()}:{secrets.token_hex(2)}"
+        self._name = process_name()
         self._ledger = Ledger(db, lambda: Wire(address), clock)
         self._door = Door(options.concurrency, options.jobs_limit)
         self._desk = Desk()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import secrets
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -14,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gengfu.clock import Clock, monotonic
 from gengfu.errors import StoreError
+from gengfu.queue.pids import process_name
 from gengfu.queue.pulse import SLOW_AFTER, Pulse
 from gengfu.schedule import plan
 from gengfu.schedule.beats import BEAT_EVERY, Beats
@@ -72,7 +70,7 @@ class Scheduler:
         on_over: Callable[[Tick], None] = lambda _: None,
     ) -> None:
         """`on_over` is told of each tick that this scheduler saw to its end, as its row has become."""
-        self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+        self.name = process_name()
         self.pulse = Pulse("scheduler", longest=25.0)
         self._db = db
         self._read_entries = entries
