@@ -23,6 +23,7 @@ from gengfu.queue.wire import Wire
 from gengfu.settings import Secret
 from gengfu.store.database import Database
 from gengfu.store.jobs import JobRecord, JobState, Outcome
+from gengfu.store.light import is_locked
 from servers import ValkeyServer
 from worker_program import Journal
 
@@ -41,6 +42,25 @@ def wait_for(what: Callable[[], Any], timeout: float = 15.0, every: float = 0.01
             raise TimeoutError(f"not so within {timeout:g} s: {what}")
         time.sleep(every)
     return value
+
+
+def state_of(pid: int) -> str:
+    """The letter for the state of a process: `T` for one that sleeps until it is woken."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def freeze(pid: int, db: Database) -> None:
+    """Puts a process to sleep, not in the middle of a write to an SQLite file, which would put all others to sleep."""
+
+    def is_harmless() -> bool:
+        os.kill(pid, signal.SIGSTOP)
+        wait_for(lambda: state_of(pid) == "T")
+        if db.path is None or not is_locked(db.path):
+            return True
+        os.kill(pid, signal.SIGCONT)
+        return False
+
+    wait_for(is_harmless)
 
 
 class Nursery:

@@ -26,7 +26,7 @@ from gengfu.store.run_rows import Run, Verdict
 from gengfu.store.runs import RunStore
 from gengfu.store.tables import device_change, job, metadata
 from servers import sqlite_url
-from stage import wait_for
+from stage import state_of, wait_for
 from terminal import Ended, Home
 from truth import assert_true_copy
 
@@ -72,7 +72,7 @@ class Worker:
     def stop(self) -> None:
         """Puts it to sleep, and returns when it sleeps."""
         self.process.send_signal(signal.SIGSTOP)
-        wait_for(lambda: _state_of(self.process.pid) == "T")
+        wait_for(lambda: state_of(self.process.pid) == "T")
 
     def wake(self) -> None:
         self.process.send_signal(signal.SIGCONT)
@@ -263,7 +263,3 @@ def stop_at(worker: Worker, moment: Callable[[], bool], timeout: float = 30) -> 
             worker.wake()
         assert time.monotonic() < deadline, f"the moment never came\n{worker.log}"
         time.sleep(0.001)
-
-
-def _state_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

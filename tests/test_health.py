@@ -29,7 +29,7 @@ from gengfu.upkeep import health
 from gengfu.upkeep.health import Component, Condition, Observer, examine, judge, judge_process
 from gengfu.upkeep.restart import end_hung
 from gengfu.upkeep.sight import EntrySeen, RunsSeen, Sight
-from stage import wait_for
+from stage import freeze, wait_for
 from system import System
 from terminal import Home
 
@@ -322,7 +322,7 @@ def test_a_frozen_worker_is_seen_ended_and_replaced(
     wait_for(lambda: "\nok\tworker " in system.home.ask("health").out, 30, every=0.3)
     up.send_signal(signal.SIGSTOP)
     frozen = pids()[0]
-    os.kill(frozen, signal.SIGSTOP)
+    freeze(frozen, system.db)
     told = wait_for(lambda: (ran := system.home.ask("health", "--restart", "--json")).code and ran, 30, every=0.5)
     assert "its beat does not move" in told.out
     assert [(done["pid"], done["text"]) for done in told.json["ended"]] == [(frozen, "ended by SIGKILL")]

@@ -14,7 +14,7 @@ from gengfu.queue.embedded import Embedded
 from gengfu.queue.wire import Wire, push
 from gengfu.store.jobs import JobState, Outcome
 from servers import DatabaseServer, valkey_binary
-from stage import Nursery, Stage, refusing_postgres, wait_for
+from stage import Nursery, Stage, freeze, refusing_postgres, wait_for
 
 SOON = {"dead_after": 3.0}
 
@@ -51,7 +51,7 @@ def test_a_worker_that_was_asleep_cannot_write_the_end_of_a_job_that_passed_on(s
     zombie = stage.start(more=SOON).ready()
     job_id = stage.add("stubborn")
     stage.await_started(job_id)
-    zombie.signal(signal.SIGSTOP)
+    freeze(zombie.pid, stage.database)
     stage.start(more=SOON).ready()
     stage.await_started(job_id, attempt=2)
     zombie.signal(signal.SIGCONT)
@@ -69,7 +69,7 @@ def test_a_worker_that_lost_its_job_tells_it_to_stop(stage: Stage) -> None:
     zombie = stage.start(more=SOON).ready()
     job_id = stage.add("patient")
     stage.await_started(job_id)
-    zombie.signal(signal.SIGSTOP)
+    freeze(zombie.pid, stage.database)
     stage.start(more=SOON).ready()
     stage.await_started(job_id, attempt=2)
     zombie.signal(signal.SIGCONT)
