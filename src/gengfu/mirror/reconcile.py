@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import merge
@@ -166,14 +165,20 @@ def pack(keys: Iterable[int]) -> bytes:
 
 def distinct(pages: Iterable[bytes]) -> array[int]:
     """The different keys of packed pages, ascending."""
-    parts = deque(sorted(_sorted_parts(pages)))
-    if any(part[-1] >= after[0] for part, after in pairwise(parts)):
-        return array("q", map(itemgetter(0), groupby(merge(*parts))))
-    # The list came in the order of its keys, as most do.
-    whole: array[int] = array("q")
-    while parts:
-        whole.extend(parts.popleft())
-    return whole
+    # Most lists come in the order of their keys, or in the opposite one; then nothing has to be merged.
+    parts = _joined(sorted(_joined(_sorted_parts(pages))))
+    return parts[0] if len(parts) == 1 else array("q", map(itemgetter(0), groupby(merge(*parts))))
+
+
+def _joined(parts: Iterable[array[int]]) -> list[array[int]]:
+    """The same keys in fewer parts: each that lies above the one before is added to it."""
+    found: list[array[int]] = []
+    for part in parts:
+        if found and found[-1][-1] < part[0]:
+            found[-1].extend(part)
+        else:
+            found.append(part)
+    return found
 
 
 def _sorted_parts(pages: Iterable[bytes]) -> Iterator[array[int]]:
