@@ -19,8 +19,8 @@ from urllib.parse import urlencode
 import uvloop
 
 from gengfu.mirror.device import DEVICE
-from gengfu.simulator.testing import Simulator
 from gengfu.store.database import SQLITE_PRAGMAS
+from gengfu_simulator.testing import Simulator
 
 PAGE_SIZE = 100
 END_OF_HEAD = b"\r\n\r\n"

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from gengfu.simulator.testing import Simulator
+from gengfu_simulator.testing import Simulator
 
 PROGRAM = Path(sys.executable).with_name("gengfu")
 COMMAND = [str(PROGRAM)] if PROGRAM.exists() else [sys.executable, "-m", "gengfu"]

@@ -11,7 +11,7 @@ from benchmarks.warm import WarmWorker
 from gengfu.app import App
 from gengfu.mirror.device import DEVICE
 from gengfu.settings import load_settings
-from gengfu.simulator.testing import Simulator
+from gengfu_simulator.testing import Simulator
 
 CHANGED = 0.02
 

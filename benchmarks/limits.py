@@ -16,9 +16,9 @@ from benchmarks.figures import Figure, Size, middle
 from gengfu.app import App
 from gengfu.mirror.device import DEVICE
 from gengfu.settings import Secret, Settings
-from gengfu.simulator.testing import Simulator
 from gengfu.vendor.limits import AdaptiveLimit
 from gengfu.vendor.listing import Page
+from gengfu_simulator.testing import Simulator
 
 LISTING = DEVICE.listing_of(DEVICE.scope("0"))
 ROWS = 5
@@ -128,7 +128,7 @@ def _fetch(
     """Fetches that many pages with a client of its own; the login and the first connection are made before."""
     with (
         _app(sim, ceiling) as app,
-        patch("gengfu.vendor.traffic.AdaptiveLimit", FixedLimit if fixed else AdaptiveLimit),
+        patch("gengfu.vendor.rate_limiter.AdaptiveLimit", FixedLimit if fixed else AdaptiveLimit),
     ):
         client = app.vendor
         client.page(LISTING, 0, ROWS)

@@ -8,7 +8,7 @@ from statistics import mean
 
 from benchmarks.figures import Figure, Size
 from benchmarks.house import House
-from gengfu.simulator.testing import Simulator
+from gengfu_simulator.testing import Simulator
 
 MORE_MEMORY = 25.0
 """MB."""

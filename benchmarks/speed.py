@@ -17,9 +17,9 @@ from benchmarks import floor, oldway
 from benchmarks.figures import Figure, Size, middle, ratio
 from benchmarks.warm import WarmWorker
 from gengfu.settings import Secret
-from gengfu.simulator.testing import Simulator
 from gengfu.store import schema
 from gengfu.store.database import Database
+from gengfu_simulator.testing import Simulator
 
 CONCURRENCY = 16
 CHANGED = 0.02

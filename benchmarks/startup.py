@@ -10,7 +10,7 @@ from time import perf_counter
 
 from benchmarks.figures import Figure, Size, interleaved, middle
 from benchmarks.house import House
-from gengfu.simulator.testing import Simulator
+from gengfu_simulator.testing import Simulator
 
 REFERENCE = 0.02
 """Seconds that `python -c pass` takes on the machine for which the limits are meant."""

@@ -14,7 +14,7 @@ from time import perf_counter, process_time
 from types import TracebackType
 from typing import Any, Self
 
-from gengfu.simulator.testing import Simulator
+from gengfu_simulator.testing import Simulator
 
 COUNTS = ("verdict", "seen", "new", "changed", "heartbeat", "unchanged", "gone", "calls")
 

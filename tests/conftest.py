@@ -293,7 +293,7 @@ def open_system(tmp_path: Path, sqlite_template: Path) -> Iterator[Callable[...,
     Its SQLite file has its tables, unless it is to be `fresh`. All of it is ended after the test, which fails if any
     process is left.
     """
-    from gengfu.simulator.testing import Simulator
+    from gengfu_simulator.testing import Simulator
     from system import PASSWORD, System
 
     if valkey_binary() is None:

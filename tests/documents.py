@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gengfu.simulator.testing import Simulator
+from gengfu_simulator.testing import Simulator
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"

@@ -15,11 +15,11 @@ from gengfu.discovery import Catalogue
 from gengfu.errors import ConfigError, GengfuError, LoginRefused
 from gengfu.mirror.resource import Field, Kind, Resource
 from gengfu.settings import Secret, Settings
-from gengfu.simulator.testing import Simulator
 from gengfu.store.run_rows import Run
 from gengfu.store.tables import job, row_change, sync_absence
 from gengfu.vendor.listing import Listing
 from gengfu.vendor.paging import Cursor, Link, Offset, PreviousId
+from gengfu_simulator.testing import Simulator
 
 FIELDS = (
     Field("accountId"),

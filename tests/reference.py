@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from gengfu.commands.simulate import Simulate
-from gengfu.console import Console, Session
+from gengfu.cli.console import Console, Session
+from gengfu.cli.simulate import Simulate
 from gengfu.discovery import Catalogue
 from gengfu.settings import Secret, Settings
 

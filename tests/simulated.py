@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
-from gengfu.simulator.testing import Simulator
+from gengfu_simulator.testing import Simulator
 
 PATH = "/api/device/pageResult"
 NAMES = (

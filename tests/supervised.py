@@ -16,8 +16,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gengfu.queue import supervisor
-from gengfu.queue.supervisor import Role, Supervisor, lasting
+from gengfu.process import supervisor
+from gengfu.process.supervisor import Role, Supervisor, lasting
 from stage import wait_for
 
 STEADY = """

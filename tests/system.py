@@ -19,12 +19,12 @@ from gengfu.clock import utcnow
 from gengfu.queue.ledger import Ledger
 from gengfu.queue.wire import Wire
 from gengfu.settings import Secret
-from gengfu.simulator.testing import Simulator
 from gengfu.store.database import Database
 from gengfu.store.jobs import JobRecord, JobState, Outcome
 from gengfu.store.run_rows import Run, Verdict
 from gengfu.store.runs import RunStore
 from gengfu.store.tables import device_change, job, metadata
+from gengfu_simulator.testing import Simulator
 from servers import sqlite_url
 from stage import state_of, wait_for
 from terminal import Ended, Home
@@ -209,7 +209,7 @@ class System:
 
     def rows(self) -> dict[str, list[Any]]:
         """Everything but signs of life, by table."""
-        tables = [table for table in metadata.sorted_tables if table.name != "process"]
+        tables = [table for table in metadata.sorted_tables if table.name != "lease"]
         with self.db.read() as connection:
             return {t.name: sorted(map(tuple, connection.execute(select(t))), key=str) for t in tables}
 

@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 
 import gengfu
-from gengfu.console import main
+from gengfu.cli.console import main
 
 PROGRAM = (sys.executable, "-P", "-m", "gengfu")
 ROOT = str(Path(gengfu.__file__).resolve().parents[1])

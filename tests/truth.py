@@ -11,9 +11,9 @@ from sqlalchemy import select
 from gengfu.mirror.device import DEVICE
 from gengfu.mirror.rows import RowReader
 from gengfu.mirror.values import MISSING
-from gengfu.simulator.testing import Simulator
 from gengfu.store.database import Database
 from gengfu.store.tables import device
+from gengfu_simulator.testing import Simulator
 
 READER = RowReader(DEVICE, "Asia/Shanghai")
 

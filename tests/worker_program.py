@@ -22,7 +22,9 @@ from typing import Any
 
 from gengfu.clock import utcnow
 from gengfu.errors import ConfigError, GengfuError, LoginRefused, Postpone, Stopped, StoreError
-from gengfu.queue import broker, heartbeat, keeper, pulse, rescue, worker
+from gengfu.process import liveness as pulse
+from gengfu.process import monitor
+from gengfu.queue import broker, keeper, rescue, worker
 from gengfu.queue.embedded import Embedded
 from gengfu.queue.job import Hold, Job
 from gengfu.queue.options import WorkerOptions
@@ -172,7 +174,7 @@ def main(text: str) -> int:
     if told.get("hang_main"):
         worker.WorkerProcess._reason = lambda self: time.sleep(600)  # type: ignore[method-assign, assignment]
     worker.SLOW_AFTER = told.get("slow_after", worker.SLOW_AFTER)
-    heartbeat.BEAT = told.get("beat", heartbeat.BEAT)
+    monitor.RENEW_EVERY = told.get("beat", monitor.RENEW_EVERY)
     if told.get("hang"):
         broker.LaneReader._take = lambda self: time.sleep(600)  # type: ignore[method-assign, assignment]
     if "dead_after" in told:

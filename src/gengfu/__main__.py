@@ -2,6 +2,6 @@
 
 import sys
 
-from gengfu.console import main
+from gengfu.cli.console import main
 
 sys.exit(main())

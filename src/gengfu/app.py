@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+from gengfu.backup.job import BackupDataJob
 from gengfu.clock import Clock, utcnow
 from gengfu.discovery import Catalogue
 from gengfu.errors import BrokerError
-from gengfu.jobs.backup_data import BackupDataJob
-from gengfu.jobs.list_rows import ListJob, WindowJobs
-from gengfu.jobs.makers import Makers, Waiting, make
+from gengfu.mirror.job import ListJob, WindowJobs
+from gengfu.queue.registry import Makers, Waiting, make
 from gengfu.settings import Settings, load_settings
 from gengfu.store.doorstep import Accepted
 

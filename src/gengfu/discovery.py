@@ -10,8 +10,8 @@ from pkgutil import iter_modules
 from types import ModuleType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from gengfu import commands, jobs
-from gengfu.commands.base import COMMAND_NAME, BaseCommand
+from gengfu import cli
+from gengfu.cli.base import COMMAND_NAME, BaseCommand
 from gengfu.queue.job import Job
 from gengfu.queue.options import QUEUE_NAME
 from gengfu.sources import APP, Broken, Source, Unusable, entries_of, files_of
@@ -25,8 +25,8 @@ T = TypeVar("T")
 class Catalogue:
     """All commands, jobs and resources there are, found without registration.
 
-    A command of the program lives in `commands/<family>.py`, or, where a family needs more than one file, in
-    `commands/<family>_<part>.py`. User code lives in any file of `app/commands`, `app/jobs` and `app/resources` in the
+    A command of the program lives in `cli/<family>.py`, or, where a family needs more than one file, in
+    `cli/<family>_<part>.py`. User code lives in any file of `app/commands`, `app/jobs` and `app/resources` in the
     working folder, and behind the entry points `gengfu.commands`, `gengfu.jobs` and `gengfu.resources` of installed
     packages. It is imported when it is needed and not before, so never for a command of the program itself. Of things
     with one name the program's own counts, then the working folder's; the others are `broken`, and so is what cannot be
@@ -51,7 +51,7 @@ class Catalogue:
         """All of them, by name, in order."""
         found: dict[str, type[BaseCommand]] = {}
         for module in self._modules:
-            found.update(_commands_in(import_module(f"{commands.__name__}.{module}")))
+            found.update(_commands_in(import_module(f"{cli.__name__}.{module}")))
         return dict(sorted({**self._list_commands, **self._user_commands.all, **found}.items()))
 
     @property
@@ -69,7 +69,7 @@ class Catalogue:
         """The commands of the resources of user code."""
         if not self.resources:
             return {}
-        from gengfu.commands.parts.listing import list_command
+        from gengfu.cli.parts.listing import list_command
 
         return {resource.command: list_command(resource) for resource in self.resources.values()}
 
@@ -92,14 +92,14 @@ class Catalogue:
         family = name.partition(":")[0].replace("-", "_")
         for module in self._modules:
             if module == family or module.startswith(f"{family}_"):
-                found = _commands_in(import_module(f"{commands.__name__}.{module}")).get(name)
+                found = _commands_in(import_module(f"{cli.__name__}.{module}")).get(name)
                 if found is not None:
                     return found
         return None
 
     @cached_property
     def _modules(self) -> list[str]:
-        return [module.name for module in iter_modules(commands.__path__) if not module.ispkg]
+        return [module.name for module in iter_modules(cli.__path__) if not module.ispkg]
 
     @cached_property
     def _user_commands(self) -> _Shelf[type[BaseCommand]]:
@@ -271,13 +271,17 @@ def _wrong_with_job(job: type[Job]) -> str | None:
     return None
 
 
+def own_jobs() -> tuple[type[Job], ...]:
+    """The classes of the program's own jobs."""
+    from gengfu.backup.job import BackupDataJob
+    from gengfu.mirror.job import ListJob
+
+    return BackupDataJob, ListJob
+
+
 def _built_in_jobs() -> set[str]:
     """The names of the program's own jobs."""
-    found = {resource.job for resource in _own_resources().values()}
-    for module in iter_modules(jobs.__path__):
-        things = vars(import_module(f"{jobs.__name__}.{module.name}")).values()
-        found |= {thing.__name__ for thing in things if isinstance(thing, type) and issubclass(thing, Job)}
-    return found
+    return {resource.job for resource in _own_resources().values()} | {job.__name__ for job in own_jobs()}
 
 
 def _resource(thing: object) -> Resource | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from click import Argument, Choice, IntRange, Option
 
-from gengfu.commands.base import BaseCommand, House
-from gengfu.commands.output import Column
+from gengfu.cli.base import BaseCommand, House
+from gengfu.cli.output import Column
 from gengfu.errors import ConfigError, GengfuError, NotFound, Postpone, Stopped, UsageError, VendorError
 from gengfu.mirror.resource import Field, Kind, Resource, Scope
 from gengfu.queue.job import Hold, Job

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gengfu.clock import monotonic
 from gengfu.errors import StoreError
-from gengfu.queue.pids import host_name
+from gengfu.process.pids import host_name
 
 if TYPE_CHECKING:
     from gengfu.store.database import Database
@@ -47,9 +47,9 @@ def _beats(db: Database) -> Beats:
     with db.read(5.0) as connection:
         there = set(inspect(connection).get_table_names())
         found: Beats = {}
-        if "process" in there:
+        if "lease" in there:
             for kind, name, host, pid, beat in connection.execute(
-                text("SELECT kind, name, host, pid, beat FROM process")
+                text("SELECT kind, name, host, pid, renewals FROM lease")
             ):
                 if (host, pid) != (host_name(), os.getpid()):
                     found[f"{kind} {name} (process {pid} on {host})"] = beat

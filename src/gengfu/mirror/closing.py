@@ -14,7 +14,7 @@ from sqlalchemy import Connection, select
 from gengfu.clock import Clock
 from gengfu.errors import AnswerError
 from gengfu.mirror import reconcile
-from gengfu.mirror.course import course_of
+from gengfu.mirror.read_strategy import course_of
 from gengfu.mirror.resource import Resource
 from gengfu.mirror.rows import RowReader
 from gengfu.settings import Settings

@@ -20,10 +20,10 @@ from sqlalchemy import Connection
 from gengfu.clock import Clock
 from gengfu.errors import LoginRefused, RunError
 from gengfu.mirror.closing import Closing, Outcome
-from gengfu.mirror.course import Plan, course_of
-from gengfu.mirror.intake import Intake
+from gengfu.mirror.read_strategy import Plan, course_of
 from gengfu.mirror.reading import Assignment, Batches
 from gengfu.mirror.resource import Resource
+from gengfu.mirror.row_writer import Intake
 from gengfu.mirror.rows import RowReader
 from gengfu.settings import Settings
 from gengfu.store.database import PATIENCE, Database

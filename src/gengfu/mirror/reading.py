@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from gengfu.clock import monotonic
 from gengfu.errors import AnswerError, GengfuError, Stopped
-from gengfu.mirror.intake import Intake
 from gengfu.mirror.reconcile import echoes
+from gengfu.mirror.row_writer import Intake
 from gengfu.store.run_rows import Run, Window
 from gengfu.store.runs import RunStore
 from gengfu.vendor.client import VendorClient

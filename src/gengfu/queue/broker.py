@@ -17,8 +17,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from gengfu.clock import monotonic
+from gengfu.process.liveness import Pulse
 from gengfu.queue.door import Door
-from gengfu.queue.pulse import Pulse
 from gengfu.queue.wire import ACTOR, NAMESPACE
 
 log = logging.getLogger("gengfu.queue.broker")

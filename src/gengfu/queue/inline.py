@@ -8,6 +8,7 @@ from typing import Self
 
 from gengfu.clock import Clock, utcnow
 from gengfu.errors import GengfuError
+from gengfu.process.pids import process_name
 from gengfu.queue.door import Desk, Door, Stopping
 from gengfu.queue.endings import Endings
 from gengfu.queue.job import Jobs
@@ -15,7 +16,6 @@ from gengfu.queue.keeper import Keeper
 from gengfu.queue.ledger import Ledger
 from gengfu.queue.options import WorkerOptions
 from gengfu.queue.perform import Performer
-from gengfu.queue.pids import process_name
 from gengfu.queue.rescue import Rescue
 from gengfu.store.jobs import Beating, JobState, is_due
 

@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 from gengfu.clock import monotonic
 from gengfu.errors import GengfuError
+from gengfu.process.liveness import Pulse
 from gengfu.queue.door import Desk, Door, Running, Stopping
 from gengfu.queue.endings import Endings
 from gengfu.queue.ledger import Ledger
 from gengfu.queue.perform import timed_out
-from gengfu.queue.pulse import Pulse
 from gengfu.store.jobs import Outcome
 
 log = logging.getLogger("gengfu.queue.worker")

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Callable, Iterable
 
 from gengfu.clock import monotonic
+from gengfu.process.liveness import Watch
 from gengfu.queue.claim import Claimed, Fate
 from gengfu.queue.door import Desk
 from gengfu.queue.endings import Endings
 from gengfu.queue.ledger import Ledger
-from gengfu.queue.pulse import Watch
 from gengfu.store.jobs import Beating
 
 log = logging.getLogger("gengfu.queue.rescue")

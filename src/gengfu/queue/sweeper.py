@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from gengfu.clock import monotonic
 from gengfu.errors import BrokerError, GengfuError
+from gengfu.process.liveness import Pulse, Watch
 from gengfu.queue.claim import Sight
 from gengfu.queue.door import Desk
 from gengfu.queue.endings import Endings
 from gengfu.queue.ledger import Ledger
-from gengfu.queue.pulse import Pulse, Watch
 from gengfu.queue.rescue import Rescue
 from gengfu.queue.wire import NAMESPACE, Wire
 from gengfu.store.jobs import Waiting

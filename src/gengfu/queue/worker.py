@@ -19,22 +19,23 @@ from dramatiq.worker import Worker as Threads
 
 from gengfu.clock import Clock, monotonic, utcnow
 from gengfu.errors import GengfuError
+from gengfu.process.child import AT_ONCE
+from gengfu.process.liveness import SLOW_AFTER, Pulse, is_deaf
+from gengfu.process.monitor import Monitor
+from gengfu.process.notify_socket import Parent
+from gengfu.process.pids import process_name
+from gengfu.process.supervisor import Supervisor
 from gengfu.queue.broker import ALL_LANES, LaneBroker, connect
-from gengfu.queue.child import AT_ONCE
 from gengfu.queue.door import Desk, Door, Running, Stopping
 from gengfu.queue.endings import Endings
-from gengfu.queue.heartbeat import Heartbeat
 from gengfu.queue.job import Jobs
 from gengfu.queue.keeper import Keeper
 from gengfu.queue.ledger import Ledger
-from gengfu.queue.notify import Parent
 from gengfu.queue.options import WorkerOptions
 from gengfu.queue.perform import Performer
-from gengfu.queue.pids import process_name
-from gengfu.queue.pulse import SLOW_AFTER, Pulse, is_deaf
-from gengfu.queue.supervisor import Supervisor, worker_role
 from gengfu.queue.sweeper import Sweeper, with_new
 from gengfu.queue.wire import ACTOR, Wire, check_server
+from gengfu.queue.worker_role import worker_role
 
 if TYPE_CHECKING:
     from gengfu.store.database import Database
@@ -144,7 +145,7 @@ class WorkerProcess:
         self._end_at = monotonic() + options.max_time if options.max_time is not None else None
         self._watching = Pulse("main loop", longest=SLOW_AFTER)
         details = {"queues": list(options.queues), "concurrency": options.concurrency}
-        self._heartbeat = Heartbeat(db, "worker", self._name, details, self.progress, clock)
+        self._monitor = Monitor(db, "worker", self._name, details, self.progress, clock)
 
     def run(self) -> int:
         """Works until there is a reason to end; returns the exit code."""
@@ -162,7 +163,7 @@ class WorkerProcess:
         self._keeper.start()
         self._threads.start()
         self._sweeper.start()
-        self._heartbeat.start()
+        self._monitor.start()
         log.info("worker ready", extra={"worker": self._name, "queues": ",".join(self._broker.lanes)})
 
     def wait(self) -> End:
@@ -178,7 +179,7 @@ class WorkerProcess:
     def stop(self, end: End) -> int:
         """Ends the worker and returns its exit code, or ends the process if a job does not heed its end."""
         self._door.shut()
-        self._heartbeat.stopping()
+        self._monitor.stopping()
         log.info("worker ends", extra={"worker": self._name, "reason": end.why, "running": self._door.inside})
         if not self._empty_within(end.grace):
             for running in self._desk.held():
@@ -192,7 +193,7 @@ class WorkerProcess:
         self._sweeper.join(LAST_WORDS)
         self._keeper.end()
         self._broker.client.close()
-        self._heartbeat.end()
+        self._monitor.end()
         log.info("worker ended", extra={"worker": self._name})
         return end.code
 
@@ -220,7 +221,7 @@ class WorkerProcess:
     def progress(self) -> str | None:
         """None while all loops turn, else which one does not. What waits for the database is stuck only where the
         database answers others."""
-        answered = self._heartbeat.answered_for()
+        answered = self._monitor.answered_for()
         loops = [(self._watching, SLOW_AFTER), (self._broker.reading, SLOW_AFTER)]
         for pulse, known in [*loops, (self._keeper.pulse, answered), (self._sweeper.pulse, answered)]:
             if pulse.seconds() > SLOW_AFTER <= known:
@@ -268,7 +269,7 @@ class WorkerProcess:
 
     def _leave(self, code: int) -> NoReturn:
         """Ends the process without waiting for threads that do not end."""
-        self._heartbeat.end()
+        self._monitor.end()
         log.warning("worker ended with threads still running", extra={"worker": self._name})
         logging.shutdown()
         sys.stdout.flush()

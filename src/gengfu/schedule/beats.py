@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gengfu.queue.pulse import Watch
+from gengfu.process.liveness import Watch
 from gengfu.store.tick_rows import Tick, TickState
 
 BEAT_EVERY = 2.0

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gengfu import logs
 from gengfu.clock import monotonic
 from gengfu.errors import ConfigError
-from gengfu.schedule import warden
+from gengfu.process import guarded
 from gengfu.store.tick_rows import Tick, TickState
 from gengfu.store.ticks import Ending
 
@@ -162,7 +162,7 @@ class Launcher:
         """
         if self._lifeline is None:
             self._lifeline = os.pipe()
-        command = [sys.executable, "-I", "-S", warden.__file__, str(self._lifeline[0]), *self._program, *tick.command]
+        command = [sys.executable, "-I", "-S", guarded.__file__, str(self._lifeline[0]), *self._program, *tick.command]
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,

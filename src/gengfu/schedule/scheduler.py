@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gengfu.clock import Clock, monotonic
 from gengfu.errors import StoreError
-from gengfu.queue.pids import process_name
-from gengfu.queue.pulse import SLOW_AFTER, Pulse
+from gengfu.process.liveness import SLOW_AFTER, Pulse
+from gengfu.process.pids import process_name
+from gengfu.process.wake_pipe import Bell
 from gengfu.schedule import plan
 from gengfu.schedule.beats import BEAT_EVERY, Beats
-from gengfu.schedule.bell import Bell
 from gengfu.schedule.calendar import Calendar
 from gengfu.schedule.crew import ASKED, Crew
 from gengfu.schedule.plan import Move, Say

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from gengfu.store.database import Database
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001",)
 """Every version of the tables, oldest first."""
 
 HEAD = REVISIONS[-1]

@@ -372,8 +372,8 @@ schedule_tick = Table(
 ticks in a row, up to `until_at`, that share one fate, as where no scheduler was running. `claim` fences; `beat` grows
 while a scheduler has the command running; `cancel` asks that scheduler to end it."""
 
-process = Table(
-    "process",
+lease = Table(
+    "lease",
     metadata,
     Column("id", _serial, primary_key=True),
     Column("kind", String(16), nullable=False),
@@ -382,11 +382,14 @@ process = Table(
     Column("pid", Integer, nullable=False),
     Column("birth", String(64), nullable=False),
     Column("details", Json, nullable=False),
-    Column("beat", BigInteger, nullable=False),
+    Column("renewals", BigInteger, nullable=False),
     Column("progress", _text),
     Column("started_at", Moment, nullable=False),
-    Column("beat_at", Moment, nullable=False),
-    UniqueConstraint("name", name="uq_process_name"),
+    Column("renewed_at", Moment, nullable=False),
+    Column("lost_at", Moment),
+    UniqueConstraint("name", name="uq_lease_name"),
+    sqlite_autoincrement=True,  # the number of a lost lease must not become another's
 )
-"""The processes that serve: workers, schedulers. `beat` grows only while all of the process's loops turn; `birth` tells
-a process from a later one with the same `pid`. A process that ends well removes its row."""
+"""One row per process that works on jobs, ticks or logins, which name it by its id. `renewals` grows as long as it
+lives; `lost_at` is set when others took it for dead, from when on what it works on is anybody's; `birth` tells a
+process from a later one with the same `pid`. A process that ends well removes its row. See `gengfu.store.leases`."""

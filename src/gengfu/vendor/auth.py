@@ -18,9 +18,9 @@ from gengfu.errors import BrokerError, ConfigError, LoginRefused, StoreError
 from gengfu.logs import Redactor, register_secret
 from gengfu.settings import Secret, Settings
 from gengfu.store.refusals import Refusal, RefusalStore
-from gengfu.vendor.desk import Desk
+from gengfu.vendor.http_loop import Line
 from gengfu.vendor.login import Identity, Login, digest_of, matches
-from gengfu.vendor.loop import Line
+from gengfu.vendor.login_client import Desk
 from gengfu.vendor.shared import LOCK_SECONDS, RedisFactory, Shared, Token
 
 T = TypeVar("T")

@@ -13,13 +13,13 @@ from gengfu.errors import AnswerError, Stopped
 from gengfu.settings import Settings
 from gengfu.vendor.answers import clean
 from gengfu.vendor.auth import AuthService
-from gengfu.vendor.courier import Courier, Errand
-from gengfu.vendor.flight import Flight
 from gengfu.vendor.listing import Failure, Listing, Page
 from gengfu.vendor.login import Identity
+from gengfu.vendor.page_fetch import Flight
 from gengfu.vendor.paging import Numbered
+from gengfu.vendor.rate_limiter import Tally, Traffic
+from gengfu.vendor.requester import Courier, Errand
 from gengfu.vendor.shared import RedisFactory, Shared
-from gengfu.vendor.traffic import Tally, Traffic
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ _OPTIONS: dict[str, Any] = {
 """`utf8mb4_bin`: two keys are the same only if their characters are, as on the other databases."""
 
 
-def create_table(name: str, *items: sa.schema.SchemaItem) -> None:
+def create_table(name: str, *items: sa.schema.SchemaItem, **options: Any) -> None:
     """Creates a table of columns and unique constraints; its indexes follow by `create_index`.
 
     Raises:
@@ -46,7 +46,7 @@ def create_table(name: str, *items: sa.schema.SchemaItem) -> None:
                 f"the database already has a table named {name} that is not Gengfu's; give Gengfu a database of its own"
             )
         return
-    op.create_table(name, *items, **_OPTIONS)
+    op.create_table(name, *items, **_OPTIONS, **options)
 
 
 def create_index(name: str, table: str, columns: Sequence[str]) -> None:
@@ -80,3 +80,12 @@ def add_columns(name: str, columns: Mapping[str, Any]) -> None:
     for column, kind in columns.items():
         if column not in there:
             op.add_column(name, sa.Column(column, kind))
+
+
+def create_as_described(table: sa.Table) -> None:
+    """Creates a table with its unique constraints and indexes."""
+    unique = [item for item in table.constraints if isinstance(item, sa.UniqueConstraint)]
+    named = (sa.UniqueConstraint(*(column.name for column in item.columns), name=item.name) for item in unique)
+    create_table(table.name, *(column._copy() for column in table.c), *named, **table.dialect_kwargs)
+    for index in sorted(table.indexes, key=lambda index: str(index.name)):
+        create_index(str(index.name), table.name, [column.name for column in index.columns])

@@ -1,0 +1,81 @@
+"""The commands around the shared login."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from gengfu.cli.base import BaseCommand
+
+if TYPE_CHECKING:
+    from gengfu.vendor.auth import AuthStatus
+
+
+class _Login(BaseCommand):
+    """Shows how things stand with the vendor."""
+
+    def show(self, status: AuthStatus) -> None:
+        """The state, and never the token."""
+        left = round(status.expires_in) if status.expires_in is not None else None
+        pairs = [
+            ("login", status.state),
+            ("server", status.url),
+            ("user", status.username),
+            ("number", status.generation),
+            ("used for", f"{left} s more" if left is not None else None),
+            ("refused", status.refused_at),
+            ("reason", status.reason),
+        ]
+        self.out.record([(name, value) for name, value in pairs if value is not None])
+        if status.refused_at is not None:
+            self.out.note("no login is made until the credentials change, or someone runs: gengfu auth:reset")
+        self.out.answer(asdict(status))
+
+
+class AuthStatusCommand(_Login):
+    """Show the shared login: cached, none, or refused; calls nobody
+
+    Example:
+      gengfu auth:status --json
+    """
+
+    name = "auth:status"
+
+    def handle(self) -> int:
+        self.show(self.app.auth.status())
+        return 0
+
+
+class AuthLogin(_Login):
+    """Log in now, which tests the credentials
+
+    The new token is shared by all. A login that the vendor refused before is not
+    tried again with the same credentials, lest the account be locked: run
+    auth:reset first.
+
+    Example:
+      gengfu auth:login
+    """
+
+    name = "auth:login"
+
+    def handle(self) -> int:
+        self.show(self.app.auth.login())
+        return 0
+
+
+class AuthReset(_Login):
+    """Forget that the login was refused, and the cached token
+
+    Example:
+      gengfu auth:reset
+    """
+
+    name = "auth:reset"
+
+    def handle(self) -> int:
+        was_refused = self.app.auth.reset()
+        refusal = "The refusal is forgotten" if was_refused else "The login was not refused"
+        self.out.say(f"{refusal}; the next call logs in anew.")
+        self.out.answer({"was_refused": was_refused})
+        return 0

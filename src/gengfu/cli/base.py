@@ -1,0 +1,204 @@
+"""What a command is: its name, its options, its help, and what it may ask of the house."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import click
+
+from gengfu.schedule.policy import Schedule
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gengfu.cli.output import Output
+    from gengfu.clock import Clock
+    from gengfu.mirror.mirror import Mirror
+    from gengfu.mirror.resource import Resource
+    from gengfu.queue.job import Job, Jobs
+    from gengfu.queue.ledger import Ledger
+    from gengfu.settings import Settings
+    from gengfu.sources import Broken
+    from gengfu.store.database import Database
+    from gengfu.store.doorstep import Accepted
+    from gengfu.vendor.auth import AuthService
+    from gengfu.vendor.client import VendorClient
+
+AS_JSON = "as_json"
+"""The option that every command has and that is for the console, not for `handle`."""
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells report it."""
+
+
+COMMAND_NAME = re.compile(r"[a-z][a-z0-9_-]*(:[a-z][a-z0-9_-]*)?")
+
+
+class Commands(Protocol):
+    """The commands there are, by name, and what else user code defines. `gengfu.discovery.Catalogue` is it."""
+
+    def command(self, name: str) -> type[BaseCommand] | None: ...
+
+    @property
+    def commands(self) -> Mapping[str, type[BaseCommand]]: ...
+
+    @property
+    def jobs(self) -> Mapping[str, type[Job]]: ...
+
+    @property
+    def broken(self) -> Sequence[Broken]: ...
+
+
+class House(Protocol):
+    """What commands use of the program's parts, each made when first asked for. `gengfu.app.App` is the house."""
+
+    settings: Settings
+    clock: Clock
+
+    @property
+    def catalogue(self) -> Commands: ...
+
+    @property
+    def db(self) -> Database: ...
+
+    @property
+    def light_db(self) -> Database | Path: ...
+
+    @property
+    def bare_db(self) -> Database: ...
+
+    @property
+    def ledger(self) -> Ledger: ...
+
+    @property
+    def auth(self) -> AuthService: ...
+
+    @property
+    def vendor(self) -> VendorClient: ...
+
+    @property
+    def mirror(self) -> Mirror: ...
+
+    @property
+    def jobs(self) -> Jobs: ...
+
+    def redis_address(self) -> str: ...
+
+    @property
+    def resources(self) -> Mapping[str, Resource]: ...
+
+    def accept_list(self, resource: str, scope: str) -> Accepted: ...
+
+    def dispatch(self, job: type[Job], /, *, subject: str | None = None, delay: float = 0.0, **args: Any) -> int: ...
+
+    def nudge(self, queue: str, job_id: int) -> str | None: ...
+
+    def close(self) -> None: ...
+
+
+class BaseCommand:
+    """One command of the console. A subclass names itself, lists its options and does its work in `handle`.
+
+    Its docstring is its help: the first line stands in the list of commands, the rest keeps its line breaks. The
+    settings are read when `app` is first used, so a command that does without never fails on them. Every command knows
+    `--json`.
+    """
+
+    name: ClassVar[str] = ""
+    """As typed: `family:verb`, or the family alone."""
+    options: ClassVar[Sequence[click.Parameter]] = ()
+    log_file: ClassVar[str | None] = None
+    """The file in the log folder that this command writes."""
+    schedule: ClassVar[Schedule | str | None] = None
+    """When the schedule runs it; `gengfu.toml` may say otherwise, or add further entries."""
+
+    def __init__(self, open_house: Callable[[], House], out: Output) -> None:
+        self.open_house = open_house
+        self.out = out
+
+    @cached_property
+    def app(self) -> House:
+        """The house.
+
+        Raises:
+            ConfigError: a setting is malformed.
+        """
+        return self.open_house()
+
+    def handle(self, *_: Any, **options: Any) -> int | None:
+        """Does the work and returns the exit code; None means 0."""
+        raise NotImplementedError
+
+    def under_way(self, *_: Any, **options: Any) -> str | None:
+        """What an earlier start with these options has left under way beyond its own process, for people: "run 812 is
+        still active, page 7 of 40, since 10:02". None where a start would begin something new.
+
+        The schedule asks before it starts the command anew.
+        """
+        return None
+
+    def cancel(self, *_: Any, **options: Any) -> None:
+        """Ends what `under_way` tells of, for a later start that takes its place."""
+
+    @classmethod
+    def mirrors(cls, options: Mapping[str, Any]) -> tuple[str, str] | None:  # noqa: ARG003 (for those that do)
+        """The list and the scope that a start with these options brings up to date."""
+        return None
+
+    @classmethod
+    def logs_to_stderr(cls, settings: Settings) -> bool:  # noqa: ARG003 (for those that depend on it)
+        """Whether log records are for people too: where there is no file, warnings are."""
+        return cls.log_file is None
+
+    @classmethod
+    def stderr_is_its_log(cls, settings: Settings) -> bool:
+        """Whether stderr is the log file itself, as where a crontab line redirects it there."""
+        try:
+            return cls.log_file is not None and os.path.samestat(os.stat(settings.logs / cls.log_file), os.fstat(2))
+        except OSError:
+            return False
+
+    @classmethod
+    def summary(cls) -> str:
+        """The line in the list of commands."""
+        return (cls.__doc__ or "").strip().partition("\n")[0]
+
+    @classmethod
+    def click_command(cls, run: Callable[[type[BaseCommand], dict[str, Any]], int]) -> click.Command:
+        """The command as click parses it; `run` is called with the class and the options."""
+
+        def callback(**options: Any) -> int:
+            return run(cls, options)
+
+        as_json = click.Option(
+            ["--json", AS_JSON], is_flag=True, help="Print one JSON object on stdout, text on stderr."
+        )
+        return _Command(cls.name, params=[*cls.options, as_json], callback=callback, help=cls.__doc__)
+
+    @classmethod
+    def options_of(cls, arguments: Sequence[str]) -> dict[str, Any]:
+        """What click makes of these arguments: the options for `handle`, `under_way` and `cancel`.
+
+        Raises:
+            click.ClickException: the command does not take them.
+        """
+        with cls.click_command(lambda *_: 0).make_context(cls.name, list(arguments)) as context:
+            options = dict(context.params)
+        options.pop(AS_JSON, None)
+        return options
+
+
+class _Command(click.Command):
+    """A click command whose help text is printed as it was written."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from inspect import cleandoc
+
+        formatter.write_paragraph()
+        with formatter.indentation():
+            indent = " " * formatter.current_indent
+            for line in cleandoc(self.help or "").splitlines():
+                formatter.write(f"{indent}{line}".rstrip() + "\n")

@@ -1,0 +1,245 @@
+"""The program `gengfu`: finds the command, parses, runs it, and turns an error into a sentence and an exit code."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import click
+
+from gengfu import __version__
+from gengfu.app import App
+from gengfu.cli.base import AS_JSON, INTERRUPTED, BaseCommand
+from gengfu.cli.output import Output, clean, unwritable
+from gengfu.discovery import Catalogue
+from gengfu.errors import CodeError, FileError, GengfuError, UsageError
+from gengfu.settings import Settings, load_settings, working_folder
+from gengfu.sources import place_of, told
+
+log = logging.getLogger("gengfu.cli.console")
+
+BROKEN_PIPE = 141
+"""The exit code when whoever read stdout went away, as shells report it."""
+
+EPILOG = """\
+Examples:
+  gengfu device:list --wait         bring the mirror up to date and watch
+  gengfu queue:work                 serve all queues until told to stop
+  gengfu device:find 张三           who has that phone?
+  gengfu run:show 12                what a run read, changed and decided
+
+`gengfu COMMAND --help` explains a command. Settings: environment, .env, gengfu.toml."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the program with these arguments, those of the process by default, and returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A name that the terminal's encoding lacks must not end the command.
+            stream.reconfigure(errors="backslashreplace")
+    session = Session(as_json="--json" in arguments)
+    # So that what a command has begun is cleared up; a worker has handlers of its own.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        code = session.main(arguments)
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    except BrokenPipeError:
+        _silence()
+        code = BROKEN_PIPE
+    except OSError as error:
+        _silence()
+        code = session.out.fail(FileError.__name__, unwritable(error), FileError.exit_code)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return code
+
+
+def _silence() -> None:
+    """stdout takes no more; what is still to be flushed at exit must not complain."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+
+
+class Session:
+    """One run of the program: it owns the output, and the house as soon as a command asks for it.
+
+    `catalogue`: the commands there are; by default, with those of the working folder.
+    """
+
+    def __init__(self, *, as_json: bool, catalogue: Catalogue | None = None) -> None:
+        self.out = Output(as_json=as_json, zone=lambda: self.open().settings.gengfu_timezone)
+        self._given = catalogue
+        self._command: type[BaseCommand] | None = None
+        self._app: App | None = None
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """The commands there are."""
+        return self._given or Catalogue(working_folder())
+
+    def main(self, arguments: list[str]) -> int:
+        """Parses and runs; whatever goes wrong is told, once, and becomes the exit code."""
+        try:
+            try:
+                console = Console(self)
+                with console.make_context("gengfu", arguments or ["--help"]) as context:
+                    return int(console.invoke(context))
+            finally:
+                if self._app is not None:
+                    self._app.close()
+        except click.exceptions.Exit as end:
+            return end.exit_code
+        except GengfuError as error:
+            return self._failed(error)
+        except click.ClickException as error:
+            return self._misused(error)
+        except (KeyboardInterrupt, click.Abort):
+            return self.out.fail("Interrupted", "interrupted", INTERRUPTED)
+        except BrokenPipeError:
+            raise
+        except Exception as error:
+            if _came_of_interrupt(error):
+                return self.out.fail("Interrupted", "interrupted", INTERRUPTED)
+            return self._bug(error)
+
+    def run(self, command: type[BaseCommand], options: dict[str, Any]) -> int:
+        """Runs a command with the options that click parsed."""
+        self._command = command
+        self.out.as_json = options.pop(AS_JSON, False)
+        return command(self.open, self.out).handle(**options) or 0
+
+    def open(self) -> App:
+        """The house, put together at the first call, and the log as the command wants it."""
+        if self._app is None:
+            settings = load_settings()
+            self._log_to(settings)
+            self._app = App(settings, self.catalogue)
+        return self._app
+
+    def _log_to(self, settings: Settings, *, loud: bool = False) -> None:
+        from gengfu import logs
+
+        command = self._command or BaseCommand
+        to_stderr = loud or command.logs_to_stderr(settings)
+        level = "warning" if command.log_file is None else None
+        logs.setup(settings, file=command.log_file, to_stderr=to_stderr, level=level)
+
+    def _failed(self, error: GengfuError) -> int:
+        if self._command is not None and self._command.log_file is not None and self._app is not None:
+            log.error(str(error), extra={"command": self._command.name})
+        return self.out.fail(type(error).__name__, str(error), error.exit_code)
+
+    def _misused(self, error: click.ClickException) -> int:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context is not None else "gengfu"
+        text = error.format_message().rstrip(".")
+        return self.out.fail(UsageError.__name__, f"{text}; see: {path} --help", UsageError.exit_code)
+
+    def _bug(self, error: Exception) -> int:
+        where = ""
+        if self._app is not None and self._command is not None:
+            self._log_to(self._app.settings, loud=True)
+            if self._command.log_file is not None:
+                where = f", and in {self._app.settings.logs / self._command.log_file}"
+        log.critical("an error that nobody foresaw", exc_info=error)
+        text = f"{self._culprit(error)}; its trace is above{where}"
+        return self.out.fail(type(error).__name__, text, 1)
+
+    def _culprit(self, error: Exception) -> str:
+        folder = self.catalogue.folder
+        place = place_of(error, folder) if folder is not None else None
+        if place is not None:
+            return f"{place[0]}, line {place[1]}: {told(error)}"
+        package = "gengfu" if self._command is None else self._command.__module__.partition(".")[0]
+        kind = type(error).__name__
+        return f"this is a bug in Gengfu {__version__} ({kind})" if package == "gengfu" else f"{package} failed: {kind}"
+
+
+def _came_of_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind it: in the middle of an import Python may turn that into another error."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+class Console(click.Group):
+    """Finds commands by their family, so that only the module that is needed is imported."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__("gengfu", help="Keeps a true, fresh copy of a vendor's device list in your database.")
+        self._session = session
+        self._catalogue = session.catalogue
+        self.params.append(_version_option())
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, by family."""
+        return list(self._catalogue.commands)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name; None where there is none."""
+        found = self._catalogue.command(cmd_name)
+        return found.click_command(self._session.run) if found is not None else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Raises UsageError, with the nearest names, where there is no such command; CodeError where it is broken."""
+        if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            broken = self._catalogue.why_missing(args[0])
+            if broken is not None:
+                raise CodeError(f"there is no command {args[0]!r}, since this cannot be used: {broken}")
+            raise UsageError(_unknown(args[0], self.list_commands(ctx)))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """One section per family with several commands; the others come first."""
+        families: dict[str, list[tuple[str, str]]] = {"": []}
+        for name, command in self._catalogue.commands.items():
+            family, colon, _ = name.partition(":")
+            families.setdefault(family if colon else "", []).append((name, command.summary()))
+        width = max(len(name) for lines in families.values() for name, _ in lines)
+        for family, lines in families.items():
+            with formatter.section(family or "Commands"):
+                formatter.write_dl([(name.ljust(width), line) for name, line in lines])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Examples, as they are written, and what of user code cannot be used."""
+        formatter.write(f"\n{EPILOG}\n")
+        if self._catalogue.broken:
+            formatter.write("\nThis cannot be used until it is mended:\n")
+        for broken in self._catalogue.broken:
+            formatter.write(f"  {clean(str(broken))}\n")
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    from difflib import get_close_matches
+
+    family = [other for other in known if other.partition(":")[0] == name.partition(":")[0]]
+    near = get_close_matches(name, known, 1, 0.75) or family or get_close_matches(name, known, 3, 0.4)
+    hint = (
+        f"did you mean {', '.join(near[:-1])}{' or ' if near[1:] else ''}{near[-1]}?" if near else "see: gengfu --help"
+    )
+    return f"there is no command {name!r}; {hint}"
+
+
+def _version_option() -> click.Option:
+    def show(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
+        if wanted:
+            click.echo(f"gengfu {__version__}")
+            ctx.exit()
+
+    return click.Option(
+        ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=show, help="Print the version."
+    )

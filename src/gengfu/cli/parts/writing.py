@@ -1,0 +1,65 @@
+"""Writes new files into the working folder, whole, and never over one that is there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gengfu.cli.base import BaseCommand
+from gengfu.errors import FileError
+
+
+class Making(BaseCommand):
+    """A command that writes files into the working folder, and says what to do next."""
+
+    def write(self, files: Mapping[str, str], told: Mapping[str, Any], steps: Sequence[str], *, force: bool) -> int:
+        """Writes the files, and tells of them; `steps` are command lines to go on with.
+
+        Raises:
+            FileError: as `write_new`.
+        """
+        write_new(self.app.settings.home, files, force=force)
+        for file in files:
+            self.out.say(f"written  {file}")
+        self.out.say()
+        self.out.say("Next:")
+        for step in steps:
+            self.out.say(f"  {step}")
+        self.out.answer({"status": "written", "files": list(files), **told, "next": list(steps)})
+        return 0
+
+
+def write_new(home: Path, files: Mapping[str, str], *, force: bool) -> None:
+    """Writes the files, named from the working folder. A file appears whole or not at all.
+
+    Args:
+        force: overwrite files that are there.
+
+    Raises:
+        FileError: one is there already, and then nothing is written; or one cannot be written.
+    """
+    there = [name for name in files if os.path.lexists(home / name)]
+    if there and not force:
+        raise FileError(f"{home / there[0]} exists already; choose another name, or overwrite it with --force")
+    for name, text in files.items():
+        try:
+            _write(home / name, text, force=force)
+        except FileExistsError:
+            raise FileError(f"{home / name} exists already; it was written at this very moment") from None
+        except OSError as error:
+            raise FileError(f"{home / name} cannot be written: {error.strerror or error}") from error
+
+
+def _write(path: Path, text: str, *, force: bool) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, "utf-8")
+        if force:
+            os.replace(part, path)
+        else:
+            os.link(part, path)
+    finally:
+        part.unlink(missing_ok=True)

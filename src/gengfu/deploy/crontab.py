@@ -1,0 +1,163 @@
+"""The block of a working folder in a user's crontab: its lines, and its place among other lines."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+from gengfu.deploy.plan import Piece, Plan
+from gengfu.errors import FileError
+from gengfu.process.locks import UP_LOCK
+
+FILE = "crontab"
+
+_NOTHING_YET = (b"no crontab for", b"can't open")
+"""What the program crontab says of a user who has none: those of Debian and Red Hat, and that of BusyBox."""
+
+
+def pieces(plan: Plan) -> list[Piece]:
+    """The block, as a file."""
+    return [Piece(FILE, block(plan).decode())]
+
+
+def block(plan: Plan) -> bytes:
+    """The marked lines: one look at the schedule a minute, the workers' keeper, the watchdog."""
+    # What goes well stands in the program's own logs, which it rotates; cron's holds what went wrong before they were
+    # open, and what the watchdog found.
+    log = plan.logs / "cron.log"
+    lines = [
+        _begin(plan.folder).decode(),
+        "# Written by gengfu deploy crontab, which replaces the block and removes it.",
+        _line(plan, plan.schedule_pass, "> /dev/null 2>>", log),
+        _line(plan, plan.keeper, "> /dev/null 2>>", log),
+        _line(plan, plan.watchdog, ">>", log, "2>&1"),
+        _end(plan.folder).decode(),
+    ]
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _line(plan: Plan, command: Sequence[str], sign: str, log: Path, more: str = "") -> str:
+    words = f"cd {_quoted(plan.folder)} && {shlex.join(command)} {sign} {_quoted(log)} {more}".rstrip()
+    # To cron a bare % ends the command.
+    return "* * * * * " + words.replace("%", "\\%")
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
+
+
+def with_block(before: bytes, folder: Path, lines: bytes) -> bytes:
+    """The crontab with the folder's block: in the place of an older one, else at the end. Other lines stay as they are.
+
+    Raises:
+        FileError: a block has no end.
+    """
+    parts = _parts(before, folder)
+    if len(parts) > 1:
+        return parts[0] + lines + b"".join(parts[1:])
+    newline = b"" if not before or before.endswith(b"\n") else b"\n"
+    return before + newline + lines
+
+
+def without_block(before: bytes, folder: Path) -> bytes:
+    """The crontab without the folder's block; other lines stay as they are.
+
+    Raises:
+        FileError: a block has no end.
+    """
+    return b"".join(_parts(before, folder))
+
+
+def _parts(text: bytes, folder: Path) -> list[bytes]:
+    """What stands before, between and after the folder's blocks; there is one part more than there are blocks."""
+    parts, inside = [b""], False
+    for line in BytesIO(text):
+        bare = line.rstrip()
+        if bare == _begin(folder):
+            inside = True
+        elif inside and bare == _end(folder):
+            inside = False
+            parts.append(b"")
+        elif not inside:
+            parts[-1] += line
+    if inside:
+        begin, end = _begin(folder).decode(), _end(folder).decode()
+        raise FileError(f"the crontab has the line {begin!r} without {end!r} after it; mend it by hand: crontab -e")
+    return parts
+
+
+def strangers(text: bytes, plan: Plan) -> list[str]:
+    """Lines outside of the block that start a job of this program as well, or that of the system before it."""
+    lines = without_block(text, plan.folder).decode("utf-8", "replace").splitlines()
+    telling = ("device:list", "queue:work", f"{plan.program[0]} ")
+    inside, found = False, []
+    for line in lines:
+        if line.startswith(("# BEGIN gengfu ", "# END gengfu ")):
+            inside = line.startswith("# BEGIN")
+        elif not inside and not line.lstrip().startswith("#") and any(word in line for word in telling):
+            found.append(line)
+    return found
+
+
+def running(folder: Path) -> str | None:
+    """The process id of the `gengfu up` that the block keeps running, where it runs."""
+    try:
+        number = (folder / "var" / UP_LOCK).read_text().strip()
+        os.kill(int(number), 0)
+    except (OSError, ValueError):
+        return None
+    return number
+
+
+def _begin(folder: Path) -> bytes:
+    return os.fsencode(f"# BEGIN gengfu {folder}")
+
+
+def _end(folder: Path) -> bytes:
+    return os.fsencode(f"# END gengfu {folder}")
+
+
+class Crontab:
+    """The crontab of one user, through the program `crontab`, which checks what it is given.
+
+    Raises:
+        FileError: that program is missing or refuses; from every method.
+    """
+
+    def __init__(self, user: str | None) -> None:
+        """`user`: None for the user of this process; only root may name another."""
+        self._whose = () if user is None else ("-u", user)
+
+    def read(self) -> bytes:
+        """Its text; empty where the user has none."""
+        done = self._run("-l")
+        if done.returncode == 0:
+            return done.stdout
+        if any(words in done.stderr for words in _NOTHING_YET):
+            return b""
+        raise _refused("read", done)
+
+    def write(self, text: bytes) -> None:
+        """Puts this in its place; removes it where nothing is left."""
+        done = self._run("-", given=text) if text else self._run("-r")
+        if done.returncode != 0:
+            raise _refused("written", done)
+
+    def _run(self, *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        command = ["crontab", *self._whose, *arguments]
+        try:
+            return subprocess.run(command, input=given, capture_output=True, env={**os.environ, "LC_ALL": "C"})
+        except OSError as error:
+            raise FileError(
+                f"the program crontab cannot be run ({error.strerror}); install cron, for example: apt-get install "
+                "cron, or: yum install cronie; without cron there are: gengfu deploy systemd, gengfu deploy supervisor"
+            ) from None
+
+
+def _refused(what: str, done: subprocess.CompletedProcess[bytes]) -> FileError:
+    said = " ".join(done.stderr.decode("utf-8", "replace").split())
+    return FileError(f"the crontab cannot be {what}: {said or f'crontab ended with exit code {done.returncode}'}")

@@ -1,0 +1,152 @@
+"""Puts files in their places and takes them away again, and tells the service managers; every step is told."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from gengfu.deploy.plan import Piece
+from gengfu.errors import FileError
+
+Tell = Callable[[str], None]
+"""Takes a sentence on a step that was done, or is left to be done."""
+
+
+class Folder:
+    """A folder with deployment files in it. A file is ours when its first line is the mark; no other is ever touched
+    unless a person agreed.
+
+    Raises:
+        FileError: a file cannot be read or written; from every method.
+    """
+
+    def __init__(self, path: Path, tell: Tell) -> None:
+        self.path = path
+        self._tell = tell
+
+    def strangers(self, pieces: Iterable[Piece]) -> list[Path]:
+        """The files in the places of these that are not ours."""
+        found = []
+        for piece in pieces:
+            text = self._read(piece.name)
+            if text is not None and _first_line(text) != _first_line(piece.text):
+                found.append(self.path / piece.name)
+        return found
+
+    def ours(self, names: Iterable[str], mark: str) -> list[str]:
+        """Those of these names whose files carry the mark."""
+        texts = ((name, self._read(name)) for name in names)
+        return [name for name, text in texts if text is not None and _first_line(text) == mark]
+
+    def put(self, pieces: Iterable[Piece]) -> bool:
+        """Writes these; returns whether anything was changed by that."""
+        changed = False
+        for piece in pieces:
+            path = self.path / piece.name
+            if self._read(piece.name) == piece.text:
+                self._tell(f"unchanged: {path}")
+                continue
+            changed = True
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                fresh = path.with_name(f".{path.name}.{os.getpid()}")
+                fresh.write_text(piece.text, "utf-8")
+                fresh.chmod(0o644)
+                fresh.replace(path)
+            except OSError as error:
+                raise _unwritable(path, error) from error
+            self._tell(f"written: {path}")
+        return changed
+
+    def take_away(self, names: Iterable[str], mark: str) -> bool:
+        """Removes the files of these names that carry the mark; returns whether there were any."""
+        changed = False
+        for name in names:
+            text, path = self._read(name), self.path / name
+            if text is None:
+                continue
+            if _first_line(text) != mark:
+                self._tell(f"left alone, since it is not of this folder: {path}")
+                continue
+            try:
+                path.unlink()
+            except OSError as error:
+                raise _unwritable(path, error) from error
+            changed = True
+            self._tell(f"removed: {path}")
+        return changed
+
+    def _read(self, name: str) -> str | None:
+        try:
+            return (self.path / name).read_text("utf-8", "surrogateescape")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise FileError(f"{self.path / name} cannot be read: {error.strerror}") from error
+
+
+def make_log_folder(path: Path, user: str, tell: Tell) -> None:
+    """Makes the folder of the logs, which cron's shell and supervisor need before the program could make it."""
+    import shutil
+
+    if path.is_dir():
+        return
+    try:
+        path.mkdir(parents=True)
+        if os.geteuid() == 0:
+            shutil.chown(path, int(user) if user.isdigit() else user)
+    except (OSError, LookupError) as error:
+        raise FileError(f"{path} cannot be made: {error}") from error
+    tell(f"made: {path}")
+
+
+class Manager:
+    """A service manager that is told by commands. One that does not run here is told nothing; a person is, instead."""
+
+    def __init__(self, asked: Sequence[str], runs: Callable[[str], bool], tell: Tell) -> None:
+        """`asked`: a command whose exit code or answer tells whether it runs; `runs`: reads that answer."""
+        self._present = runs(_answer(asked))
+        self._tell = tell
+
+    def told(self, *commands: Sequence[str]) -> bool:
+        """Gives these commands in order; returns whether all went well, or there was nobody to tell."""
+        if not self._present:
+            for command in commands:
+                self._tell(f"to do where it runs: {' '.join(command)}")
+            return True
+        for command in commands:
+            done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
+            said = (done.stdout + done.stderr).decode("utf-8", "replace").strip().replace("\n", "; ")
+            self._tell(f"{'done' if done.returncode == 0 else 'failed'}: {' '.join(command)}{said and f' ({said})'}")
+            if done.returncode != 0:
+                return False
+        return True
+
+
+def systemd(switches: Sequence[str], tell: Tell) -> Manager:
+    """The service manager of the system, or the user's own, by the switches of systemctl."""
+    running = ("running", "degraded", "starting", "initializing", "maintenance")
+    return Manager(["systemctl", *switches, "is-system-running"], lambda said: said in running, tell)
+
+
+def supervisor(tell: Tell) -> Manager:
+    """The supervisord to which supervisorctl speaks by its own configuration."""
+    return Manager(["supervisorctl", "pid"], str.isdigit, tell)
+
+
+def _answer(command: Sequence[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.decode("utf-8", "replace").strip()
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]
+
+
+def _unwritable(path: Path, error: OSError) -> FileError:
+    return FileError(f"{path} cannot be changed: {error.strerror}; run this as root, or name another folder with --to")

@@ -1,0 +1,143 @@
+"""What is to be kept running, where and as whom; every deployment text is written from one such plan."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gengfu.errors import UsageError
+from gengfu.process.supervisor import KILL_AFTER
+from gengfu.queue.options import QUEUE_NAME
+
+GRACE = 30
+"""Seconds that a worker told to stop gives its running jobs; what has not ended then goes back into the queue."""
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?")
+_AWKWARD = frozenset("\\\"'`$")
+"""What cron, systemd and supervisor each read in a way of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The processes of one working folder. Its paths are absolute and can be written faithfully in every format.
+
+    Raises:
+        UsageError: a value cannot be used; the text names it.
+    """
+
+    folder: Path
+    logs: Path
+    program: tuple[str, ...]
+    """How the program is started: full paths, since cron, systemd and supervisor know no PATH of people's."""
+    user: str
+    """The account that the processes run as."""
+    workers: int = 2
+    queue: str | None = None
+    """Queues in order of priority, `a,b`; None for all."""
+    name: str = "gengfu"
+    """What files, units and programs are called, so that several folders fit on one host."""
+    longest_job: float = 600.0
+    """Seconds that the longest job may take."""
+    writable: tuple[Path, ...] = ()
+    """Folders besides the working folder that the processes write."""
+    own_tmp: bool = True
+    """Whether each process may have a /tmp of its own."""
+
+    def __post_init__(self) -> None:
+        for what in (str(self.folder), str(self.logs), *self.program, *map(str, self.writable)):
+            _refuse_awkward(what)
+        if self.folder == Path("/"):
+            raise UsageError("the working folder is /, which cannot be meant; for example: --folder /srv/gengfu")
+        if not _NAME.fullmatch(self.name):
+            raise UsageError(f"--name is {self.name!r}; a name is a small letter, then small letters, digits, _ and -")
+        if not _USER.fullmatch(self.user):
+            raise UsageError(f"--user is {self.user!r}, which is not the name of an account; for example: --user www")
+        for queue in self.queue.split(",") if self.queue is not None else ():
+            if not QUEUE_NAME.fullmatch(queue):
+                raise UsageError(f"--queue names {queue!r}; for example: --queue urgent,device_list")
+
+    @property
+    def stop_wait(self) -> int:
+        """Seconds after which a process that was told to stop may be killed: longer than the longest job, its worker's
+        grace and what the worker itself allows its children beyond that."""
+        return int(self.longest_job + GRACE + KILL_AFTER)
+
+    @property
+    def worker(self) -> tuple[str, ...]:
+        """The command line of a worker."""
+        return (*self.program, "queue:work", *self.queues, "--grace", str(GRACE))
+
+    @property
+    def scheduler(self) -> tuple[str, ...]:
+        """The command line of the scheduler that stays."""
+        return (*self.program, "schedule:work")
+
+    @property
+    def schedule_pass(self) -> tuple[str, ...]:
+        """The command line of one look at the schedule, for each minute."""
+        return (*self.program, "schedule:run")
+
+    @property
+    def keeper(self) -> tuple[str, ...]:
+        """The command line that brings up the workers unless they are up."""
+        return (
+            *self.program,
+            "up",
+            "--if-absent",
+            "--without",
+            "scheduler",
+            "--workers",
+            f"{self.workers}",
+            *self.queues,
+        )
+
+    @property
+    def watchdog(self) -> tuple[str, ...]:
+        """The command line that restarts what hangs."""
+        return (*self.program, "health", "--restart", "--quiet")
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The switch that names the queues, where some are named."""
+        return ("--queue", self.queue) if self.queue is not None else ()
+
+    @property
+    def mark(self) -> str:
+        """The first line of a file of this folder, by which it is known again."""
+        return f"# gengfu {self.folder}: written by gengfu deploy, which replaces it and removes it"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A file of a deployment: its name and its text, which begins with the plan's mark and ends with a newline."""
+
+    name: str
+    text: str
+
+
+def program() -> tuple[str, ...]:
+    """How this program is started from anywhere: its script beside the interpreter, or else the interpreter itself.
+
+    `-P` keeps Python from taking modules out of the folder in which it is started.
+    """
+    script = Path(sys.executable).with_name("gengfu")
+    return (str(script),) if script.is_file() else (sys.executable, "-P", "-m", "gengfu")
+
+
+def options(section: str, pairs: Mapping[str, object] | Iterable[tuple[str, object]]) -> str:
+    """A section of an INI file; an option that stands there more than once is given as pairs."""
+    items = pairs.items() if isinstance(pairs, Mapping) else pairs
+    return "\n".join([f"[{section}]", *(f"{name}={value}" for name, value in items), ""])
+
+
+def _refuse_awkward(path: str) -> None:
+    if path.isprintable() and not _AWKWARD & set(path):
+        return
+    raise UsageError(
+        f"the path {path!r} holds a character that crontab, systemd or supervisor may read otherwise (a quote, a "
+        "backslash, $, a control character); move the folder to a plainer path, for example: /srv/gengfu"
+    )

@@ -1,1 +1,0 @@
-"""The jobs that Gengfu brings along; one file each."""

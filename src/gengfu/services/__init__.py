@@ -1,0 +1,1 @@
+"""Use cases with typed input and typed result, which commands share."""

@@ -1,0 +1,1 @@
+"""Looks for what keeps the program from working, and names the remedy."""

@@ -1,0 +1,247 @@
+"""Checks of the ground on which the program stands: interpreter, settings, folders, disk, files."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from gengfu.errors import ConfigError
+from gengfu.logs import MAX_BYTES
+from gengfu.process.sockets import dead_supervisor_sockets, is_dead, remove
+from gengfu.services.doctor.findings import Finding, Patient, error, ok, warning
+from gengfu.settings import Settings, load_settings
+
+CRON_PATH = "/usr/bin:/bin"
+"""All of `PATH` that cron gives to a command, see crontab(5)."""
+LOW = 1_000_000_000
+"""Free bytes below which a disk is soon full ..."""
+FULL = 100_000_000
+"""... and below which it counts as full."""
+FEW_FILES = 1000
+LARGE_FOLDER = 2_000_000_000
+"""Bytes of a folder of log files that nobody rotates as it should."""
+REMOTE = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "fuse.glusterfs", "ceph")
+"""What the types of file systems begin with on which SQLite and Valkey cannot lock files reliably."""
+
+
+def program() -> list[str]:
+    """The command line, with full paths, by which this installation is called."""
+    script = Path(sys.executable).with_name("gengfu")
+    return [str(script)] if script.is_file() else [sys.executable, "-m", "gengfu"]
+
+
+def interpreter(_: Patient) -> Iterator[Finding]:
+    """Whether a line of a crontab that names the program by its full path would start it."""
+    line = shlex.join(program())
+    home = os.path.expanduser("~")
+    environment = {"PATH": CRON_PATH, "HOME": home, "SHELL": "/bin/sh", "LANG": "C.UTF-8"}
+    reinstall = "make install, with a Python that this user may run"
+    try:
+        tried = subprocess.run(
+            [*program(), "--version"],
+            cwd="/",
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as problem:
+        yield error(f"{line} does not start as cron would start it: {problem}", reinstall)
+        return
+    if tried.returncode == 0:
+        yield ok(f"{line} ({tried.stdout.strip()}, Python {sys.version.split()[0]}) starts as cron would start it")
+    else:
+        last = (tried.stderr.strip().splitlines() or [f"exit code {tried.returncode}"])[-1]
+        yield error(f"{line} does not start as cron would start it: {last}", reinstall)
+
+
+def settings(patient: Patient) -> Iterator[Finding]:
+    """Whether the vendor's address and credentials are set, where cron finds them and where nobody else reads them."""
+    home = patient.settings.home
+    file = home / ".env"
+    try:
+        patient.settings.api()
+    except ConfigError as problem:
+        yield error(str(problem), f"write it into {file}")
+        return
+    missing = _only_here(home, patient.settings)
+    if missing:
+        names = ", ".join(missing)
+        yield warning(f"set in this shell only, where cron does not find it: {names}", f"write it into {file}")
+    if file.exists() and file.stat().st_mode & 0o077:
+        yield warning(
+            f"{file} holds the password and can be read by others (mode {file.stat().st_mode & 0o777:o})",
+            f"chmod 600 {shlex.quote(str(file))}",
+            # Where the owners differ, somebody may read it by the rights of a group.
+            (lambda: _chmod(file)) if file.stat().st_uid == home.stat().st_uid else None,
+        )
+    elif not missing:
+        yield ok(f"all that must be set is set in {home}")
+
+
+def _only_here(home: Path, here: Settings) -> list[str]:
+    """The settings that differ from what a process without this shell's environment reads."""
+    bare = load_settings({"GENGFU_HOME": str(home)})
+    return [name.upper() for name in Settings.__dataclass_fields__ if getattr(bare, name) != getattr(here, name)]
+
+
+def _chmod(file: Path) -> str:
+    file.chmod(0o600)
+    return f"{file} can be read by its owner only"
+
+
+def folders(patient: Patient) -> Iterator[Finding]:
+    """Whether the folders are there, can be written, and belong to one user."""
+    settings = patient.settings
+    owner = settings.home.stat().st_uid
+    if os.geteuid() == 0 and owner != 0:
+        name = _user(owner)
+        yield warning(
+            f"{settings.home} belongs to {name} and this is root, whose files {name} cannot write",
+            f"run all commands as {name}: su -s /bin/sh {name}",
+        )
+    fine = True
+    for folder in (settings.home, settings.var, settings.logs):
+        for finding in _folder(folder, owner):
+            fine = False
+            yield finding
+    kind = _file_system(settings.var if settings.var.exists() else settings.home)
+    if kind.startswith(REMOTE):
+        yield warning(f"{settings.var} lies on a network file system ({kind})", "move the folder to a local disk")
+    elif fine:
+        yield ok(f"{settings.home}, {settings.var} and {settings.logs} can be written")
+
+
+def _folder(folder: Path, owner: int) -> Iterator[Finding]:
+    quoted = shlex.quote(str(folder))
+    if not folder.exists():
+        yield warning(f"{folder} is not there yet", f"mkdir -p {quoted}", lambda: _make(folder))
+        return
+    try:
+        with tempfile.TemporaryFile(dir=folder, prefix=".doctor-") as file:
+            file.write(b"x")
+    except OSError as problem:
+        yield error(
+            f"{folder} cannot be written: {problem.strerror or problem}", f"chown -R {_user(os.geteuid())} {quoted}"
+        )
+        return
+    foreign = [file for file in folder.iterdir() if file.lstat().st_uid != owner]
+    if foreign:
+        yield warning(
+            f"{foreign[0]} {f'and {len(foreign) - 1} more ' if foreign[1:] else ''}belongs to another user "
+            f"({_user(foreign[0].lstat().st_uid)}) than the working folder ({_user(owner)})",
+            f"chown -R {_user(owner)} {quoted}",
+        )
+
+
+def _make(folder: Path) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    return f"{folder} was made"
+
+
+def _user(number: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def _file_system(folder: Path) -> str:
+    """The type of the file system there; empty where the system does not tell."""
+    try:
+        lines = Path("/proc/self/mounts").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    place = os.path.realpath(folder)
+    mounts = [(words[1], words[2]) for line in lines if len(words := line.split()) > 2]
+    holding = [(point, kind) for point, kind in mounts if f"{place}/".startswith(point.rstrip("/") + "/")]
+    return max(holding, key=lambda mount: len(mount[0]), default=("", ""))[1]
+
+
+def disk(patient: Patient) -> Iterator[Finding]:
+    """Whether there is room left for the database and for logs."""
+    seen = set()
+    for folder in (patient.settings.home, patient.settings.var, patient.settings.logs):
+        if not folder.exists() or folder.stat().st_dev in seen:
+            continue
+        seen.add(folder.stat().st_dev)
+        free, files = shutil.disk_usage(folder).free, os.statvfs(folder)
+        told = f"{free / 1e9:.1f} GB are free on the disk of {folder}"
+        few = files.f_files and files.f_favail < FEW_FILES
+        if free < FULL or few:
+            yield error(f"{told}{f', and only {files.f_favail} files more can be made' if few else ''}", "make room")
+        elif free < LOW:
+            yield warning(told, "make room")
+        else:
+            yield ok(told)
+
+
+def logs(patient: Patient) -> Iterator[Finding]:
+    """Whether the log files are rotated; those that the program writes rotate themselves."""
+    folder = patient.settings.logs
+    files = [file for file in folder.rglob("*") if file.is_file()] if folder.is_dir() else []
+    sizes = {file: file.stat().st_size for file in files}
+    for file, size in sizes.items():
+        if size > 2 * MAX_BYTES:
+            yield warning(
+                f"{file} has {size / 1e6:.0f} MB: whoever writes it does not rotate it",
+                f"add it to logrotate, or: truncate -s 0 {shlex.quote(str(file))}",
+            )
+    total = sum(sizes.values())
+    told = f"{len(files)} log files in {folder}, {total / 1e6:.1f} MB"
+    if total > LARGE_FOLDER:
+        yield warning(told, f"remove old ones: ls -lS {shlex.quote(str(folder))}")
+    else:
+        yield ok(told)
+
+
+def leftovers(patient: Patient) -> Iterator[Finding]:
+    """Whether killed processes left lock files and sockets behind, which do no harm."""
+    from gengfu.process.locks import UP_LOCK, is_stale, remove_if_stale
+
+    lock = patient.settings.var / UP_LOCK
+    found = False
+    if is_stale(lock):
+        found = True
+        yield warning(
+            f"{lock} was left by a `gengfu up` that was killed",
+            "gengfu doctor --fix",
+            lambda: f"{lock} was removed" if remove_if_stale(lock) else f"{lock} is in use again",
+        )
+    for sockets in (_dead_server_socket(patient.settings.var), dead_supervisor_sockets()):
+        if sockets:
+            found = True
+            more = f" and {len(sockets) - 1} more" if sockets[1:] else ""
+            told = f"{sockets[0]}{more}"
+            yield warning(
+                f"on this socket nobody listens: {told}", "gengfu doctor --fix", partial(_remove_sockets, sockets, told)
+            )
+    if not found:
+        yield ok("nothing was left behind by killed processes")
+
+
+def _dead_server_socket(var: Path) -> list[Path]:
+    """That of the embedded Valkey, where neither it nor its guardian is there."""
+    from gengfu.process.locks import is_stale
+    from gengfu.queue.guardian import SERVER_LOCK
+
+    lock = var / "valkey" / SERVER_LOCK
+    free = is_stale(lock) or not lock.exists()
+    return [file for file in lock.parent.glob("*.sock") if free and is_dead(file, socket.SOCK_STREAM)]
+
+
+def _remove_sockets(sockets: Sequence[Path], told: str) -> str:
+    remove(sockets)
+    return f"removed: {told}"

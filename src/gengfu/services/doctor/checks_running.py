@@ -1,0 +1,202 @@
+"""Checks of what keeps the program running: cron and its lines, service managers, schedulers and workers."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from gengfu.services.doctor.findings import PATIENCE, Finding, Patient, error, ok, warning
+from gengfu.services.within import within
+
+CRONS = ("cron", "crond", "fcron", "busybox crond")
+CRONTABS = ("etc/crontab", "etc/cron.d/*", "www/server/cron/*")
+"""Where others than this user have lines and scripts; the last is where BT panel has them."""
+UNITS = ("etc/systemd/system/*.service", "etc/systemd/system/*.timer")
+SUPERVISED = (
+    "etc/supervisor/conf.d/*",
+    "etc/supervisord.d/*",
+    "etc/supervisord.conf",
+    "www/server/panel/plugin/supervisor/profile/*",
+)
+INSTALL = "gengfu deploy crontab --install, or run: gengfu up"
+
+
+def cron(patient: Patient) -> Iterator[Finding]:
+    """Whether the lines for this folder can be run, and whether anybody runs them."""
+    lines = _own_lines(patient)
+    running = _running(CRONS)
+    count = f"{len(lines)} line{'s' if lines[1:] else ''} for {patient.settings.home}"
+    if not lines:
+        told = "runs" if running else "does not run"
+        yield ok(f"the crontab of this user has no line for {patient.settings.home}; cron {told}")
+        return
+    if running is None:
+        yield ok(f"the crontab of this user has {count}")
+    elif running:
+        yield ok(f"cron runs; the crontab of this user has {count}")
+    else:
+        yield error(
+            f"the crontab has {count}, and cron does not run",
+            "systemctl enable --now cron (crond on Red Hat), or: service cron start",
+        )
+    for line in lines:
+        wrong = wrong_with(line)
+        if wrong:
+            yield error(f"the crontab has a line that cannot work, for {wrong}: {line}", "crontab -e")
+
+
+def wrong_with(line: str) -> str:
+    """What keeps a line of a crontab from starting the program; empty where nothing does."""
+    try:
+        words = shlex.split(re.sub(r"(&&|\|\||[;|])", r" \1 ", line))
+    except ValueError:
+        return "quotes that do not match"
+    begins = True
+    for word in words[1 if line.startswith("@") else 5 :]:
+        called, begins = begins, word in ("&&", "||", "|", ";")
+        if called and os.path.basename(word) == "gengfu":
+            if not os.path.isabs(word):
+                return f"cron does not find {word!r}, which needs its full path"
+            if not os.access(word, os.X_OK):
+                return f"{word} is not there, or cannot be run"
+    return ""
+
+
+def _own_lines(patient: Patient) -> list[str]:
+    """The lines of this user's crontab that concern the folder."""
+    if shutil.which("crontab") is None:
+        return []
+    asked = subprocess.run(
+        ["crontab", "-l"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    return _lines_for(patient.settings.home, asked.stdout) if asked.returncode == 0 else []
+
+
+def _lines_for(home: Path, text: str) -> list[str]:
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith(("#", ";")) and names(line, home)]
+
+
+def names(text: str, folder: Path) -> bool:
+    """Whether the text names that folder, or something in it, and not only one whose name begins alike."""
+    place, rest = str(folder), text
+    while place in rest:
+        rest = rest.partition(place)[2]
+        if not rest[:1].isalnum() and rest[:1] not in ("-", "_", "."):
+            return True
+    return False
+
+
+def autostart(patient: Patient) -> Iterator[Finding]:
+    """Whether anything starts the program after a restart of the machine."""
+    home, root = patient.settings.home, patient.root
+    found = []
+    units = _files_for(home, root, UNITS)
+    if units:
+        found.append(f"systemd ({', '.join(units)})")
+        yield from _inactive(units, root)
+    supervised = _files_for(home, root, SUPERVISED)
+    if supervised:
+        found.append(f"supervisor ({', '.join(supervised)})")
+        if _running(("supervisord",)) is False:
+            yield error("supervisor has a configuration for this folder and does not run", "systemctl start supervisor")
+    shared = _files_for(home, root, CRONTABS)
+    if shared:
+        found.append(f"cron ({', '.join(shared)})")
+    if _own_lines(patient):
+        found.append("the crontab of this user")
+    if found:
+        yield ok(f"started by {'; '.join(found)}")
+    else:
+        yield warning(f"nothing starts the schedule or a worker for {home} after a restart of this machine", INSTALL)
+
+
+def _files_for(home: Path, root: Path, patterns: Sequence[str]) -> list[str]:
+    """The names of the files that concern the folder, as far as this user may read them."""
+    found = []
+    for pattern in patterns:
+        for file in sorted(root.glob(pattern)):
+            try:
+                if file.is_file() and _lines_for(home, file.read_text("utf-8", "replace")):
+                    found.append(file.name)
+            except OSError:
+                continue
+    return found
+
+
+def _inactive(units: Sequence[str], root: Path) -> Iterator[Finding]:
+    """The units that are there and do not run; templates and what timers start aside."""
+    if shutil.which("systemctl") is None or not (root / "run/systemd/system").is_dir():
+        return
+    started_by_timer = {unit.removesuffix(".timer") + ".service" for unit in units if unit.endswith(".timer")}
+    for unit in units:
+        if "@." in unit or unit in started_by_timer:
+            continue
+        asked = subprocess.run(
+            ["systemctl", "is-active", unit], capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+        if asked.returncode != 0:
+            yield error(f"{unit} is {asked.stdout.strip() or 'not active'}", f"systemctl enable --now {unit}")
+
+
+def _running(named: Sequence[str]) -> bool | None:
+    """Whether a process of one of these names runs; None where the system does not tell."""
+    processes = list(Path("/proc").glob("[0-9]*"))
+    if not processes:
+        return None
+    for folder in processes:
+        try:
+            words = (folder / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+        except OSError:
+            continue
+        first, *more = (os.path.basename(word) for word in words)
+        second = more[0] if more else ""
+        if {first, f"{first} {second}"} & set(named) or (first.startswith("python") and second in named):
+            return True
+    return False
+
+
+def processes(patient: Patient) -> Iterator[Finding]:
+    """What `gengfu health` says of the schedule, the processes, the queues and the runs."""
+    from gengfu.process.pids import host_name
+    from gengfu.services.health import examine
+    from gengfu.services.health_snapshot import look
+    from gengfu.store import schema
+
+    db = patient.db()
+    place = db.path or db
+    if within(PATIENCE, "the database", lambda: schema.pending(db)):
+        yield warning("nothing is known of processes before the database has its tables", "gengfu db:upgrade")
+        return
+    entries = patient.entries().entries
+    for part in examine(lambda: look(place, entries, patient.clock()), host_name(), patient.clock):
+        told = f"{part.name}: {part.text}"
+        mend = "gengfu health --restart" if part.process is not None else INSTALL
+        yield ok(told) if part.ok else error(told, mend)
+    seen = look(place, entries, patient.clock())
+    if not seen.processes and not seen.entries:
+        yield warning("neither a scheduler nor a worker is up", INSTALL)
+
+
+def schedule(patient: Patient) -> Iterator[Finding]:
+    """Whether every entry can be used."""
+    entries = patient.entries()
+    enabled = [name for name, entry in entries.entries.items() if entry.schedule.enabled]
+    if not entries.problems:
+        yield ok(f"entries: {', '.join(enabled) or 'none'}")
+    for problem in entries.problems:
+        yield warning(problem, "correct it, then look with: gengfu schedule:list")
+
+
+def user_code(patient: Patient) -> Iterator[Finding]:
+    """Whether all of it can be used."""
+    broken = patient.broken()
+    if not broken:
+        yield ok("nothing in app/ is broken")
+    for part in broken:
+        yield warning(str(part), f"correct {part.file}")

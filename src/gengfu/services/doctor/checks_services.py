@@ -1,0 +1,216 @@
+"""Checks of what the program works with: database, Redis, clock, the vendor."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from gengfu.errors import BrokerError, ConfigError, GengfuError
+from gengfu.services.doctor.findings import PATIENCE, Finding, Patient, error, ok, warning
+from gengfu.services.doctor.probe import Probe, probe
+from gengfu.services.within import within
+
+if TYPE_CHECKING:
+    from gengfu.queue.wire import Wire
+    from gengfu.store.database import Database
+
+SKEW = 5.0
+"""Seconds by which the clocks of this host and of the database server may differ ..."""
+WRONG = 60.0
+"""... and beyond which times in the tables are misleading."""
+VENDOR_SKEW = 60.0
+EXPIRES_SOON = timedelta(days=14)
+CHECKED_WHOLE = 200_000_000
+"""The most bytes of an SQLite file that is read through."""
+
+
+def database(patient: Patient) -> Iterator[Finding]:
+    """Whether it can be used, has this program's tables, and, where it is a file, is whole."""
+    from gengfu.store import schema
+
+    db = patient.db()
+    steps = within(PATIENCE, f"the database {db.where}", lambda: schema.pending(db))
+    if steps and db.path is not None:
+        what = "has no tables yet" if len(steps) == len(schema.REVISIONS) else f"is behind ({', '.join(steps)})"
+        yield warning(f"the database {db.where} {what}", "gengfu db:upgrade", lambda: _upgrade(db))
+        return
+    if steps:
+        yield error(f"the database {db.where} is behind ({', '.join(steps)})", "gengfu db:upgrade")
+        return
+    if db.path is not None and db.path.stat().st_size <= CHECKED_WHOLE:
+        with closing(sqlite3.connect(f"{db.path.absolute().as_uri()}?mode=rw", uri=True, timeout=PATIENCE)) as file:
+            said = str(file.execute("PRAGMA quick_check(1)").fetchone()[0])
+        if said != "ok":
+            yield error(f"the database {db.where} is damaged: {said}", "put it aside and restore a backup of it")
+            return
+    yield ok(f"{db.where} can be used; its tables are of version {schema.HEAD}")
+
+
+def _upgrade(db: Database) -> str:
+    from gengfu.store import schema
+
+    return f"upgraded to {schema.HEAD} ({', '.join(schema.upgrade(db))})"
+
+
+def redis(patient: Patient) -> Iterator[Finding]:
+    """Whether it answers, keeps what it is given, and neither evicts nor refuses."""
+    from gengfu.queue.wire import Wire, check_server
+
+    wire = Wire(patient.redis_address, timeout=PATIENCE)
+    embedded = patient.settings.redis_url is None
+    try:
+        try:
+            # The embedded server may have to read its data first.
+            doubt = within(PATIENCE if not embedded else 4 * PATIENCE, "Redis", lambda: check_server(wire))
+        except BrokerError as problem:
+            yield error(str(problem), "" if embedded or "CONFIG SET" in str(problem) else "correct REDIS_URL")
+            return
+        if doubt is not None:
+            yield warning(doubt)
+        if embedded:
+            yield ok("the embedded Valkey answers and keeps its queue on the disk")
+            return
+        problems = list(_keeping(wire))
+        yield from problems
+        if not problems:
+            yield ok(f"Redis at {wire.address} answers and keeps its data")
+    finally:
+        wire.close()
+
+
+def _keeping(wire: Wire) -> Iterator[Finding]:
+    """What is wrong with the server's persistence and memory, as far as it tells."""
+    from gengfu.queue.wire import Refusal
+
+    try:
+        told = _info(wire)
+        saves = wire.command("CONFIG", "GET", "save")
+    except Refusal:
+        return
+    if told.get("aof_enabled") == "0" and not (saves[1] if len(saves) > 1 else b""):
+        yield warning(
+            "Redis keeps nothing on the disk: after its restart, queued jobs wait until they are sent again",
+            "redis-cli CONFIG SET appendonly yes, and in its configuration so that it lasts",
+        )
+    for name in ("rdb_last_bgsave_status", "aof_last_write_status"):
+        if told.get(name, "ok") != "ok":
+            yield error(f"Redis cannot write its data to the disk ({name} is {told[name]})", "see its log; make room")
+    used, most = int(told.get("used_memory", 0)), int(told.get("maxmemory", 0))
+    if most and used > 0.9 * most:
+        yield warning(
+            f"Redis uses {used / most:.0%} of its memory", "redis-cli CONFIG SET maxmemory with a larger value"
+        )
+
+
+def _info(wire: Wire) -> dict[str, str]:
+    text = b"\n".join(wire.command("INFO", section) for section in ("persistence", "memory")).decode("utf-8", "replace")
+    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+
+def clock(patient: Patient) -> Iterator[Finding]:
+    """Whether this host agrees with the database server on the time, and which zones are in use."""
+    import zoneinfo
+
+    now = patient.clock()
+    here, people = now.astimezone().strftime("%z"), patient.settings.gengfu_timezone
+    if len(zoneinfo.available_timezones()) < 300:
+        yield warning("this machine knows few time zones", "pip install tzdata")
+    shown = now.astimezone(zoneinfo.ZoneInfo(people)).strftime("%Y-%m-%d %H:%M:%S")
+    yield ok(f"it is {shown} in {people}, where people read times; this machine is set to UTC{here[:3]}:{here[3:]}")
+    db = patient.db()
+    if db.path is None:
+        yield _difference(within(PATIENCE, f"the database {db.where}", lambda: _ahead(db, patient)))
+
+
+def _ahead(db: Database, patient: Patient) -> float:
+    """Seconds by which the server's clock is ahead of this one."""
+    from sqlalchemy import text
+
+    from gengfu.store.light import moment
+
+    with db.read() as connection:
+        connection.execute(text("SELECT 1"))
+        before = patient.clock()
+        told: Any = connection.scalar(text("SELECT CURRENT_TIMESTAMP(6)"))
+        after = patient.clock()
+    there = moment(told)
+    assert there is not None
+    return (there - before).total_seconds() - (after - before).total_seconds() / 2
+
+
+def _difference(ahead: float) -> Finding:
+    told = f"the clock of the database server is {abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} this one"
+    if abs(ahead) > WRONG:
+        return error(told, "timedatectl set-ntp true, on both")
+    return warning(told, "timedatectl set-ntp true, on both") if abs(ahead) > SKEW else ok(told)
+
+
+def vendor(patient: Patient) -> Iterator[Finding]:
+    """Whether the vendor's server can be reached, by TLS that can be trusted for some time to come."""
+    settings = patient.settings
+    if settings.api_wechat_url is None:
+        yield warning("not checked, since API_WECHAT_URL is not set")
+        return
+    found = probe(settings.api_wechat_url, settings.api_ca_file, settings.api_verify_tls, PATIENCE)
+    if found.problem:
+        mend = "see API_CA_FILE" if found.untrusted else "correct API_WECHAT_URL, or open the way to it"
+        yield error(f"{settings.api_wechat_url} cannot be used: {found.problem}", mend)
+        return
+    yield ok(f"{settings.api_wechat_url} answers ({found.status})")
+    yield from _tls(found, patient)
+    yield from _vendor_clock(found, patient.clock())
+
+
+def _tls(found: Probe, patient: Patient) -> Iterator[Finding]:
+    if not found.encrypted:
+        if not found.local:
+            yield warning("the password goes to the vendor unencrypted", "API_WECHAT_URL with https://, if it has that")
+    elif not patient.settings.api_verify_tls:
+        yield warning("API_VERIFY_TLS is off: whoever stands in between can read the login", "set API_CA_FILE instead")
+    elif found.expires is not None:
+        left = found.expires - patient.clock()
+        told = f"the vendor's certificate is valid until {found.expires:%Y-%m-%d}"
+        yield warning(told, "tell the vendor to renew it") if left < EXPIRES_SOON else ok(told)
+
+
+def _vendor_clock(found: Probe, now: datetime) -> Iterator[Finding]:
+    if found.date is not None and abs((found.date - now).total_seconds()) > VENDOR_SKEW:
+        ahead = (found.date - now).total_seconds()
+        told = f"the vendor's clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this one"
+        yield warning(told, "timedatectl set-ntp true")
+
+
+def login(patient: Patient) -> Iterator[Finding]:
+    """How things stand with the login. One is made only where that is asked for, and never where one was refused."""
+    from gengfu.store import schema
+
+    try:
+        patient.settings.api()
+    except ConfigError:
+        yield warning("not checked, since the credentials are not set")
+        return
+    if within(PATIENCE, "the database", lambda: schema.pending(patient.db())):
+        yield warning(
+            "whether a login was refused is not known before the database has its tables", "gengfu db:upgrade"
+        )
+        return
+    status = within(PATIENCE, "the database or Redis", lambda: patient.auth().status())
+    if status.refused_at is not None:
+        yield error(
+            f"the vendor refused the login of {status.username} on {status.refused_at:%Y-%m-%d %H:%M} UTC "
+            f"({status.reason}); it is not tried again, lest the account be locked",
+            "correct API_USERNAME and API_PASSWORD; or, if they are right: gengfu auth:reset",
+        )
+    elif patient.log_in:
+        try:
+            patient.auth().login()
+        except GengfuError as problem:
+            yield error(str(problem), "correct API_USERNAME and API_PASSWORD")
+        else:
+            yield ok(f"{status.username} can log in")
+    else:
+        state = "is logged in" if status.generation is not None else "is not logged in at present"
+        yield ok(f"{status.username} {state}, and no login was refused; gengfu doctor --login tries one")

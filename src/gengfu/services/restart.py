@@ -1,0 +1,67 @@
+"""Ends processes that hang, so that whoever supervises them starts new ones."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gengfu.clock import monotonic
+from gengfu.process.pids import birth_of
+from gengfu.services.health import Component
+from gengfu.store.leases import Lease
+
+TERM_GRACE = 10.0
+"""Seconds between SIGTERM and SIGKILL."""
+KILL_GRACE = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What was done about a process that hung."""
+
+    process: Lease
+    text: str
+
+
+def end_hung(components: Sequence[Component], host: str) -> list[Ended]:
+    """Ends the processes of this host that are not well; those that are gone already, and other hosts', are let be. A
+    process id that has passed to another program since is not touched."""
+    hung = [c.process for c in components if not c.ok and c.process is not None and _is_there(c.process, host)]
+    for process in hung:
+        _signal(process, signal.SIGTERM)
+    heeded = [process for process in hung if process not in _left_after(hung, TERM_GRACE)]
+    stubborn = [process for process in hung if process not in heeded]
+    for process in stubborn:
+        _signal(process, signal.SIGKILL)
+    immortal = _left_after(stubborn, KILL_GRACE)
+    done = []
+    for process in hung:
+        how = "by SIGTERM" if process in heeded else "by SIGKILL"
+        text = "it does not end, not even by SIGKILL" if process in immortal else f"ended {how}"
+        done.append(Ended(process, text))
+    return done
+
+
+def _is_there(process: Lease, host: str) -> bool:
+    return process.host == host and birth_of(process.pid) == process.birth
+
+
+def _signal(process: Lease, number: signal.Signals) -> None:
+    if birth_of(process.pid) == process.birth:
+        try:
+            os.kill(process.pid, number)
+        except OSError:
+            pass
+
+
+def _left_after(processes: Sequence[Lease], seconds: float) -> list[Lease]:
+    """Those that are still there when all are gone or the time is over."""
+    deadline = monotonic() + seconds
+    while left := [process for process in processes if birth_of(process.pid) == process.birth]:
+        if monotonic() >= deadline:
+            break
+        time.sleep(0.05)
+    return left

@@ -1,0 +1,87 @@
+"""Asks the vendor for a token over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+from urllib.parse import urlencode
+
+from gengfu.clock import Clock
+from gengfu.errors import Postpone, VendorError
+from gengfu.vendor.answers import Kind, clean, excerpt, judge_error, retry_after
+from gengfu.vendor.http_loop import Line
+from gengfu.vendor.limits import LONGEST_WAIT, backoff, full_jitter
+from gengfu.vendor.login import Identity, Login, LoginAnswer, judge_login
+
+log = logging.getLogger(__name__)
+
+TRIES = 4
+"""Calls of one login, as long as the answers say nothing about the credentials."""
+
+
+class Desk:
+    """Where logins are asked for: once when the answer is about the credentials, a few times when it is not.
+
+    `scrub` takes secrets out of what the vendor says. Lives in the loop.
+    """
+
+    def __init__(self, line: Line, scrub: Callable[[str], str], clock: Clock) -> None:
+        self.calls = 0
+        """Login calls so far."""
+        self._line = line
+        self._scrub = scrub
+        self._clock = clock
+
+    async def ask(self, me: Identity) -> LoginAnswer:
+        """Asks for a token until it is granted or refused.
+
+        Raises:
+            Postpone: the vendor asks to wait for long.
+            VendorError: it says nothing about the credentials.
+            ConfigError: the CA file is not one.
+        """
+        tries, waited = 1, 0.0
+        while True:
+            answer, wait = await self._post(me)
+            if answer.outcome in (Login.GRANTED, Login.REFUSED):
+                return answer
+            sentence = f"POST {me.url}token {answer.why}"
+            if answer.outcome is Login.THROTTLED:
+                pause = max(wait or 0.0, backoff(tries))
+                if pause > LONGEST_WAIT or waited + pause > 2 * LONGEST_WAIT:
+                    raise Postpone(f"the vendor asks to wait with the login: {sentence}", max(pause, LONGEST_WAIT))
+                waited += pause
+            elif answer.outcome is Login.MISPLACED or tries == TRIES:
+                raise VendorError(f"the login failed, though not for the credentials: {sentence}")
+            else:
+                pause = full_jitter(backoff(tries, base=0.25))
+                tries += 1
+            log.warning("the login is tried again", extra={"cause": sentence, "pause": round(pause, 2)})
+            await asyncio.sleep(pause)
+
+    async def _post(self, me: Identity) -> tuple[LoginAnswer, float | None]:
+        """One login call: what the answer means, and the wait that it asks for."""
+        form = urlencode(
+            {"grant_type": "password", "username": me.username, "password": me.password.reveal()},
+            errors="surrogateescape",
+        )
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        self._line.caution()
+        session = self._line.session()
+        self.calls += 1
+        try:
+            async with session.post(
+                me.url + "token", data=form.encode(), headers=headers, allow_redirects=False
+            ) as response:
+                body = await response.read()
+        except Exception as error:
+            verdict = judge_error(error)
+            outcome = Login.MISPLACED if verdict.kind is Kind.REJECTED else Login.TROUBLE
+            return LoginAnswer(outcome, verdict.why), None
+        answer = judge_login(
+            response.status, body, partial(excerpt, scrub=self._scrub), partial(clean, scrub=self._scrub)
+        )
+        named = response.headers
+        return answer, retry_after(named.get("Retry-After"), named.get("Date"), self._clock())

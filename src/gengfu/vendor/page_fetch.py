@@ -1,0 +1,257 @@
+"""One call of `pages`: fetched in the loop, consumed from a job thread."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Coroutine, Iterable, Iterator
+from typing import Any
+
+from gengfu.clock import monotonic
+from gengfu.errors import Stopped
+from gengfu.vendor.answers import Expected, Kind, Verdict
+from gengfu.vendor.http_loop import Line
+from gengfu.vendor.limits import backoff, full_jitter
+from gengfu.vendor.listing import Failure, Page
+from gengfu.vendor.rate_limiter import Traffic
+from gengfu.vendor.requester import Courier, Errand, Parcel
+
+log = logging.getLogger(__name__)
+
+TRIES = 5
+"""Calls for one page whose answers are faults."""
+READ_AHEAD = 2
+"""Pages fetched or under way that nobody has taken yet, per slot of the limit."""
+WATCH_EVERY = 0.02
+"""Seconds between two looks at the caller's wish to stop."""
+
+
+class Flight:
+    """Fetches pages in the order given, as many at once as the traffic allows, and hands them over as they come.
+
+    1. `batches` in the job thread starts it; runners in the loop take one page number after the other.
+    2. A page that failed and may be tried again waits for its turn apart, while the runners go on with others. When the
+       budget for repeated calls is used up, it waits to the end: then others may have earned its try, or it has failed.
+    3. It ends when every page is there or has failed for good; or at once, with all open calls cancelled, when the
+       login is refused, when `stop` is set, when the caller no longer listens, or when the client is closed.
+    """
+
+    def __init__(
+        self,
+        errand: Errand,
+        indices: Iterable[int],
+        *,
+        line: Line,
+        traffic: Traffic,
+        courier: Courier,
+        ceiling: int,
+        stop: threading.Event | None,
+    ) -> None:
+        self._errand = errand
+        self._address = errand.address
+        self._form = errand.listing.paging.form
+        wanted = tuple(indices)
+        self._fresh = iter(wanted)
+        self._left = len(wanted)
+        self._most_runners = min(ceiling, self._left)
+        self._line = line
+        self._traffic = traffic
+        self._courier = courier
+        self._stop = stop
+        self._again: deque[int] = deque()
+        self._unpaid: deque[Failure] = deque()
+        self._tried: dict[int, tuple[int, int]] = {}
+        self._runners: set[asyncio.Task[None]] = set()
+        self._parked: deque[asyncio.Future[None]] = deque()
+        self._under_way = 0
+        self._last_cause = ""
+        self._is_over = False
+        self._is_signalling = False
+        # What the two threads share:
+        self._lock = threading.Lock()
+        self._arrived = threading.Event()
+        self._ready: list[Page | Failure] = []
+        self._error: BaseException | None = None
+
+    # In the job thread.
+
+    def batches(self) -> Iterator[list[Page | Failure]]:
+        """Starts the flight and yields what has arrived, as soon as there is something.
+
+        Raises:
+            GengfuError: what ended the flight before its time.
+        """
+        if not self._left:
+            return
+        self._line.post(self._begin)
+        try:
+            while True:
+                self._arrived.wait()
+                with self._lock:
+                    self._arrived.clear()
+                    batch, self._ready = self._ready, []
+                    is_over, error, is_crowded = self._is_over, self._error, bool(self._parked)
+                if isinstance(error, Stopped):
+                    raise error
+                if is_crowded:
+                    self._line.post(self._make_room)
+                if batch:
+                    yield batch
+                if is_over:
+                    break
+        finally:
+            self.cancel(None)
+        if error is not None:
+            raise error
+
+    def cancel(self, error: BaseException | None) -> None:
+        """Ends the flight before its time; whoever waits in `batches` is told `error`."""
+        if not self._is_over:
+            self._line.post(self._end, error)
+
+    # In the loop.
+
+    def _end(self, error: BaseException | None) -> None:
+        if self._is_over:
+            return
+        with self._lock:
+            self._is_over, self._error = True, error
+        for runner in self._runners:
+            runner.cancel()
+        self._traffic.end()
+        self._arrived.set()
+
+    def _begin(self) -> None:
+        self._courier.begin()
+        self._traffic.begin()
+        self._add_runner(self._set_out())
+        if self._stop is not None:
+            self._watch(self._stop)
+
+    async def _set_out(self) -> None:
+        self._line.caution()
+        await self._traffic.look_first()
+        for _ in range(self._most_runners):
+            self._add_runner(self._run())
+
+    def _watch(self, stop: threading.Event) -> None:
+        if stop.is_set():
+            self._end(Stopped(f"reading {self._errand.listing.path} was stopped"))
+        elif not self._is_over:
+            asyncio.get_running_loop().call_later(WATCH_EVERY, self._watch, stop)
+
+    def _add_runner(self, work: Coroutine[Any, Any, None]) -> None:
+        runner = asyncio.get_running_loop().create_task(work)
+        self._runners.add(runner)
+        runner.add_done_callback(self._runner_done)
+
+    def _runner_done(self, runner: asyncio.Task[None]) -> None:
+        self._runners.discard(runner)
+        if runner.cancelled():
+            self._end(Stopped(f"reading {self._errand.listing.path} was cut off: the vendor client was closed"))
+        elif (error := runner.exception()) is not None:
+            self._end(error)
+        elif self._again and not self._is_over:
+            # A page came back after this runner had looked for work and before it was counted out.
+            self._add_runner(self._run())
+
+    async def _run(self) -> None:
+        while (index := self._next()) is not None:
+            while (room := self._wait_for_room()) is not None:
+                await room
+            if self._traffic.is_hopeless():
+                self._hand_over(
+                    Failure(index, f"the vendor has not given one good answer of late; {self._last_cause}", None)
+                )
+                continue
+            expected = Expected(index, self._errand.size, index >= self._errand.check_from, self._form)
+            self._under_way += 1
+            try:
+                parcel = await self._courier.fetch(self._address(index), expected)
+            finally:
+                self._under_way -= 1
+            self._settle(index, parcel)
+
+    def _next(self) -> int | None:
+        if self._again:
+            return self._again.popleft()
+        index = next(self._fresh, None)
+        if index is not None:
+            self._traffic.budget.earn()
+            return index
+        while self._unpaid:
+            failure = self._unpaid.popleft()
+            if self._traffic.budget.spend(monotonic()):
+                self._traffic.tally.retries += 1
+                return failure.index
+            self._hand_over(failure)
+        return None
+
+    def _wait_for_room(self) -> asyncio.Future[None] | None:
+        with self._lock:
+            if len(self._ready) + self._under_way < READ_AHEAD * self._traffic.limit:
+                return None
+            room = asyncio.get_running_loop().create_future()
+            self._parked.append(room)
+            return room
+
+    def _make_room(self) -> None:
+        with self._lock:
+            parked, self._parked = self._parked, deque()
+        for room in parked:
+            if not room.done():
+                room.set_result(None)
+
+    def _settle(self, index: int, parcel: Parcel) -> None:
+        """Decides what follows from an answer: a page, another try now or later, or a failure."""
+        verdict = parcel.verdict
+        calls, faults = self._tried.get(index, (0, 0))
+        calls += 1
+        if verdict.kind is Kind.PAGE:
+            self._tried.pop(index, None)
+            self._hand_over(Page(index, verdict.rows, verdict.total, parcel.took, calls, verdict.more))
+            return
+        self._last_cause = self._sentence(index, verdict)
+        if verdict.kind in (Kind.DEAD_LOGIN, Kind.THROTTLED):
+            self._tried[index] = (calls, faults)
+            self._again.appendleft(index)
+            return
+        self._tried[index] = (calls, faults + 1)
+        failure = Failure(index, self._last_cause, verdict.status)
+        if verdict.kind is Kind.REJECTED or faults + 1 >= TRIES:
+            self._hand_over(failure)
+            return
+        if not self._traffic.budget.spend(monotonic()):
+            self._unpaid.append(failure)
+            return
+        self._traffic.tally.retries += 1
+        pause = full_jitter(backoff(faults + 1))
+        log.info("a page is asked again", extra={"page": index, "cause": self._last_cause, "pause": round(pause, 2)})
+        asyncio.get_running_loop().call_later(pause, self._try_again, index)
+
+    def _sentence(self, index: int, verdict: Verdict) -> str:
+        return f"GET {self._address(index)} {verdict.why}"
+
+    def _try_again(self, index: int) -> None:
+        if self._is_over:
+            return
+        self._again.append(index)
+        if len(self._runners) < self._most_runners:
+            self._add_runner(self._run())
+
+    def _hand_over(self, result: Page | Failure) -> None:
+        self._left -= 1
+        with self._lock:
+            self._ready.append(result)
+        if self._left == 0:
+            self._end(None)
+        elif not self._is_signalling:
+            # Answers that came in the same moment are handed over together.
+            self._is_signalling = True
+            asyncio.get_running_loop().call_soon(self._signal)
+
+    def _signal(self) -> None:
+        self._is_signalling = False
+        self._arrived.set()

@@ -1,0 +1,233 @@
+"""The way out to the vendor: who may send a request now, by the limit, the pace and the gate that processes share."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from dataclasses import dataclass
+from functools import partial
+
+from gengfu.clock import monotonic
+from gengfu.errors import BrokerError, Postpone
+from gengfu.vendor.answers import Kind
+from gengfu.vendor.http_loop import Line
+from gengfu.vendor.limits import LONGEST_WAIT, AdaptiveLimit, Pace, RetryBudget, Streak, backoff, full_jitter
+from gengfu.vendor.shared import Shared
+
+log = logging.getLogger(__name__)
+
+STARVED = 60.0
+"""Seconds of nothing but 429s after which jobs are sent back to the queue."""
+GIVE_UP = 20.0
+"""Seconds of nothing but faults, round after round, after which nothing more is asked for now."""
+TROUBLED = 4
+"""Faults with no good answer between, from which on requests go out one by one."""
+LONGEST_PAUSE = 2.0
+"""Seconds between two requests while nothing goes well, at most."""
+LISTEN_EVERY = 0.05
+"""Seconds between two looks at the gate in Redis."""
+
+
+@dataclass
+class Tally:
+    """Running totals of this process."""
+
+    calls: int = 0
+    retries: int = 0
+    throttled: int = 0
+
+
+class Traffic:
+    """Lets requests out, first come first served, and learns from what becomes of them. Lives in the loop.
+
+    `enter` waits for a slot and gives a ticket; whoever has one gives it back with `leave`. A 429 closes the gate here
+    at once and for the other processes through Redis; without Redis it is closed here alone. While nothing
+    goes well, requests go out one by one, after pauses that grow.
+    """
+
+    def __init__(self, ceiling: int, tally: Tally, line: Line, shared: Shared) -> None:
+        self.tally = tally
+        self.budget = RetryBudget()
+        self.solo = False
+        """One request at a time, whatever the limit."""
+        self._line = line
+        self._shared = shared
+        self._limit = AdaptiveLimit(ceiling)
+        self._pace = Pace()
+        self._trouble = Streak()
+        self._throttling = Streak()
+        self._open = 0
+        self._next_ticket = 0
+        self._waiting: deque[asyncio.Future[int]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._gate_opens = 0.0
+        self._reason = ""
+        self._pause_ends = 0.0
+        self._errands = 0
+        self._listener: asyncio.Task[None] | None = None
+        self._listened_at = 0.0
+        self._publishing: set[asyncio.Task[None]] = set()
+
+    @property
+    def limit(self) -> int:
+        """How many requests may be open at once now; while nothing goes well, one is enough to see when it does."""
+        return 1 if self.solo or self._trouble.length >= TROUBLED else self._limit.value
+
+    def is_hopeless(self) -> bool:
+        """Whether nothing good has come for so long that further requests are pointless for now."""
+        return self._trouble.rounds >= 3 and self._trouble.lasts(monotonic()) > GIVE_UP
+
+    def begin(self) -> None:
+        """Someone is about to send requests: from now until `end`, the gate in Redis is watched."""
+        if not self._errands:
+            self._trouble.good()
+        self._errands += 1
+        if self._listener is None or self._listener.done():
+            self._listener = asyncio.get_running_loop().create_task(self._listen())
+
+    def end(self) -> None:
+        """The counterpart of `begin`."""
+        self._errands -= 1
+
+    async def look_first(self) -> None:
+        """Looks at the gate in Redis, unless that was done a moment ago."""
+        if monotonic() - self._listened_at > LISTEN_EVERY:
+            # A Redis that is slow or away must not hold up the first request for long.
+            await asyncio.wait([asyncio.ensure_future(self._look())], timeout=0.1)
+
+    async def enter(self) -> int:
+        """Waits until a request may go out.
+
+        Raises:
+            Postpone: the gate is closed for longer than 30 s.
+        """
+        now = monotonic()
+        if not self._waiting and self._delay(now) == 0.0:
+            return self._admit(now)
+        if self._gate_opens - now > LONGEST_WAIT:
+            raise self._postpone(now)
+        place = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        self._set_timer(now)
+        try:
+            ticket: int = await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled():
+                self.leave(place.result(), None)
+            raise
+        return ticket
+
+    def leave(self, ticket: int, kind: Kind | None, asked: float | None = None) -> None:
+        """A request came to its end; `kind` is `None` if it was never answered because nobody waits for it any more.
+
+        `asked` is the number of seconds for which the vendor wants no request.
+        """
+        now = monotonic()
+        in_use = self._open
+        self._open -= 1
+        if kind is Kind.PAGE:
+            self._limit.good(ticket, in_use, now)
+            self._pace.accepted(now)
+            self._trouble.good()
+            self._throttling.good()
+        elif kind is Kind.THROTTLED:
+            self._throttle(ticket, now, in_use, asked)
+        elif kind is Kind.OVERLOADED:
+            self._limit.overload(ticket, self._next_ticket, now, in_use)
+            self._stumble(ticket, now)
+        elif kind is Kind.FAULT:
+            self._stumble(ticket, now)
+        self._let_out(now)
+
+    def _throttle(self, ticket: int, now: float, in_use: int, asked: float | None) -> None:
+        self.tally.throttled += 1
+        opens = self._throttling.bad(ticket, self._next_ticket, now)
+        own = backoff(self._throttling.rounds) * random.uniform(0.5, 1.0) if opens else 0.0
+        wait = max(asked or 0.0, own)
+        if self._throttling.lasts(now) > STARVED:
+            wait = max(wait, LONGEST_WAIT + 1)
+        if self._limit.overload(ticket, self._next_ticket, now, in_use, throttled=True, wait=wait):
+            self._pace.throttled(now, wait)
+        reason = "the vendor asks for a wait" + (f" of {asked:.0f} s" if asked else "")
+        if self._close_gate(now, wait, reason):
+            log.warning("the vendor wants no request for a while", extra={"seconds": round(wait, 2)})
+            task = asyncio.get_running_loop().create_task(self._publish(reason, wait))
+            self._publishing.add(task)
+            task.add_done_callback(self._publishing.discard)
+
+    def _stumble(self, ticket: int, now: float) -> None:
+        if self._trouble.bad(ticket, self._next_ticket, now) and self._trouble.rounds > 1:
+            self._pause_ends = now + full_jitter(backoff(self._trouble.rounds - 1, cap=LONGEST_PAUSE))
+
+    def _close_gate(self, now: float, seconds: float, reason: str) -> bool:
+        """Says whether the gate stays closed for noticeably longer than it would have."""
+        if now + seconds < self._gate_opens + LISTEN_EVERY / 2:
+            return False
+        self._gate_opens, self._reason = now + seconds, reason
+        self._pace.closed(now, seconds)
+        if seconds > LONGEST_WAIT:
+            while self._waiting:
+                place = self._waiting.popleft()
+                if not place.done():
+                    place.set_exception(self._postpone(now))
+        return True
+
+    def _postpone(self, now: float) -> Postpone:
+        return Postpone(self._reason, self._gate_opens - now)
+
+    def _delay(self, now: float) -> float | None:
+        """Seconds until the next request may go out; `None` when one that is open must come back first."""
+        if self._open >= self.limit:
+            return None
+        return max(0.0, self._gate_opens - now, self._pause_ends - now, self._pace.delay(now))
+
+    def _admit(self, now: float) -> int:
+        self._open += 1
+        self._pace.sent(now)
+        ticket = self._next_ticket
+        self._next_ticket += 1
+        return ticket
+
+    def _let_out(self, now: float) -> None:
+        while self._waiting and self._delay(now) == 0.0:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(self._admit(now))
+        if self._waiting:
+            self._set_timer(now)
+
+    def _set_timer(self, now: float) -> None:
+        delay = self._delay(now)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if delay is not None:
+            self._timer = asyncio.get_running_loop().call_later(max(delay, 0.001), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._let_out(monotonic())
+
+    async def _listen(self) -> None:
+        heard = True
+        while self._errands:
+            await asyncio.sleep(LISTEN_EVERY if heard else 20 * LISTEN_EVERY)
+            heard = await self._look()
+
+    async def _look(self) -> bool:
+        try:
+            reason, seconds = await self._line.offload(self._shared.gate)
+        except BrokerError:
+            return False
+        self._listened_at = monotonic()
+        if seconds > 0:
+            self._close_gate(self._listened_at, seconds, reason)
+        return True
+
+    async def _publish(self, reason: str, seconds: float) -> None:
+        try:
+            await self._line.offload(partial(self._shared.close_gate, reason, seconds))
+        except BrokerError as error:
+            log.warning("the other processes could not be told to wait", extra={"error": str(error)})

@@ -1,0 +1,153 @@
+"""Makes one call to the vendor: with the shared login, in its turn, and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+from yarl import URL
+
+from gengfu.clock import Clock, monotonic
+from gengfu.vendor.answers import Expected, Kind, Verdict, excerpt, heed, judge, judge_error, retry_after
+from gengfu.vendor.auth import AuthService
+from gengfu.vendor.listing import Listing
+from gengfu.vendor.rate_limiter import Traffic
+from gengfu.vendor.shared import Token
+
+MOST_BARREN = 3
+"""Fresh tokens in a row that the vendor takes for no single page, before it is the address that is doubted."""
+
+
+class Lifeline:
+    """Whether the tokens that the login gives are of any use.
+
+    A token that served no page before it died is barren. After three of them in a row the next login is pointless. One
+    that came from a renewal and died after one page at most makes the client send one request at a time, since every
+    death costs all that is open; a token that serves two pages ends that.
+    """
+
+    def __init__(self) -> None:
+        self.barren = 0
+        self.solo = False
+        self._token: Token | None = None
+        self._served = 0
+        self._is_renewed = False
+        self._is_dead = False
+
+    def used(self, token: Token) -> None:
+        """A request goes out with the token."""
+        if token != self._token:
+            self._token, self._served, self._is_renewed, self._is_dead = token, 0, self._is_dead, False
+
+    def served(self, token: Token) -> None:
+        """A page came back for the token."""
+        self.barren = 0
+        if token == self._token:
+            self._served += 1
+            self.solo = self.solo and self._served < 2
+
+    def died(self, token: Token) -> None:
+        """The vendor no longer takes the token."""
+        if token != self._token or self._is_dead:
+            return
+        self._is_dead = True
+        if self._is_renewed:
+            self.solo = self.solo or self._served <= 1
+            self.barren += not self._served
+
+
+class Parcel(msgspec.Struct, frozen=True):
+    """What the courier brings: the verdict and the seconds that the call took."""
+
+    verdict: Verdict
+    took: float
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """Which list is read, in which page size, and where its pages are."""
+
+    listing: Listing
+    size: int
+    check_from: int
+    """The first page whose length is checked: pages before it may have fewer rows than their `total` implies."""
+    address: Callable[[int], str]
+    """The address of a page, below the base and already encoded."""
+
+
+class Courier:
+    """Brings verdicts on pages. A call waits for its turn and is counted; a dead token is renewed before it returns."""
+
+    def __init__(self, base: str, auth: AuthService, traffic: Traffic, clock: Clock) -> None:
+        self._base = base
+        self._auth = auth
+        self._traffic = traffic
+        self._clock = clock
+        self._lifeline = Lifeline()
+        self._headers: tuple[Token | None, dict[str, str]] = (None, {})
+
+    def begin(self) -> None:
+        """A new errand may doubt the address anew."""
+        self._lifeline.barren = 0
+
+    async def fetch(self, address: str, expected: Expected) -> Parcel:
+        """Asks for a page at an address below the base, already encoded.
+
+        Raises:
+            LoginRefused, Postpone, VendorError, BrokerError, StoreError, ConfigError: there is no token or no way out.
+        """
+        ticket = await self._traffic.enter()
+        kind: Kind | None = None
+        asked: float | None = None
+        try:
+            token = self._auth.current() or await self._auth.token()
+            self._lifeline.used(token)
+            self._traffic.tally.calls += 1
+            started = monotonic()
+            verdict, asked = await self._call(address, token, expected)
+            took, kind = monotonic() - started, verdict.kind
+        finally:
+            self._traffic.leave(ticket, kind, asked)
+        if kind is Kind.PAGE:
+            self._lifeline.served(token)
+        elif kind is Kind.DEAD_LOGIN:
+            verdict = await self._revive(token, verdict)
+        self._traffic.solo = self._lifeline.solo
+        return Parcel(verdict, took)
+
+    async def _call(self, address: str, token: Token, expected: Expected) -> tuple[Verdict, float | None]:
+        """The verdict on one call, and the seconds to wait that the vendor asked for."""
+        session = self._auth.line.session()
+        url = URL(self._base + address, encoded=True)
+        try:
+            async with session.get(url, headers=self._headers_for(token), allow_redirects=False) as response:
+                body = await response.read()
+        except Exception as error:
+            return judge_error(error), None
+        verdict = judge(response.status, body, expected, self._excerpt, response.headers.get("Link"))
+        if response.status not in (429, 503):
+            return verdict, None
+        named = response.headers
+        asked = retry_after(named.get("Retry-After"), named.get("Date"), self._clock())
+        return heed(verdict, asked), asked
+
+    async def _revive(self, token: Token, verdict: Verdict) -> Verdict:
+        self._lifeline.died(token)
+        if self._lifeline.barren < MOST_BARREN:
+            self._traffic.solo = self._lifeline.solo
+            await self._auth.renew(token)
+            return verdict
+        why = (
+            f"{verdict.why}, again with a fresh login: the vendor ends each login at once, or API_WECHAT_URL does not "
+            "lead to its API (it answers the same for a path that does not exist)"
+        )
+        return Verdict(Kind.REJECTED, verdict.status, why)
+
+    def _excerpt(self, body: bytes) -> str:
+        return excerpt(body, self._auth.scrub)
+
+    def _headers_for(self, token: Token) -> dict[str, str]:
+        if self._headers[0] is not token:
+            self._headers = (token, {"authorization": f"bearer {token.value.reveal()}"})
+        return self._headers[1]

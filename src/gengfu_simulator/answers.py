@@ -1,0 +1,159 @@
+"""Answers: good ones, and every way in which one can go wrong on the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+import struct
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+from aiohttp import web
+
+from gengfu_simulator.values import Kind, RetryAfter
+
+DEAD_LOGIN = "无效路径或登录状态失效"
+_JSON = {"Content-Type": "application/json; charset=utf-8"}
+_TEXT = {"Content-Type": "text/plain; charset=utf-8"}
+_HTML = {"Content-Type": "text/html; charset=utf-8"}
+_HTML_PAGE = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center><hr>nginx</body></html>"
+_STATUS_PAGES = {
+    Kind.FORBIDDEN: "403 Forbidden",
+    Kind.NOT_FOUND: "404 Not Found",
+    Kind.SERVER_ERROR: "500 Internal Server Error",
+    Kind.BAD_GATEWAY: "502 Bad Gateway",
+    Kind.UNAVAILABLE: "503 Service Temporarily Unavailable",
+    Kind.GATEWAY_TIMEOUT: "504 Gateway Time-out",
+}
+_DRIP_SECONDS = 0.1
+
+
+def json_answer(body: bytes, status: int = 200) -> web.Response:
+    """JSON text as an answer."""
+    return web.Response(body=body, status=status, headers=_JSON)
+
+
+def dead_login(as_status: bool) -> web.Response:
+    """The answer to a token that is dead: as a 401, or as 200 with plain text."""
+    if as_status:
+        return json_answer(b'{"message":"Authorization has been denied for this request."}', 401)
+    return web.Response(text=DEAD_LOGIN, headers=_TEXT)
+
+
+def throttled(retry_after: RetryAfter, due: float | None) -> web.Response:
+    """A 429; `due` is in how many seconds the next request may come, where the server knows."""
+    answer = json_answer('{"message":"请求过于频繁"}'.encode(), 429)
+    header = retry_after_header(retry_after, due, datetime.now(UTC))
+    if header is not None:
+        answer.headers["Retry-After"] = header
+    return answer
+
+
+def retry_after_header(retry_after: RetryAfter, due: float | None, now: datetime) -> str | None:
+    """The value of `Retry-After`, `None` for no such header."""
+    if retry_after.word == "none":
+        return None
+    if retry_after.word == "garbage":
+        return "soon"
+    seconds = retry_after.seconds
+    if seconds is None:
+        seconds = max(1, math.ceil(due or 0))
+    if retry_after.word == "date":
+        return format_datetime(now + timedelta(seconds=math.ceil(seconds)), usegmt=True)
+    return f"{seconds:g}"
+
+
+def status_answer(kind: Kind) -> web.Response | None:
+    """The answer for a kind that is a status and no more; `None` for other kinds and for 429."""
+    if kind is Kind.UNAUTHORIZED:
+        return dead_login(as_status=True)
+    if kind in _STATUS_PAGES:
+        return web.Response(text=_HTML_PAGE.format(_STATUS_PAGES[kind]), status=int(kind), headers=_HTML)
+    return None
+
+
+def page_body(rows: list[bytes], total: int, kind: Kind | None = None) -> bytes:
+    """The JSON text of one page, its content wrong where the kind says so."""
+    listed = b",".join(rows)
+    match kind:
+        case Kind.EMPTY:
+            return b'{"results":[],"total":%d}' % total
+        case Kind.SHORT:
+            return b'{"results":[%b],"total":%d}' % (b",".join(rows[: len(rows) // 2]), total)
+        case Kind.NO_RESULTS:
+            return b'{"total":%d}' % total
+        case Kind.NULL_RESULTS:
+            return b'{"results":null,"total":%d}' % total
+        case Kind.OBJECT_RESULTS:
+            return b'{"results":{"items":[%b]},"total":%d}' % (listed, total)
+        case Kind.NO_TOTAL:
+            return b'{"results":[%b]}' % listed
+        case Kind.TEXT_TOTAL:
+            return b'{"results":[%b],"total":"%d"}' % (listed, total)
+        case Kind.NEGATIVE_TOTAL:
+            return b'{"results":[%b],"total":-1}' % listed
+        case Kind.NULL_TOTAL:
+            return b'{"results":[%b],"total":null}' % listed
+        case Kind.FLOAT_TOTAL:
+            return b'{"results":[%b],"total":%d.5}' % (listed, total)
+        case Kind.BARE_ARRAY:
+            return b"[%b]" % listed
+        case _:
+            return b'{"results":[%b],"total":%d}' % (listed, total)
+
+
+async def send(request: web.BaseRequest, kind: Kind | None, body: bytes, status: int = 200) -> web.StreamResponse:
+    """Sends a JSON body, or breaks it off, delays or spoils it as the kind says.
+
+    Does not return for the kinds that never end a connection properly; it is cancelled when the client goes.
+    """
+    match kind:
+        case Kind.DEAD:
+            return dead_login(as_status=False)
+        case Kind.HTML:
+            return web.Response(text=_HTML_PAGE.format("系统维护中"), headers=_HTML)
+        case Kind.EMPTY_BODY:
+            return web.Response(headers=_JSON)
+        case Kind.HALF:
+            return json_answer(body[: len(body) // 2], status)
+        case Kind.BAD_UTF8:
+            return json_answer(body[:1] + b'"\xff\xfe":"\xc3(",' + body[1:], status)
+        case Kind.RESET | Kind.CLOSE | Kind.STALL:
+            return await _no_answer(request, kind)
+        case Kind.CUT | Kind.STALL_BODY | Kind.DRIP:
+            return await _part_of_an_answer(request, kind, body)
+        case _:
+            return json_answer(body, status)
+
+
+async def _no_answer(request: web.BaseRequest, kind: Kind) -> web.StreamResponse:
+    transport = request.transport
+    if transport is not None and kind is Kind.RESET:
+        # Without a linger time the system ends the connection by RST instead of FIN.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+    elif transport is not None and kind is Kind.CLOSE:
+        transport.close()
+    return await _until_the_client_goes(web.Response())
+
+
+async def _part_of_an_answer(request: web.BaseRequest, kind: Kind, body: bytes) -> web.StreamResponse:
+    answer = web.StreamResponse(headers=_JSON)
+    answer.content_length = len(body)
+    await answer.prepare(request)
+    if kind is Kind.DRIP:
+        for place in range(len(body)):
+            await answer.write(body[place : place + 1])
+            await asyncio.sleep(_DRIP_SECONDS)
+        return answer
+    await answer.write(body[: len(body) // 2])
+    if kind is Kind.CUT and request.transport is not None:
+        request.transport.close()
+    return await _until_the_client_goes(answer)
+
+
+async def _until_the_client_goes(answer: web.StreamResponse) -> web.StreamResponse:
+    """Waits to be cancelled, which the server does when the connection is gone."""
+    await asyncio.Event().wait()
+    return answer

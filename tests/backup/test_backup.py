@@ -1,0 +1,348 @@
+"""Backups on every database: what was there comes back row by row, and nothing counts that is not whole."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import insert, text
+
+from backups import Nest, contents, count, fill, swell
+from gengfu.backup import making
+from gengfu.backup.kinds import Contents, Copied
+from gengfu.backup.restoring import Restorer
+from gengfu.backup.shelf import Shelf
+from gengfu.backup.sqlite import SqliteKind
+from gengfu.backup.streams import Progress
+from gengfu.backup.usage import in_use
+from gengfu.errors import BackupError, Stopped
+from gengfu.queue.job import Hold
+from gengfu.store import schema
+from gengfu.store.database import Database
+from gengfu.store.tables import device_change, metadata, process, sync_reject
+
+NOW = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def nest(home: Path, database_url: str) -> Iterator[Nest]:
+    opened = Nest(home, database_url)
+    yield opened
+    opened.db.dispose()
+
+
+@pytest.fixture
+def small(home: Path, sqlite_database_url: str) -> Iterator[Nest]:
+    """One on SQLite, for what is the same everywhere."""
+    opened = Nest(home, sqlite_database_url)
+    yield opened
+    opened.db.dispose()
+
+
+def test_every_row_of_every_table_comes_back(nest: Nest) -> None:
+    fill(nest.db)
+    before = contents(nest.db)
+    made = nest.home.ask("backup:data", "--json")
+    assert (made.code, made.json["status"]) == (0, "done"), made.err
+    assert made.json["tables"] == {name: len(rows) for name, rows in before.items()} | {"alembic_version": 1}
+    for table in metadata.sorted_tables:
+        nest.db.write(lambda connection, table=table: connection.execute(table.delete()))
+    nest.db.write(lambda connection: connection.execute(text("INSERT INTO sync_absence VALUES ('later', 1, 1, TRUE)")))
+    restored = nest.home.ask("backup:restore", "latest", "--yes", "--force", "--json")
+    assert restored.code == 0, restored.err
+    assert restored.json["tables"] == made.json["tables"]
+    assert contents(nest.db) == before
+    # New rows get new numbers.
+    nest.db.write(lambda connection: connection.execute(insert(sync_reject), [_reject(1)]))
+    assert count(nest.db, "sync_reject") == len(before["sync_reject"]) + 1
+    safety = restored.json["safety_copy"]
+    assert nest.home.ask("backup:restore", safety, "--yes", "--force").code == 0
+    assert [count(nest.db, name) for name in ("sync_absence", "device")] == [1, 0]
+
+
+def test_the_copy_is_of_one_moment_while_others_write(nest: Nest) -> None:
+    swell(nest.db, 3000, 320)
+    changes = count(nest.db, "sync_reject") - count(nest.db, "device_change")
+    stop = threading.Event()
+
+    def write_pairs() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+
+            def pair(connection: Any, number: int = number) -> None:
+                connection.execute(insert(sync_reject), [_reject(number)])
+                connection.execute(insert(device_change), [_change(number)])
+
+            nest.db.write(pair)
+
+    writer = threading.Thread(target=write_pairs)
+    writer.start()
+    try:
+        made = [nest.make() for _ in range(3)]
+    finally:
+        stop.set()
+        writer.join()
+    for found in made:
+        tables = found.manifest.tables
+        assert tables["sync_reject"] - tables["device_change"] == changes
+    assert made[2].manifest.tables["device_change"] > made[0].manifest.tables["device_change"]
+
+
+def _reject(number: int) -> dict[str, Any]:
+    return {"run_id": 2, "page": number, "reason": "r", "raw": "x" * 200}
+
+
+def _change(number: int) -> dict[str, Any]:
+    return {"device_id": 1, "run_id": 2, "field": "memo", "old": number, "new": "x" * 200, "changed_at": NOW}
+
+
+def test_an_older_backup_is_brought_up_to_date_afterwards(empty_database_url: str, home: Path) -> None:
+    nest = Nest(home, empty_database_url)
+    try:
+        first = schema.REVISIONS[0]
+        _migrate_to(nest.db, first)
+        made = nest.make()
+        assert made.manifest.schema_version == first
+        schema.upgrade(nest.db)
+        restored = nest.home.ask("backup:restore", made.manifest.file, "--yes", "--json")
+        assert restored.code == 0, restored.err
+        later = list(schema.REVISIONS[1:])
+        if nest.db.kind == "sqlite":
+            assert (restored.json["upgraded"], restored.json["pending"]) == (later, [])
+        else:
+            assert (restored.json["upgraded"], restored.json["pending"]) == ([], later)
+            assert "now run: gengfu db:upgrade" in restored.err
+            assert nest.home.ask("db:upgrade").code == 0
+        assert schema.pending(nest.db) == []
+    finally:
+        nest.db.dispose()
+
+
+def _migrate_to(db: Database, revision: str) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    def work(connection: Any) -> None:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(Path(schema.__file__).with_name("migrations")))
+        command.upgrade(config, revision)
+
+    db.write(work)
+
+
+def test_a_restore_that_is_stopped_on_the_way_changes_nothing_or_can_be_done_again(nest: Nest) -> None:
+    fill(nest.db)
+    swell(nest.db, 9000, 640)
+    saved = contents(nest.db)
+    made = nest.make()
+    nest.db.write(lambda connection: connection.execute(device_change.delete()))
+    before = contents(nest.db)
+    told: list[str] = []
+    progress = Progress(lambda what, done, total: told.append(what), lambda: "restoring" in told)
+    maker = nest.maker()
+    backup = maker.shelf.find("latest", nest.db.kind, nest.folder)
+    with maker.shelf.alone("a restore", NOW):
+        whole = Restorer(nest.db, maker, backup, Progress()).examine()
+        with pytest.raises(Stopped):
+            Restorer(nest.db, maker, backup, progress).restore(whole, None)
+        if nest.db.kind != "mysql":
+            assert contents(nest.db) == before
+        Restorer(nest.db, maker, backup, Progress()).restore(whole, None)
+    assert contents(nest.db) == saved
+    assert nest.files == {made.manifest.file, f"{made.manifest.file}.json"}
+
+
+def test_other_rows_than_expected_fail_the_restore_and_undo_it_on_postgresql(nest: Nest) -> None:
+    fill(nest.db)
+    made = nest.make()
+    nest.db.write(lambda connection: connection.execute(device_change.delete()))
+    before = contents(nest.db)
+    maker = nest.maker()
+    restorer = Restorer(nest.db, maker, maker.shelf.find("latest", nest.db.kind, nest.folder), Progress())
+    with maker.shelf.alone("a restore", NOW):
+        whole = restorer.examine()
+        wrong = Contents({**whole.tables, "device": 1}, whole.schema_version, whole.sha256)
+        with pytest.raises(BackupError, match=f"{made.manifest.file} was not restored: .*rows"):
+            restorer.restore(wrong, None)
+    if nest.db.kind == "postgresql":
+        assert contents(nest.db) == before
+
+
+def test_who_is_at_the_database_is_told_by_beats(nest: Nest) -> None:
+    assert in_use(nest.db) is None
+    row = {"kind": "worker", "name": "w1", "host": "elsewhere", "pid": 12, "birth": "1", "details": {}}
+    row |= {"beat": 5, "started_at": NOW, "beat_at": NOW}
+    nest.db.write(lambda connection: connection.execute(insert(process), [row]))
+    assert in_use(nest.db, patience=0.5) is None
+
+    def beat(_seconds: float) -> None:
+        nest.db.write(lambda connection: connection.execute(text("UPDATE process SET beat = beat + 1")))
+
+    assert in_use(nest.db, pause=beat) == "worker w1 (process 12 on elsewhere)"
+
+
+def test_a_restore_is_refused_while_a_worker_is_at_it(small: Nest) -> None:
+    row = {"queue": "q", "name": "SomeJob", "args": {}, "state": "running", "tries": 1, "attempts": 1, "claim": 3}
+    row |= {"beat": 1, "worker": "w1", "available_at": NOW, "nudges": 0, "created_at": NOW}
+    small.db.write(lambda connection: connection.execute(insert(metadata.tables["job"]), [row]))
+    small.make()
+    stop = threading.Event()
+
+    def beat() -> None:
+        while not stop.wait(0.05):
+            small.db.write(lambda connection: connection.execute(text("UPDATE job SET beat = beat + 1")))
+
+    worker = threading.Thread(target=beat)
+    worker.start()
+    try:
+        refused = small.home.ask("backup:restore", "latest", "--yes")
+        forced = small.home.ask("backup:restore", "latest", "--yes", "--force")
+    finally:
+        stop.set()
+        worker.join()
+    assert refused.code == 1
+    assert "is in use by job 1 (SomeJob, claim 3) of worker w1" in refused.err
+    assert forced.code == 0, forced.err
+
+
+def test_a_second_one_at_the_same_time_is_skipped(small: Nest) -> None:
+    with Shelf(small.folder).alone("a backup", NOW):
+        skipped = small.home.ask("backup:data", "--json")
+        restored = small.home.ask("backup:restore", "latest", "--yes")
+        job = _job(small).fire(Hold(1, 1, 1, threading.Event()))
+        told = Shelf(small.folder).busy()
+    assert (skipped.code, skipped.json["status"]) == (0, "skipped")
+    expected = f"a backup is under way, by process {os.getpid()} since 2026-11-22 18:00:00 UTC"
+    assert skipped.json["reason"] == expected
+    assert (told, job) == (expected, f"skipped: {expected}")
+    assert restored.code == 1
+    assert Shelf(small.folder).busy() is None
+
+
+def _job(nest: Nest) -> Any:
+    from gengfu.backup.job import BackupDataJob
+
+    return BackupDataJob(nest.db, nest.settings, lambda: NOW)
+
+
+def test_a_worker_makes_one_and_stops_when_told(small: Nest) -> None:
+    asked = [small.home.ask("backup:data", "--queue", "--json") for _ in range(2)]
+    assert [(ended.json["status"], ended.json["job"]) for ended in asked] == [("accepted", 1), ("skipped", 1)]
+    hold = Hold(1, 1, 1, threading.Event())
+    note = _job(small).fire(hold)
+    assert note.startswith("gengfu-sqlite-20261122T180000Z.sqlite.gz: ")
+    hold.stop.set()
+    with pytest.raises(Stopped):
+        _job(small).fire(hold)
+    assert small.files == {f"gengfu-sqlite-20261122T180000Z.sqlite.gz{more}" for more in ("", ".json")}
+
+
+def test_a_backup_is_for_its_owner_alone_and_never_overwrites_another(small: Nest) -> None:
+    first, second = small.make(lambda: NOW), small.make(lambda: NOW)
+    assert first.path != second.path
+    for name in small.files:
+        assert stat.S_IMODE((small.folder / name).stat().st_mode) == 0o600
+    assert stat.S_IMODE(small.folder.stat().st_mode) == 0o700
+
+
+def test_outdated_ones_go_and_strange_files_stay(small: Nest) -> None:
+    small.keep(daily=3)
+    for day in range(9, 3, -1):
+        small.make(lambda day=day: NOW - timedelta(days=day))
+    strange = small.folder / "gengfu-sqlite-20200101T000000Z.sqlite.gz"
+    strange.write_bytes(b"no manifest, so not known to be good")
+    (small.folder / "notes.txt").touch()
+    for day in (2, 1):
+        small.make(lambda day=day: NOW - timedelta(days=day))
+    last = small.make(lambda: NOW)
+    assert last.removed == ["gengfu-sqlite-20261118T180000Z.sqlite.gz"]
+    left = {"gengfu-sqlite-20261122T180000Z", "gengfu-sqlite-20261121T180000Z", "gengfu-sqlite-20261120T180000Z"}
+    expected = {f"{name}.sqlite.gz{more}" for name in left for more in ("", ".json")}
+    assert small.files == expected | {strange.name, "notes.txt"}
+
+
+def test_what_turns_out_bad_is_kept_apart(small: Nest, monkeypatch: pytest.MonkeyPatch) -> None:
+    true_copy = SqliteKind.copy
+
+    def short(self: SqliteKind, *arguments: Any) -> Copied:
+        copied = true_copy(self, *arguments)
+        return Copied(copied.sha256, {**(copied.tables or {}), "job": 7})
+
+    monkeypatch.setattr(SqliteKind, "copy", short)
+    for _ in range(2):
+        failed = small.home.ask("backup:data")
+        assert failed.code == 1
+        assert "table job has 0 rows in it, and 7 in the database" in failed.err
+        (kept,) = small.files
+        assert kept.endswith(".sqlite.gz.bad")
+    assert small.home.ask("backup:list", "--json").json["count"] == 0
+
+
+def test_a_damaged_backup_is_found_and_never_restored(nest: Nest) -> None:
+    fill(nest.db)
+    paths = [nest.make(lambda day=day: NOW + timedelta(days=day)).path for day in range(4)]
+    before = contents(nest.db)
+    data = bytearray(paths[0].read_bytes())
+    data[len(data) // 2] ^= 0x10
+    paths[0].write_bytes(data)
+    paths[1].write_bytes(paths[1].read_bytes()[:-30])
+    unpacked = gzip.decompress(paths[2].read_bytes())
+    paths[2].write_bytes(gzip.compress(unpacked[: len(unpacked) * 3 // 4 // 4096 * 4096]))
+    listed = nest.home.ask("backup:list", "--check", "--json")
+    assert listed.code == 1
+    assert [backup["checked"] for backup in listed.json["backups"]] == [True, False, False, False]
+    for path in paths[:3]:
+        refused = nest.home.ask("backup:restore", path.name, "--yes", "--force")
+        assert (refused.code, "damaged" in refused.err or "cut off" in refused.err) == (1, True), refused.err
+    assert contents(nest.db) == before
+    assert not [name for name in nest.files if name.startswith(".partial")]
+
+
+def test_only_its_own_kind_and_no_newer_one_is_restored(small: Nest, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = small.make()
+    other = small.folder / made.path.name.replace("sqlite", "mysql").replace(".mysql.gz", ".sql.gz")
+    other.write_bytes(made.path.read_bytes())
+    assert "is of a mysql database, and DATABASE_URL names a sqlite one" in _refusal(small, str(other))
+    small.db.write(lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '9999'")))
+    newer = making.Maker(small.db, small.settings, lambda: NOW, Progress()).make()
+    assert "was made by a newer Gengfu" in _refusal(small, newer.manifest.file)
+    assert "neither in" in _refusal(small, "nothing.gz")
+    assert "is not named as a backup is" in _refusal(small, str(small.home.folder / ".env"))
+
+
+def _refusal(nest: Nest, file: str) -> str:
+    refused = nest.home.ask("backup:restore", file, "--yes")
+    assert refused.code == 1
+    return refused.err
+
+
+def test_the_manifest_tells_what_is_needed_to_judge_a_backup(small: Nest) -> None:
+    made = small.make(lambda: NOW)
+    told = json.loads((small.folder / f"{made.path.name}.json").read_text())
+    assert told["schema_version"] == schema.HEAD
+    assert told["size"] == made.path.stat().st_size
+    assert set(told["tables"]) == {*metadata.tables, "alembic_version"}
+    assert told["started_at"] == "2026-11-22T18:00:00+00:00"
+
+
+def test_the_list_tells_what_there_is(small: Nest) -> None:
+    assert "make one: gengfu backup:data" in small.home.ask("backup:list").err
+    made = small.make(lambda: NOW)
+    (small.folder / "gengfu-sqlite-20200101T000000Z.sqlite.gz").write_bytes(b"brought from elsewhere")
+    listed = small.home.ask("backup:list")
+    titles, newest, oldest = listed.rows
+    assert titles == ["backup", "age", "size", "rows", "schema", "checked"]
+    assert [newest[0], *newest[3:]] == [made.path.name, "1", schema.HEAD, "yes"]
+    assert oldest[-1] == "no manifest"
+    told = small.home.ask("backup:list", "--json").json["backups"]
+    assert [backup["checked"] for backup in told] == [True, False]
+    assert told[0]["made_at"] == "2026-11-22T18:00:00+00:00"

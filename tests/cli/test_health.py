@@ -1,0 +1,336 @@
+"""Whether all is well: judged by beats that move, told in one line a component, and mended where it can be."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import insert
+
+from gengfu.clock import utcnow
+from gengfu.process.monitor import RENEW_EVERY
+from gengfu.process.pids import birth_of, host_name, machine
+from gengfu.schedule.policy import Entry, Schedule
+from gengfu.services import health
+from gengfu.services.health import Component, Condition, Observer, examine, judge, judge_process
+from gengfu.services.health_snapshot import EntrySeen, RunsSeen, Sight
+from gengfu.services.restart import end_hung
+from gengfu.store.database import Database
+from gengfu.store.doorstep import new_job, new_run
+from gengfu.store.leases import Lease
+from gengfu.store.tables import job, lease, schedule_entry, schedule_tick, sync_run
+from stage import freeze, wait_for
+from system import System
+from terminal import Home
+
+NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
+OLD = NOW - timedelta(seconds=60)
+VENDOR = {"API_WECHAT_URL": "http://127.0.0.1:9/", "API_USERNAME": "operator", "API_PASSWORD": "s3cret word"}
+
+WORKER = Lease(1, "worker", "w", "here", 7, f"{machine()}7", {"queues": []}, 5, None, OLD, NOW, None)
+SCHEDULER = replace(WORKER, id=2, kind="scheduler", name="s", details={})
+ENTRY = EntrySeen(
+    Entry(
+        "device_list", ("device:list",), Schedule("*/5 * * * *", timezone="UTC"), "device:list", mirrors=("device", "0")
+    ),
+    NOW,
+    False,
+    NOW - timedelta(days=9),
+)
+RUNS = RunsSeen("device", "0", NOW - timedelta(minutes=3), 12, "complete")
+SIGHT = Sight(NOW, (), (), {}, ())
+
+
+def watch(*, moved: tuple[str, ...] = (), alive: bool = True) -> Observer:
+    return Observer("here", NOW, moved, lives=lambda pid, birth: alive)
+
+
+@pytest.mark.parametrize(
+    ("seen", "observer", "condition", "text"),
+    [
+        (WORKER, watch(), Condition.OK, "serves all queues"),
+        (replace(WORKER, details={"queues": ["a", "b"]}), watch(), Condition.OK, "serves a, b"),
+        (replace(WORKER, renewed_at=OLD), watch(), Condition.PASSING, "it is silent"),
+        (replace(WORKER, renewed_at=OLD), watch(moved=("w",)), Condition.OK, "serves all queues"),
+        (replace(WORKER, renewed_at=NOW + timedelta(hours=1)), watch(), Condition.PASSING, "it is silent"),
+        (replace(WORKER, progress="its x"), watch(moved=("w",)), Condition.WRONG, "it is stuck: its x"),
+        (WORKER, watch(alive=False), Condition.PASSING, "it died: process 7 is gone"),
+        (replace(WORKER, host="there"), watch(alive=False), Condition.OK, "serves all queues"),
+        (replace(WORKER, birth="of:another:1"), watch(alive=False), Condition.OK, "serves all queues"),
+        (replace(WORKER, renewed_at=OLD), replace(watch(), locked=True), Condition.OK, "its beat cannot move"),
+        (SCHEDULER, watch(), Condition.OK, "turns"),
+    ],
+)
+def test_how_a_process_is(seen: Lease, observer: Observer, condition: Condition, text: str) -> None:
+    component = judge_process(seen, observer)
+    assert component.condition is condition
+    assert component.text.startswith(text)
+
+
+def wrong(sight: Sight, observer: Observer | None = None) -> list[str]:
+    return [f"{part.name}: {part.text}" for part in judge(sight, observer or watch()) if not part.ok]
+
+
+LATE = replace(ENTRY, planned_until=NOW - timedelta(seconds=200))
+STALLED = replace(LATE, entry=replace(ENTRY.entry, name="other", argv=("backup:data",)))
+STALE = replace(RUNS, complete=NOW - timedelta(minutes=17), newest_is="failed")
+FAILED = "run 12 is failed; see: gengfu run:show 12"
+STALE_TEXT = (
+    f"runs of device:list: no complete run for 3 intervals: the last one ended at 2026-03-04 04:49:07 UTC; {FAILED}"
+)
+
+
+@pytest.mark.parametrize(
+    ("sight", "observer", "said"),
+    [
+        (SIGHT, watch(), []),
+        (
+            replace(SIGHT, entries=(ENTRY, STALLED), processes=(SCHEDULER,)),
+            watch(),
+            ["schedule: nobody looks for due ticks of other; the last time was at 2026-03-04 05:02:47 UTC"],
+        ),
+        (
+            replace(SIGHT, entries=(LATE,)),
+            watch(),
+            ["schedule: nobody looks for due ticks; the last time was at 2026-03-04 05:02:47 UTC"],
+        ),
+        (replace(SIGHT, entries=(LATE,)), watch(moved=("device_list",)), []),
+        (replace(SIGHT, due={"a": 1}, processes=(WORKER,)), watch(), []),
+        (replace(SIGHT, due={"a": 2}), watch(), ["queue a: 2 jobs due, and no worker that is up serves it"]),
+        (
+            replace(SIGHT, due={"a": 1, "b": 1}, processes=(replace(WORKER, details={"queues": ["b"]}),)),
+            watch(),
+            ["queue a: 1 job due, and no worker that is up serves it"],
+        ),
+        (
+            replace(SIGHT, due={"a": 1}, processes=(replace(WORKER, progress="its x"),)),
+            watch(),
+            ["worker w: it is stuck: its x", "queue a: 1 job due, and no worker that is up serves it"],
+        ),
+        (replace(SIGHT, entries=(ENTRY,), runs=(RUNS,)), watch(), []),
+        (
+            replace(SIGHT, entries=(ENTRY,), runs=(STALE,)),
+            watch(),
+            [STALE_TEXT],
+        ),
+        (
+            replace(SIGHT, entries=(ENTRY,), runs=(replace(STALE, complete=None),)),
+            watch(),
+            [f"runs of device:list: no complete run for 3 intervals: there is none; {FAILED}"],
+        ),
+        (replace(SIGHT, entries=(replace(ENTRY, paused=True),), runs=(STALE,)), watch(), []),
+        (replace(SIGHT, entries=(replace(ENTRY, first_due=OLD),), runs=(STALE,)), watch(), []),
+        (
+            replace(SIGHT, entries=(replace(ENTRY, entry=replace(ENTRY.entry, mirrors=None)),), runs=(STALE,)),
+            watch(),
+            [],
+        ),
+        (
+            replace(
+                SIGHT,
+                entries=(replace(ENTRY, entry=replace(ENTRY.entry, schedule=Schedule("0 2 * * *", timezone="UTC"))),),
+                runs=(STALE,),
+            ),
+            watch(),
+            [],
+        ),
+        (
+            replace(
+                SIGHT,
+                entries=(
+                    replace(
+                        ENTRY,
+                        entry=replace(ENTRY.entry, argv=("device:list", "--is-del", "1"), mirrors=("device", "1")),
+                    ),
+                ),
+                runs=(RUNS, replace(STALE, scope="1", newest=13)),
+            ),
+            watch(),
+            [STALE_TEXT.replace("list", "list --is-del 1").replace("12", "13")],
+        ),
+    ],
+)
+def test_what_is_wrong(sight: Sight, observer: Observer, said: list[str]) -> None:
+    assert wrong(sight, observer) == said
+
+
+def test_a_beat_that_seems_old_is_watched_and_found_to_move() -> None:
+    looks = [
+        replace(SIGHT, processes=(replace(WORKER, renewed_at=OLD, renewals=renewals, host="there"),))
+        for renewals in (5, 5, 6)
+    ]
+    pauses: list[float] = []
+    found = examine(lambda: looks.pop(0), "here", lambda: NOW, pauses.append)
+    assert [part.condition for part in found] == [Condition.OK, Condition.OK]
+    assert (looks, pauses) == ([], [1.0, 1.0])
+
+
+def test_what_cannot_pass_is_told_at_once() -> None:
+    stuck = replace(SIGHT, processes=(replace(WORKER, progress="its x", host="there"),))
+    found = examine(lambda: stuck, "here", lambda: NOW, lambda seconds: pytest.fail("it waits"))
+    assert [part.condition for part in found] == [Condition.OK, Condition.WRONG]
+
+
+@pytest.fixture
+def place(home: Path, database_url: str, valkey: str) -> Home:
+    return Home(home, **VENDOR, DATABASE_URL=database_url, REDIS_URL=valkey)
+
+
+def put(db: Database, table: Any, **row: Any) -> None:
+    db.write(lambda connection: connection.execute(insert(table).values(**row)))
+
+
+def put_process(db: Database, name: str, pid: int, **more: Any) -> None:
+    row = {"kind": "worker", "name": name, "host": host_name(), "pid": pid, "birth": birth_of(pid), "progress": None}
+    row |= {"details": {"queues": []}, "renewals": 5, "started_at": utcnow(), "renewed_at": utcnow()}
+    put(db, lease, **row | more)
+
+
+def test_all_is_well(place: Home, database: Database) -> None:
+    now = utcnow()
+    put_process(database, "here:1", os.getpid())
+    entry = {"name": "device_list", "fingerprint": "*/5 * * * *|UTC", "planned_until": now, "turn": 0}
+    put(database, schedule_entry, **entry)
+    tick = {"entry": "device_list", "due_at": now - timedelta(hours=9), "turn": 0, "state": "done", "covers": 1}
+    tick |= {"command": ["device:list"], "claim": 1, "beat": 0, "cancel": False, "claimed_at": now}
+    put(database, schedule_tick, **tick)
+    run = new_run("device", "0", now) | {"state": "closed", "active_key": None}
+    put(database, sync_run, **run | {"verdict": "complete", "finished_at": now})
+    put(database, sync_run, **run | {"verdict": "failed", "finished_at": now})
+    put(database, job, **new_job("Some", {}, queue="a", tries=1, subject=None, now=now, available_at=now))
+    told = place.run("health", "--json")
+    assert told.code == 0, told
+    assert {part["name"]: part["ok"] for part in told.json["components"]} == {
+        "redis": True,
+        "database": True,
+        "schedule": True,
+        "worker here:1": True,
+        "queue a": True,
+        "runs of device:list": True,
+    }
+
+
+def test_what_is_wrong_is_told_with_exit_code_1(
+    place: Home, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "LOOK_FOR", 0.0)
+    now, old = utcnow(), utcnow() - timedelta(hours=9)
+    put_process(database, "stuck:1", os.getpid(), progress="its reader has not turned for 21 seconds")
+    put_process(database, "other:2", 1, host="other", renewed_at=old)
+    entry = {"name": "device_list", "fingerprint": "*/5 * * * *|UTC", "planned_until": old, "turn": 0}
+    put(database, schedule_entry, **entry)
+    put(database, job, **new_job("Some", {}, queue="a", tries=1, subject=None, now=now, available_at=now))
+    told = place.ask("health", "--quiet")
+    assert told.code == 1
+    assert [row[:2] for row in told.rows[1:]] == [
+        ["wrong", "schedule"],
+        ["wrong", "worker stuck:1"],
+        ["wrong", "worker other:2"],
+        ["wrong", "queue a"],
+    ]
+
+
+def test_a_beat_that_cannot_be_written_is_not_held_against_anybody(
+    home: Path, sqlite_database: Database, sqlite_database_url: str, valkey: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "LOOK_FOR", 0.0)
+    place = Home(home, **VENDOR, DATABASE_URL=sqlite_database_url, REDIS_URL=valkey)
+    put_process(sqlite_database, "here:1", os.getpid(), renewed_at=utcnow() - timedelta(hours=9))
+    assert place.ask("health").code == 1
+    assert sqlite_database.path is not None
+    with closing(sqlite3.connect(sqlite_database.path, isolation_level=None)) as migrating:
+        migrating.execute("BEGIN IMMEDIATE")
+        told = place.ask("health")
+    assert (told.code, told.rows[-1][2]) == (0, "its beat cannot move: another process keeps the database locked")
+
+
+def test_a_quiet_check_of_a_healthy_program_says_nothing(place: Home) -> None:
+    told = place.ask("health", "--quiet")
+    assert (told.code, told.out, told.err) == (0, "", "")
+
+
+def test_a_database_or_a_redis_that_is_away_is_wrong(home: Path, valkey: str) -> None:
+    place = Home(home, **VENDOR, DATABASE_URL="postgresql://nobody@127.0.0.1:9/none", REDIS_URL=valkey)
+    told = place.ask("health", "--json")
+    assert told.code == 1
+    assert [(part["name"], part["ok"]) for part in told.json["components"]] == [("redis", True), ("database", False)]
+    place = Home(home, **VENDOR, REDIS_URL="redis://127.0.0.1:9/0")
+    told = place.ask("health", "--json")
+    assert told.code == 1
+    assert [part["name"] for part in told.json["components"] if not part["ok"]] == ["redis"]
+
+
+def test_a_redis_that_hangs_is_wrong_within_seconds(home: Path, silent_port: int, monkeypatch: Any) -> None:
+    monkeypatch.setattr("gengfu.cli.health.PATIENCE", 0.5)
+    place = Home(home, **VENDOR, REDIS_URL=f"redis://127.0.0.1:{silent_port}/0")
+    told = place.ask("health", "--json")
+    assert told.code == 1
+    assert [part["name"] for part in told.json["components"] if not part["ok"]] == ["redis"]
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port that takes connections and never answers."""
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def hanging(how: str) -> subprocess.Popen[bytes]:
+    code = "import signal, time; print(1, flush=True); time.sleep(600)"
+    if how == "stubborn":
+        code = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {code}"
+    started = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert started.stdout is not None
+    started.stdout.readline()
+    return started
+
+
+@pytest.mark.parametrize(("how", "text"), [("heeding", "ended by SIGTERM"), ("stubborn", "ended by SIGKILL")])
+def test_what_hangs_is_ended(how: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gengfu.services.restart.TERM_GRACE", 0.5)
+    with hanging(how) as process:
+        seen = replace(WORKER, host=host_name(), pid=process.pid, birth=birth_of(process.pid) or "")
+        others = [replace(seen, birth="another:1:1"), replace(seen, host="other"), replace(seen, birth=f"{machine()}1")]
+        components = [Component("w", Condition.WRONG, "", other) for other in others]
+        components.append(Component("w", Condition.OK, "", seen))
+        assert end_hung(components, host_name()) == []
+        assert process.poll() is None
+        ended = end_hung([*components, Component("w", Condition.WRONG, "", seen)], host_name())
+        assert [(done.process, done.text) for done in ended] == [(seen, text)]
+        assert process.wait(5) < 0
+
+
+def test_a_frozen_worker_is_seen_ended_and_replaced(
+    open_system: Callable[..., System], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert health.BEAT_OLD_AFTER + health.LOOK_FOR + RENEW_EVERY < 30
+    monkeypatch.setattr(health, "BEAT_OLD_AFTER", 4.0)
+    monkeypatch.setattr(health, "LOOK_FOR", 4.0)
+    monkeypatch.setattr("gengfu.services.restart.TERM_GRACE", 0.5)
+    system = open_system()
+    up = system.start("up", "--without", "scheduler")
+    pids = lambda: [pid for pid, line in system.processes().items() if "queue:work" in line]  # noqa: E731
+    wait_for(lambda: "\nok\tworker " in system.home.ask("health").out, 30, every=0.3)
+    up.send_signal(signal.SIGSTOP)
+    frozen = pids()[0]
+    freeze(frozen, system.db)
+    told = wait_for(lambda: (ran := system.home.ask("health", "--restart", "--json")).code and ran, 30, every=0.5)
+    assert "its beat does not move" in told.out
+    assert [(done["pid"], done["text"]) for done in told.json["ended"]] == [(frozen, "ended by SIGKILL")]
+    up.send_signal(signal.SIGCONT)
+    wait_for(lambda: pids() and frozen not in pids(), 30, every=0.1)
+    wait_for(lambda: system.home.ask("health").code == 0, 40, every=0.3)
+    up.terminate()
+    assert up.wait(40) == 0
