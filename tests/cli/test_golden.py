@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gengfu.simulator.testing import Simulator
+from gengfu_simulator.testing import Simulator
 
 from recorded import Change, Markers, Record, as_record, without_machine
 from terminal import Ended, Home
