@@ -58,7 +58,7 @@ def _against_floor(size: Size, latency: str, sim: Simulator, worker: WarmWorker)
         written.append(floor.write(_copy(empty, f"floor-{number}.db"), rows))
         sim.fleet("change", share=CHANGED, pick="random")
         repeat.append(worker.run(address)["seconds"])
-        sim.fleet("beat", share=1.0)
+        sim.fleet("heartbeat", share=1.0)
         beats.append(worker.run(address)["seconds"])
     part = min(size.devices, OLD_WAY)
     old = oldway.mirror(_engine(_copy(empty, "old.db")), sim.url, token, part) * size.devices / part

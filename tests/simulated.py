@@ -6,8 +6,7 @@ import http.client
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -27,7 +26,6 @@ NAMES = (
         "departmentId",
     ),
 )
-DEVICES = 250
 
 
 class Client:
@@ -101,20 +99,3 @@ def until(true: Callable[[], bool], seconds: float = 10) -> None:
 def listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-@contextmanager
-def simulating() -> Iterator[Simulator]:
-    """A simulator with devices on every list, which must not complain until its end."""
-    with Simulator(devices=DEVICES, deleted=12, stopped=3) as sim:
-        yield sim
-    assert sim.complaints() == ""
-
-
-def calm_client(sim: Simulator) -> Client:
-    """A client that is logged in, with no fault set and nothing counted; the lists are as earlier tests left them."""
-    client = Client(sim)
-    sim.control(clear=True, unlock=True, username="demo", password="demo")
-    client.login()
-    sim.control(reset=True)
-    return client

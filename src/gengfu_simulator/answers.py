@@ -11,7 +11,7 @@ from email.utils import format_datetime
 
 from aiohttp import web
 
-from gengfu_simulator.values import Kind, RetryAfter
+from gengfu_simulator.values import FaultKind, RetryAfter
 
 DEAD_LOGIN = "无效路径或登录状态失效"
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
@@ -19,12 +19,12 @@ _TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 _HTML = {"Content-Type": "text/html; charset=utf-8"}
 _HTML_PAGE = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center><hr>nginx</body></html>"
 _STATUS_PAGES = {
-    Kind.FORBIDDEN: "403 Forbidden",
-    Kind.NOT_FOUND: "404 Not Found",
-    Kind.SERVER_ERROR: "500 Internal Server Error",
-    Kind.BAD_GATEWAY: "502 Bad Gateway",
-    Kind.UNAVAILABLE: "503 Service Temporarily Unavailable",
-    Kind.GATEWAY_TIMEOUT: "504 Gateway Time-out",
+    FaultKind.FORBIDDEN: "403 Forbidden",
+    FaultKind.NOT_FOUND: "404 Not Found",
+    FaultKind.SERVER_ERROR: "500 Internal Server Error",
+    FaultKind.BAD_GATEWAY: "502 Bad Gateway",
+    FaultKind.UNAVAILABLE: "503 Service Temporarily Unavailable",
+    FaultKind.GATEWAY_TIMEOUT: "504 Gateway Time-out",
 }
 _DRIP_SECONDS = 0.1
 
@@ -64,91 +64,91 @@ def retry_after_header(retry_after: RetryAfter, due: float | None, now: datetime
     return f"{seconds:g}"
 
 
-def status_answer(kind: Kind) -> web.Response | None:
+def status_answer(kind: FaultKind) -> web.Response | None:
     """The answer for a kind that is a status and no more; `None` for other kinds and for 429."""
-    if kind is Kind.UNAUTHORIZED:
+    if kind is FaultKind.UNAUTHORIZED:
         return dead_login(as_status=True)
     if kind in _STATUS_PAGES:
         return web.Response(text=_HTML_PAGE.format(_STATUS_PAGES[kind]), status=int(kind), headers=_HTML)
     return None
 
 
-def page_body(rows: list[bytes], total: int, kind: Kind | None = None) -> bytes:
+def page_body(rows: list[bytes], total: int, kind: FaultKind | None = None) -> bytes:
     """The JSON text of one page, its content wrong where the kind says so."""
     listed = b",".join(rows)
     match kind:
-        case Kind.EMPTY:
+        case FaultKind.EMPTY:
             return b'{"results":[],"total":%d}' % total
-        case Kind.SHORT:
+        case FaultKind.SHORT:
             return b'{"results":[%b],"total":%d}' % (b",".join(rows[: len(rows) // 2]), total)
-        case Kind.NO_RESULTS:
+        case FaultKind.NO_RESULTS:
             return b'{"total":%d}' % total
-        case Kind.NULL_RESULTS:
+        case FaultKind.NULL_RESULTS:
             return b'{"results":null,"total":%d}' % total
-        case Kind.OBJECT_RESULTS:
+        case FaultKind.OBJECT_RESULTS:
             return b'{"results":{"items":[%b]},"total":%d}' % (listed, total)
-        case Kind.NO_TOTAL:
+        case FaultKind.NO_TOTAL:
             return b'{"results":[%b]}' % listed
-        case Kind.TEXT_TOTAL:
+        case FaultKind.TEXT_TOTAL:
             return b'{"results":[%b],"total":"%d"}' % (listed, total)
-        case Kind.NEGATIVE_TOTAL:
+        case FaultKind.NEGATIVE_TOTAL:
             return b'{"results":[%b],"total":-1}' % listed
-        case Kind.NULL_TOTAL:
+        case FaultKind.NULL_TOTAL:
             return b'{"results":[%b],"total":null}' % listed
-        case Kind.FLOAT_TOTAL:
+        case FaultKind.FLOAT_TOTAL:
             return b'{"results":[%b],"total":%d.5}' % (listed, total)
-        case Kind.BARE_ARRAY:
+        case FaultKind.BARE_ARRAY:
             return b"[%b]" % listed
         case _:
             return b'{"results":[%b],"total":%d}' % (listed, total)
 
 
-async def send(request: web.BaseRequest, kind: Kind | None, body: bytes, status: int = 200) -> web.StreamResponse:
+async def send(request: web.BaseRequest, kind: FaultKind | None, body: bytes, status: int = 200) -> web.StreamResponse:
     """Sends a JSON body, or breaks it off, delays or spoils it as the kind says.
 
     Does not return for the kinds that never end a connection properly; it is cancelled when the client goes.
     """
     match kind:
-        case Kind.DEAD:
+        case FaultKind.DEAD:
             return dead_login(as_status=False)
-        case Kind.HTML:
+        case FaultKind.HTML:
             return web.Response(text=_HTML_PAGE.format("系统维护中"), headers=_HTML)
-        case Kind.EMPTY_BODY:
+        case FaultKind.EMPTY_BODY:
             return web.Response(headers=_JSON)
-        case Kind.HALF:
+        case FaultKind.HALF:
             return json_answer(body[: len(body) // 2], status)
-        case Kind.BAD_UTF8:
+        case FaultKind.BAD_UTF8:
             return json_answer(body[:1] + b'"\xff\xfe":"\xc3(",' + body[1:], status)
-        case Kind.RESET | Kind.CLOSE | Kind.STALL:
+        case FaultKind.RESET | FaultKind.CLOSE | FaultKind.STALL:
             return await _no_answer(request, kind)
-        case Kind.CUT | Kind.STALL_BODY | Kind.DRIP:
+        case FaultKind.CUT | FaultKind.STALL_BODY | FaultKind.DRIP:
             return await _part_of_an_answer(request, kind, body)
         case _:
             return json_answer(body, status)
 
 
-async def _no_answer(request: web.BaseRequest, kind: Kind) -> web.StreamResponse:
+async def _no_answer(request: web.BaseRequest, kind: FaultKind) -> web.StreamResponse:
     transport = request.transport
-    if transport is not None and kind is Kind.RESET:
+    if transport is not None and kind is FaultKind.RESET:
         # Without a linger time the system ends the connection by RST instead of FIN.
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
-    elif transport is not None and kind is Kind.CLOSE:
+    elif transport is not None and kind is FaultKind.CLOSE:
         transport.close()
     return await _until_the_client_goes(web.Response())
 
 
-async def _part_of_an_answer(request: web.BaseRequest, kind: Kind, body: bytes) -> web.StreamResponse:
+async def _part_of_an_answer(request: web.BaseRequest, kind: FaultKind, body: bytes) -> web.StreamResponse:
     answer = web.StreamResponse(headers=_JSON)
     answer.content_length = len(body)
     await answer.prepare(request)
-    if kind is Kind.DRIP:
+    if kind is FaultKind.DRIP:
         for place in range(len(body)):
             await answer.write(body[place : place + 1])
             await asyncio.sleep(_DRIP_SECONDS)
         return answer
     await answer.write(body[: len(body) // 2])
-    if kind is Kind.CUT and request.transport is not None:
+    if kind is FaultKind.CUT and request.transport is not None:
         request.transport.close()
     return await _until_the_client_goes(answer)
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 
+from gengfu_simulator.bad_rows import RowKind
 from gengfu_simulator.errors import SimulatorError
 from gengfu_simulator.faults import Faults, switches
-from gengfu_simulator.oddities import RowKind
 from gengfu_simulator.options import Options
-from gengfu_simulator.values import Kind
+from gengfu_simulator.values import FaultKind
 
 _PASSWORD = "GENGFU_SIMULATOR_PASSWORD"
 _EXAMPLES = """\
@@ -62,7 +62,7 @@ class _Grouped(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the kinds of failures and rows, and examples."""
-        for title, kinds in (("KIND of --fail and --pin", Kind), ("KIND of --row", RowKind)):
+        for title, kinds in (("KIND of --fail and --pin", FaultKind), ("KIND of --row", RowKind)):
             with formatter.section(title):
                 formatter.write_dl([(kind.value, kind.sentence) for kind in kinds])
         formatter.write(f"\nExamples:\n{_EXAMPLES}\n")
@@ -81,7 +81,7 @@ def _general() -> dict[str, list[click.Option]]:
             option("--devices", "Devices on the live list.", "N", type=some, default=defaults.devices),
             option("--deleted", "Devices deleted long ago.", "N", type=some, default=defaults.deleted),
             option("--stopped", "Devices deleted and stopped long ago.", "N", type=some, default=defaults.stopped),
-            option("--seed", "The same seed makes the same devices and mishaps.", "N", type=int, default=defaults.seed),
+            option("--seed", "The same seed makes the same devices and faults.", "N", type=int, default=defaults.seed),
         ],
         "Server": [
             option("--host", "Address to listen on.", "HOST", default=defaults.host),

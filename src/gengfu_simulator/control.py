@@ -1,4 +1,4 @@
-"""The control desk: faults, fleet and counters over HTTP, for tests and demonstrations; no vendor has it."""
+"""The control interface: faults, fleet and counters over HTTP, for tests and demonstrations; no vendor has it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import msgspec
 from aiohttp import web
 
 from gengfu_simulator import answers
+from gengfu_simulator.bad_rows import BadRows
 from gengfu_simulator.clocks import vendor_time
 from gengfu_simulator.counters import Counters
 from gengfu_simulator.errors import SimulatorError
+from gengfu_simulator.fault_injector import FaultInjector
 from gengfu_simulator.faults import Faults
 from gengfu_simulator.fleet import Fleet, ListName, Pick
 from gengfu_simulator.logins import Logins
-from gengfu_simulator.mischief import Mischief
-from gengfu_simulator.oddities import Oddities
 
 PREFIX = "/_control"
 _CHUNK = 1000
@@ -38,10 +38,10 @@ class FleetOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Control:
     """Serves the paths under `/_control`; what it refuses, it answers with 400 and a sentence."""
 
-    def __init__(self, fleet: Fleet, logins: Logins, mischief: Mischief, counters: Counters) -> None:
+    def __init__(self, fleet: Fleet, logins: Logins, injector: FaultInjector, counters: Counters) -> None:
         self._fleet = fleet
         self._logins = logins
-        self._mischief = mischief
+        self._injector = injector
         self._counters = counters
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -70,9 +70,9 @@ class Control:
             "logins_ok": self._logins.good,
             "logins_wrong": self._logins.wrong,
             "locked": self._logins.locked,
-            "drifts": self._mischief.drifts,
+            "drifts": self._injector.drifts,
             "devices": {name: len(self._fleet.ids(name)) for name in ListName},
-            "faults": self._mischief.faults.describe(),
+            "faults": self._injector.faults.describe(),
         }
 
     def set(self, wanted: Any) -> None:
@@ -86,11 +86,11 @@ class Control:
         clear, reset, revoke, unlock = (wanted.pop(word, False) for word in ("clear", "reset", "revoke", "unlock"))
         username = wanted.pop("username", self._logins.username)
         password = wanted.pop("password", self._logins.password)
-        faults = (Faults() if clear else self._mischief.faults).changed(wanted)
+        faults = (Faults() if clear else self._injector.faults).changed(wanted)
         named = faults.describe() if clear else wanted
-        self._mischief.set(faults, named)
+        self._injector.set(faults, named)
         if "row" in named:
-            self._fleet.wear(Oddities(faults.row))
+            self._fleet.set_bad_rows(BadRows(faults.row))
         self._logins.username, self._logins.password = str(username), str(password)
         if revoke:
             self._logins.revoke()
@@ -118,12 +118,12 @@ class Control:
             return fleet.send(ids, _LISTS[order.action], now)
         if order.action == "change":
             return fleet.change(ids, order.fields, order.drop, now)
-        if order.action == "beat":
-            return fleet.beat(ids, now)
+        if order.action == "heartbeat":
+            return fleet.heartbeat(ids, now)
         if order.action == "move":
             return fleet.move(ids)
         raise SimulatorError(
-            f"there is no action {order.action!r}; there are: add, change, beat, move, {', '.join(_LISTS)}"
+            f"there is no action {order.action!r}; there are: add, change, heartbeat, move, {', '.join(_LISTS)}"
         )
 
     async def _devices(self, request: web.BaseRequest) -> web.StreamResponse:

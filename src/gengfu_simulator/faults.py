@@ -7,8 +7,8 @@ from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any
 
 from gengfu_simulator import values
+from gengfu_simulator.bad_rows import BadRow
 from gengfu_simulator.errors import SimulatorError
-from gengfu_simulator.oddities import Oddity
 from gengfu_simulator.values import BrokenFilter, Failing, Pin
 
 
@@ -104,8 +104,8 @@ class Faults:
         "NAME:HOW",
     )
 
-    row: tuple[Oddity, ...] = _fault(
-        "Rows", values.many(Oddity.parse), (), "An odd row, or that share of them. Repeatable.", "KIND:ID|KIND:SHARE%"
+    row: tuple[BadRow, ...] = _fault(
+        "Rows", values.many(BadRow.parse), (), "An odd row, or that share of them. Repeatable.", "KIND:ID|KIND:SHARE%"
     )
     shuffle_keys: bool = _fault("Rows", values.flag, False, "The keys of each row in another order on each read.")
     heartbeat: float = _fault(

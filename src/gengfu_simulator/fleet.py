@@ -1,4 +1,4 @@
-"""The fleet: which devices the vendor lists where, and what a person or the hour does to them."""
+"""The fleet: which devices the vendor lists where, and what a person or the time does to them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
+from gengfu_simulator.bad_rows import BadRows, corrupt
 from gengfu_simulator.errors import SimulatorError
-from gengfu_simulator.oddities import Oddities, dress
 from gengfu_simulator.rows import FIRST_ID, RowMaker, encode, with_times
 
 _KEPT_ROWS = 300_000
@@ -65,9 +65,9 @@ class Fleet:
         self._seeded_end = end
         self._moved: dict[int, ListName | None] = {}
         self._edited: dict[int, bytes] = {}
-        self._beats: dict[int, bytes] = {}
+        self._heartbeats: dict[int, bytes] = {}
         self._kept: dict[int, bytes] = {}
-        self.oddities = Oddities()
+        self.bad_rows = BadRows()
         self._memos = 0
 
     def ids(self, name: ListName) -> array[int]:
@@ -94,10 +94,10 @@ class Fleet:
         """Makes the first rows of the live list ahead of the first call."""
         self.rows(self._lists[ListName.LIVE][:count])
 
-    def wear(self, oddities: Oddities) -> None:
+    def set_bad_rows(self, bad_rows: BadRows) -> None:
         """From now on these devices are odd, and all others are not."""
-        if oddities or self.oddities:
-            self.oddities = oddities
+        if bad_rows or self.bad_rows:
+            self.bad_rows = bad_rows
             self._kept.clear()
             self.version += 1
 
@@ -105,7 +105,7 @@ class Fleet:
         """The ids of a list whose devices match every filter: `imei` as a whole, `keyword` in part, others by value."""
         ids: Sequence[int] = self._lists[name]
         imei = filters.get("imei")
-        if imei and not self.oddities:
+        if imei and not self.bad_rows:
             near = {*self._maker.with_imei(imei), *self._edited}
             ids = sorted(device_id for device_id in near if self.home(device_id) is name)
         if "keyword" in filters:
@@ -190,7 +190,7 @@ class Fleet:
         self.version += 1
         return ids
 
-    def beat(self, ids: list[int], now: str) -> list[int]:
+    def heartbeat(self, ids: list[int], now: str) -> list[int]:
         """Moves the two volatile times of those devices that live; returns these."""
         stamp = now.encode()
         moved = []
@@ -203,9 +203,9 @@ class Fleet:
                     continue
                 self._store(device_id, device | {"lastAliveTime": now, "lastUpdateTime": now})
             elif self._maker.alive(device_id):
-                self._beats[device_id] = stamp
+                self._heartbeats[device_id] = stamp
                 row = self._kept.pop(device_id, None)
-                if row is not None and not self.oddities:
+                if row is not None and not self.bad_rows:
                     self._kept[device_id] = with_times(row, stamp)
             else:
                 continue
@@ -231,11 +231,11 @@ class Fleet:
 
     def _make(self, device_id: int) -> bytes:
         row = self._plain_row(device_id)
-        kinds = self.oddities.of(device_id) if self.oddities else ()
+        kinds = self.bad_rows.of(device_id) if self.bad_rows else ()
         if kinds:
             device = json.loads(row)
             for kind in kinds:
-                dress(device, kind)
+                corrupt(device, kind)
             row = encode(device)
         if len(self._kept) < _KEPT_ROWS and len(row) < _KEPT_LENGTH:
             self._kept[device_id] = row
@@ -246,8 +246,8 @@ class Fleet:
         if row is not None:
             return row
         row = self._maker.row(device_id)
-        if device_id in self._beats:
-            row = with_times(row, self._beats[device_id])
+        if device_id in self._heartbeats:
+            row = with_times(row, self._heartbeats[device_id])
         name = self._seeded_home(device_id)
         if name in (None, ListName.LIVE):
             return row
@@ -259,7 +259,7 @@ class Fleet:
 
     def _store(self, device_id: int, device: Mapping[str, Any]) -> None:
         self._edited[device_id] = encode(device)
-        self._beats.pop(device_id, None)
+        self._heartbeats.pop(device_id, None)
         self._kept.pop(device_id, None)
 
     def _may_hold(self, device_id: int, needle: bytes) -> bool:

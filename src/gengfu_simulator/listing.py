@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote_plus
 
+from gengfu_simulator.bad_rows import RowKind, on_the_wire
 from gengfu_simulator.clocks import vendor_time
+from gengfu_simulator.fault_injector import FaultInjector
 from gengfu_simulator.faults import Faults
 from gengfu_simulator.fleet import Fleet, ListName
-from gengfu_simulator.mischief import Mischief
-from gengfu_simulator.oddities import RowKind, on_the_wire
 from gengfu_simulator.rows import encode
 from gengfu_simulator.values import FilterFault
 
@@ -78,9 +78,9 @@ def parameters(raw: str) -> dict[str, str]:
 class DeviceList:
     """Answers queries from the fleet, with whatever the present faults do to lists and rows."""
 
-    def __init__(self, fleet: Fleet, mischief: Mischief, seed: int) -> None:
+    def __init__(self, fleet: Fleet, injector: FaultInjector, seed: int) -> None:
         self._fleet = fleet
-        self._mischief = mischief
+        self._injector = injector
         self._dice = random.Random(seed)
         self._found: tuple[object, Sequence[int]] = (None, ())
 
@@ -90,7 +90,7 @@ class DeviceList:
         Raises:
             BrokenFilterError: the faults want it so.
         """
-        faults = self._mischief.faults
+        faults = self._injector.faults
         ids = self._ids(self._with_broken_filters(query, faults))
         count = int(len(ids) * faults.visible)
         size = min(query.size, faults.page_cap) if faults.page_cap else query.size
@@ -98,18 +98,18 @@ class DeviceList:
         start, end = min(index * size, count), min(index * size + size + more, count)
         shown = ids[len(ids) - end : len(ids) - start][::-1] if faults.order == "desc" else ids[start:end]
         if faults.heartbeat and query.name is ListName.LIVE:
-            self._fleet.beat(self._mischief.beating(shown), vendor_time())
+            self._fleet.heartbeat(self._injector.heartbeats(shown), vendor_time())
         rows = self._fleet.rows(shown)
         if faults.shuffle_keys:
             rows = [self._shuffled(row) for row in rows]
         if faults.row:
-            rows = [self._odd(row, device_id) for row, device_id in zip(rows, shown, strict=True)]
+            rows = [self._as_sent(row, device_id) for row, device_id in zip(rows, shown, strict=True)]
         return Page(rows, count + faults.total_offset)
 
     def _ids(self, query: Query | None) -> Sequence[int]:
         if query is None:
             return ()
-        doubled = any(oddity.kind in (RowKind.TWICE, RowKind.ECHO) for oddity in self._mischief.faults.row)
+        doubled = any(bad_row.kind in (RowKind.TWICE, RowKind.ECHO) for bad_row in self._injector.faults.row)
         if not query.filters and not doubled:
             return self._fleet.ids(query.name)
         key = (self._fleet.version, query.name, query.filters, doubled)
@@ -121,14 +121,14 @@ class DeviceList:
     def _doubled(self, ids: Sequence[int]) -> list[int]:
         found, echoes = [], []
         for device_id in ids:
-            kinds = self._fleet.oddities.of(device_id)
+            kinds = self._fleet.bad_rows.of(device_id)
             found.extend([device_id] * (2 if RowKind.TWICE in kinds else 1))
             if RowKind.ECHO in kinds:
                 echoes.append(device_id)
         return found + echoes
 
-    def _odd(self, row: bytes, device_id: int) -> bytes:
-        for kind in self._fleet.oddities.of(device_id):
+    def _as_sent(self, row: bytes, device_id: int) -> bytes:
+        for kind in self._fleet.bad_rows.of(device_id):
             row = on_the_wire(row, device_id, kind)
         return row
 

@@ -13,16 +13,16 @@ from pathlib import Path
 import uvloop
 from aiohttp import web
 
+from gengfu_simulator.bad_rows import BadRows
 from gengfu_simulator.control import PREFIX, Control
 from gengfu_simulator.counters import Counters
 from gengfu_simulator.errors import SimulatorError
+from gengfu_simulator.fault_injector import FaultInjector
 from gengfu_simulator.faults import Faults
 from gengfu_simulator.fleet import Fleet
 from gengfu_simulator.logins import Logins
-from gengfu_simulator.mischief import Mischief
-from gengfu_simulator.neighbours import Neighbours
-from gengfu_simulator.oddities import Oddities
 from gengfu_simulator.options import Options
+from gengfu_simulator.other_lists import OtherLists
 from gengfu_simulator.vendor import Vendor
 
 _WARM_ROWS = 20_000
@@ -63,13 +63,13 @@ async def _serve(options: Options, faults: Faults) -> None:
 def _build(options: Options, faults: Faults) -> web.Server:
     clock = time.monotonic
     fleet = Fleet(options.devices, options.deleted, options.stopped, options.seed)
-    fleet.wear(Oddities(faults.row))
+    fleet.set_bad_rows(BadRows(faults.row))
     fleet.warm(_WARM_ROWS)
     logins = Logins(options.username, options.password, clock)
-    mischief = Mischief(faults, options.seed, clock)
+    injector = FaultInjector(faults, options.seed, clock)
     counters = Counters(clock)
-    vendor = Vendor(fleet, logins, mischief, counters, Neighbours(options.seed), options.seed)
-    control = Control(fleet, logins, mischief, counters)
+    vendor = Vendor(fleet, logins, injector, counters, OtherLists(options.seed), options.seed)
+    control = Control(fleet, logins, injector, counters)
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         if request.path.startswith(PREFIX):

@@ -100,7 +100,7 @@ class Simulator:
         fields: Mapping[str, Any] | None = None,
         drop: Iterable[str] = (),
     ) -> list[int]:
-        """Does add, delete, stop, purge, restore, change, beat or move to devices; returns the ids touched."""
+        """Does add, delete, stop, purge, restore, change, heartbeat or move to devices; returns the ids touched."""
         order = {
             "action": action,
             "ids": None if ids is None else list(ids),

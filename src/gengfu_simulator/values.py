@@ -18,7 +18,7 @@ FOR_EVER = -1
 """As the number of times: without end."""
 
 
-class Kind(Described):
+class FaultKind(Described):
     """How one answer goes wrong. The kinds from `empty` on are well-formed HTTP and JSON with the wrong content."""
 
     UNAUTHORIZED = "401", "status 401"
@@ -56,8 +56,8 @@ class Kind(Described):
     @property
     def is_of_content(self) -> bool:
         """Whether it is well-formed JSON with the wrong content."""
-        kinds = list(Kind)
-        return kinds.index(self) >= kinds.index(Kind.EMPTY)
+        kinds = list(FaultKind)
+        return kinds.index(self) >= kinds.index(FaultKind.EMPTY)
 
 
 class FilterFault(StrEnum):
@@ -75,7 +75,7 @@ class FilterFault(StrEnum):
 class Failing:
     """A kind of failure and the share of the list calls (0..1) that it befalls."""
 
-    kind: Kind
+    kind: FaultKind
     share: float
 
     @classmethod
@@ -99,7 +99,7 @@ class Pin:
     """A kind of failure that befalls one target so many times; `FOR_EVER` for always."""
 
     target: str
-    kind: Kind
+    kind: FaultKind
     times: int = FOR_EVER
 
     @classmethod
@@ -247,10 +247,10 @@ def many(parse: Callable[[str], Item]) -> Parser:
     return parse_all
 
 
-def _kind(word: str, text: str) -> Kind:
-    if word not in set(Kind):
-        raise SimulatorError(f"{text!r} names no kind of failure; one of: {', '.join(Kind)}")
-    return Kind(word)
+def _kind(word: str, text: str) -> FaultKind:
+    if word not in set(FaultKind):
+        raise SimulatorError(f"{text!r} names no kind of failure; one of: {', '.join(FaultKind)}")
+    return FaultKind(word)
 
 
 def _number(value: str | float) -> float:

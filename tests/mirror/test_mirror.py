@@ -135,7 +135,7 @@ def test_each_changed_field_is_one_change_and_a_heartbeat_is_none(
     world.run()
     before = world.rows()
     changed = world.sim.fleet("change", count=3, pick="random", fields={"memo": "新", "brand": "X"})
-    beaten = world.sim.fleet("beat", count=200, pick="end")
+    beaten = world.sim.fleet("heartbeat", count=200, pick="end")
     added = world.sim.fleet("add", count=2)
     run = world.run()
     assert (run.verdict, run.changed, run.new, run.gone) == (Verdict.COMPLETE, 3, 2, 0)

@@ -1,4 +1,4 @@
-"""The simulator's program, its control desk, and what can be done to its fleet."""
+"""The simulator's program, its control interface, and what can be done to its fleet."""
 
 from __future__ import annotations
 
@@ -13,47 +13,19 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gengfu_simulator.bad_rows import RowKind
 from gengfu_simulator.cli import command
 from gengfu_simulator.errors import SimulatorError
 from gengfu_simulator.faults import Faults, switches
-from gengfu_simulator.oddities import RowKind
 from gengfu_simulator.testing import Simulator
-from gengfu_simulator.values import Kind
-from simulated import PATH, Client, calm_client, listens, query, request_text, simulating, until
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Simulator]:
-    with simulating() as sim:
-        yield sim
-
-
-@pytest.fixture
-def client(shared: Simulator) -> Client:
-    return calm_client(shared)
-
-
-@pytest.fixture
-def fresh() -> Iterator[Callable[..., tuple[Simulator, Client]]]:
-    """Starts a simulator that no other test has touched."""
-    started: list[Simulator] = []
-
-    def start(**options: Any) -> tuple[Simulator, Client]:
-        started.append(Simulator(**options))
-        client = Client(started[-1])
-        client.login()
-        return started[-1], client
-
-    yield start
-    for sim in started:
-        sim.close()
-        assert sim.complaints() == ""
+from gengfu_simulator.values import FaultKind
+from simulated import PATH, Client, listens, query, request_text, until
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -66,7 +38,7 @@ def test_help_names_every_fault_and_every_kind() -> None:
     text = command.get_help(command.make_context("gengfu simulate", []))
     for fault in switches():
         assert f"--{fault.name.replace('_', '-')}" in text
-    for kind in (*Kind, *RowKind):
+    for kind in (*FaultKind, *RowKind):
         assert re.search(rf"^  {kind} +\S", text, re.MULTILINE), kind
 
 
@@ -247,9 +219,9 @@ def test_a_change_without_fields_makes_each_device_differ(client: Client) -> Non
     assert len({after[k]["memo"] for k in touched}) == len(touched)
 
 
-def test_a_beat_moves_the_two_volatile_times_alone(client: Client) -> None:
+def test_a_heartbeat_moves_the_two_volatile_times_alone(client: Client) -> None:
     before = client.sim.snapshot()
-    touched = client.sim.fleet("beat", count=len(before))
+    touched = client.sim.fleet("heartbeat", count=len(before))
     after = client.sim.snapshot()
     assert touched == [k for k, row in before.items() if row["alive"] and "lastAliveTime" in row]
     for device_id in touched:

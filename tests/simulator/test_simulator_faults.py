@@ -6,28 +6,15 @@ import http.client
 import json
 import socket
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from gengfu_simulator.answers import DEAD_LOGIN
+from gengfu_simulator.bad_rows import RowKind
+from gengfu_simulator.fault_injector import FaultInjector
 from gengfu_simulator.faults import Faults
-from gengfu_simulator.mischief import Mischief
-from gengfu_simulator.oddities import RowKind
-from gengfu_simulator.testing import Simulator
-from gengfu_simulator.values import Kind
-from simulated import Client, calm_client, request_text, simulating, until
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Simulator]:
-    with simulating() as sim:
-        yield sim
-
-
-@pytest.fixture
-def client(shared: Simulator) -> Client:
-    return calm_client(shared)
+from gengfu_simulator.values import FaultKind
+from simulated import Client, request_text, until
 
 
 def test_the_list_shrinks_as_it_is_read(client: Client) -> None:
@@ -68,7 +55,7 @@ def test_a_list_that_loses_and_gains_keeps_its_total(client: Client) -> None:
     assert client.sim.state()["drifts"] == 10
 
 
-def test_the_newest_come_first_when_the_order_is_turned(client: Client) -> None:
+def test_the_newest_come_first_when_the_order_is_reversed(client: Client) -> None:
     ids = list(client.sim.snapshot())
     client.sim.control(order="desc")
     assert client.ids(0, 10) == ids[::-1][:10]
@@ -240,41 +227,43 @@ def test_the_times_of_living_devices_move_on_each_read(client: Client) -> None:
 
 
 BROKEN = {
-    Kind.HTML: lambda body: body.startswith(b"<html>"),
-    Kind.DEAD: lambda body: body.decode() == DEAD_LOGIN,
-    Kind.EMPTY_BODY: lambda body: body == b"",
-    Kind.HALF: lambda body: body.startswith(b'{"results":[{"id"') and not body.endswith(b"}"),
-    Kind.BAD_UTF8: lambda body: b"\xff" in body,
+    FaultKind.HTML: lambda body: body.startswith(b"<html>"),
+    FaultKind.DEAD: lambda body: body.decode() == DEAD_LOGIN,
+    FaultKind.EMPTY_BODY: lambda body: body == b"",
+    FaultKind.HALF: lambda body: body.startswith(b'{"results":[{"id"') and not body.endswith(b"}"),
+    FaultKind.BAD_UTF8: lambda body: b"\xff" in body,
 }
 WRONG = {
-    Kind.EMPTY: lambda page, honest: page == honest | {"results": []},
-    Kind.SHORT: lambda page, honest: page == honest | {"results": honest["results"][:5]},
-    Kind.LONG: lambda page, honest: page["results"][:10] == honest["results"] and len(page["results"]) == 11,
-    Kind.NO_RESULTS: lambda page, honest: page == {"total": honest["total"]},
-    Kind.NULL_RESULTS: lambda page, honest: page == honest | {"results": None},
-    Kind.OBJECT_RESULTS: lambda page, honest: page == honest | {"results": {"items": honest["results"]}},
-    Kind.NO_TOTAL: lambda page, honest: page == {"results": honest["results"]},
-    Kind.TEXT_TOTAL: lambda page, honest: page == honest | {"total": str(honest["total"])},
-    Kind.NEGATIVE_TOTAL: lambda page, honest: page == honest | {"total": -1},
-    Kind.NULL_TOTAL: lambda page, honest: page == honest | {"total": None},
-    Kind.FLOAT_TOTAL: lambda page, honest: page == honest | {"total": honest["total"] + 0.5},
-    Kind.BARE_ARRAY: lambda page, honest: page == honest["results"],
+    FaultKind.EMPTY: lambda page, honest: page == honest | {"results": []},
+    FaultKind.SHORT: lambda page, honest: page == honest | {"results": honest["results"][:5]},
+    FaultKind.LONG: lambda page, honest: page["results"][:10] == honest["results"] and len(page["results"]) == 11,
+    FaultKind.NO_RESULTS: lambda page, honest: page == {"total": honest["total"]},
+    FaultKind.NULL_RESULTS: lambda page, honest: page == honest | {"results": None},
+    FaultKind.OBJECT_RESULTS: lambda page, honest: page == honest | {"results": {"items": honest["results"]}},
+    FaultKind.NO_TOTAL: lambda page, honest: page == {"results": honest["results"]},
+    FaultKind.TEXT_TOTAL: lambda page, honest: page == honest | {"total": str(honest["total"])},
+    FaultKind.NEGATIVE_TOTAL: lambda page, honest: page == honest | {"total": -1},
+    FaultKind.NULL_TOTAL: lambda page, honest: page == honest | {"total": None},
+    FaultKind.FLOAT_TOTAL: lambda page, honest: page == honest | {"total": honest["total"] + 0.5},
+    FaultKind.BARE_ARRAY: lambda page, honest: page == honest["results"],
 }
 ON_THE_WIRE = {
-    Kind.CUT: http.client.IncompleteRead,
-    Kind.RESET: ConnectionResetError,
-    Kind.CLOSE: http.client.RemoteDisconnected,
-    Kind.STALL: TimeoutError,
-    Kind.STALL_BODY: TimeoutError,
+    FaultKind.CUT: http.client.IncompleteRead,
+    FaultKind.RESET: ConnectionResetError,
+    FaultKind.CLOSE: http.client.RemoteDisconnected,
+    FaultKind.STALL: TimeoutError,
+    FaultKind.STALL_BODY: TimeoutError,
 }
 
 
 def test_every_kind_of_failure_is_tried_below() -> None:
-    assert {*BROKEN, *WRONG, *ON_THE_WIRE, Kind.DRIP, *(kind for kind in Kind if kind.isdecimal())} == set(Kind)
+    assert {*BROKEN, *WRONG, *ON_THE_WIRE, FaultKind.DRIP, *(kind for kind in FaultKind if kind.isdecimal())} == set(
+        FaultKind
+    )
 
 
-@pytest.mark.parametrize("kind", [kind for kind in Kind if kind.isdecimal()])
-def test_a_page_fails_with_a_status(client: Client, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [kind for kind in FaultKind if kind.isdecimal()])
+def test_a_page_fails_with_a_status(client: Client, kind: FaultKind) -> None:
     client.sim.control(pin=f"1:{kind}:1")
     assert client.raw(1)[0] == int(kind)
     assert client.raw(1)[0] == 200
@@ -282,7 +271,7 @@ def test_a_page_fails_with_a_status(client: Client, kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_page_is_no_json(client: Client, kind: Kind) -> None:
+def test_a_page_is_no_json(client: Client, kind: FaultKind) -> None:
     client.sim.control(pin=f"0:{kind}")
     status, _, body = client.raw()
     assert status == 200
@@ -292,14 +281,14 @@ def test_a_page_is_no_json(client: Client, kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_a_page_is_json_with_the_wrong_content(client: Client, kind: Kind) -> None:
+def test_a_page_is_json_with_the_wrong_content(client: Client, kind: FaultKind) -> None:
     honest = json.loads(client.raw(1, 10)[2])
     client.sim.control(pin=f"1:{kind}")
     assert WRONG[kind](json.loads(client.raw(1, 10)[2]), honest)
 
 
 @pytest.mark.parametrize("kind", ON_THE_WIRE)
-def test_a_connection_breaks_or_hangs(client: Client, kind: Kind) -> None:
+def test_a_connection_breaks_or_hangs(client: Client, kind: FaultKind) -> None:
     client.sim.control(pin=f"0:{kind}")
     with pytest.raises(ON_THE_WIRE[kind]):
         client.raw(timeout=0.2)
@@ -341,11 +330,11 @@ def test_a_login_fails_when_it_is_pinned(client: Client) -> None:
 
 def test_a_share_of_the_calls_fails_and_the_seed_says_which() -> None:
     def struck(seed: int) -> list[str | None]:
-        mischief = Mischief(Faults().changed({"fail": ["500:0.1", "html:0.2"]}), seed, time.monotonic)
-        return [mischief.strike("device", "all", "0") for _ in range(2000)]
+        injector = FaultInjector(Faults().changed({"fail": ["500:0.1", "html:0.2"]}), seed, time.monotonic)
+        return [injector.fault_for("device", "all", "0") for _ in range(2000)]
 
     found = struck(1)
-    assert 150 < found.count(Kind.SERVER_ERROR) < 250
-    assert 330 < found.count(Kind.HTML) < 470
+    assert 150 < found.count(FaultKind.SERVER_ERROR) < 250
+    assert 330 < found.count(FaultKind.HTML) < 470
     assert struck(1) == found
     assert struck(2) != found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import selectors
 import socket
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -13,22 +12,10 @@ from email.utils import parsedate_to_datetime
 import pytest
 
 from gengfu_simulator.answers import retry_after_header
+from gengfu_simulator.fault_injector import FaultInjector
 from gengfu_simulator.faults import Faults
-from gengfu_simulator.mischief import Mischief
-from gengfu_simulator.testing import Simulator
 from gengfu_simulator.values import RetryAfter
-from simulated import Client, calm_client, request_text, simulating, until
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Simulator]:
-    with simulating() as sim:
-        yield sim
-
-
-@pytest.fixture
-def client(shared: Simulator) -> Client:
-    return calm_client(shared)
+from simulated import Client, request_text, until
 
 
 def test_answers_wait_for_the_latency(client: Client) -> None:
@@ -66,11 +53,11 @@ def test_more_requests_a_second_than_allowed_are_throttled(client: Client) -> No
 
 def test_the_rate_refills_with_time() -> None:
     now = [0.0]
-    mischief = Mischief(Faults().changed({"rate": 10, "burst": 2}), 1, lambda: now[0])
-    mischief.set(mischief.faults, ["rate"])
-    assert [mischief.over_rate() for _ in range(3)] == [None, None, pytest.approx(0.1)]
+    injector = FaultInjector(Faults().changed({"rate": 10, "burst": 2}), 1, lambda: now[0])
+    injector.set(injector.faults, ["rate"])
+    assert [injector.over_rate() for _ in range(3)] == [None, None, pytest.approx(0.1)]
     now[0] += 0.1
-    assert [mischief.over_rate() for _ in range(2)] == [None, pytest.approx(0.1)]
+    assert [injector.over_rate() for _ in range(2)] == [None, pytest.approx(0.1)]
 
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

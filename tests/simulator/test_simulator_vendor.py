@@ -1,10 +1,9 @@
-"""The simulator keeps the wire contract: login, device list, neighbours."""
+"""The simulator keeps the wire contract: login, device list, other lists."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
@@ -13,19 +12,7 @@ from gengfu_simulator.answers import DEAD_LOGIN
 from gengfu_simulator.faults import Faults
 from gengfu_simulator.fleet import Fleet, ListName
 from gengfu_simulator.logins import Logins
-from gengfu_simulator.testing import Simulator
-from simulated import PATH, Client, calm_client, query, simulating
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Simulator]:
-    with simulating() as sim:
-        yield sim
-
-
-@pytest.fixture
-def client(shared: Simulator) -> Client:
-    return calm_client(shared)
+from simulated import PATH, Client, query
 
 
 def test_a_login_gives_a_token_with_its_lifetime(client: Client) -> None:
@@ -217,7 +204,7 @@ def test_deleted_and_stopped_devices_have_lists_of_their_own(client: Client) -> 
     assert client.page(imei=imei)[1] == 0
 
 
-def test_the_neighbour_lists_page_in_their_own_ways(client: Client) -> None:
+def test_the_other_lists_page_in_their_own_ways(client: Client) -> None:
     groups = json.loads(client.get("/api/DeviceGroup/list")[2])
     assert set(groups[0]) == {"id", "tenantId", "groupName", "groupMemo", "count", "createTime"}
     accounts = json.loads(client.get("/api/Account/myTenantPageAccounts?pageIndex=2&pageSize=100")[2])
@@ -234,7 +221,7 @@ def test_the_neighbour_lists_page_in_their_own_ways(client: Client) -> None:
     ("target", "path"),
     [("groups", "DeviceGroup/list"), ("accounts", "Account/myTenantPageAccounts"), ("friends", "WechatFriend/list")],
 )
-def test_the_neighbours_share_login_and_faults(client: Client, target: str, path: str) -> None:
+def test_the_other_lists_share_login_and_faults(client: Client, target: str, path: str) -> None:
     client.sim.control(pin=[f"{target}:500:1", f"{target}:empty:1"])
     assert client.get(f"/api/{path}")[0] == 500
     assert json.loads(client.get(f"/api/{path}")[2]) in ([], {"results": [], "total": 260})

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gengfu_simulator import answers, names
+from gengfu_simulator.bad_rows import BadRows, RowKind
 from gengfu_simulator.faults import Faults
 from gengfu_simulator.listing import BadQueryError
-from gengfu_simulator.oddities import Oddities, RowKind
 from gengfu_simulator.rows import encode
-from gengfu_simulator.values import Kind
+from gengfu_simulator.values import FaultKind
 
 _ACCOUNTS = 260
 _FRIENDS = 330
@@ -32,8 +32,8 @@ class Answer:
     """The header `Link`."""
 
 
-class Neighbours:
-    """The seeded rows of the neighbour lists, as JSON text. They never change, but the faults of lists befall them."""
+class OtherLists:
+    """The seeded rows of the other lists, as JSON text. They never change, but the faults of lists befall them."""
 
     def __init__(self, seed: int) -> None:
         dice = random.Random(seed)
@@ -47,14 +47,20 @@ class Neighbours:
         }
 
     def answer(
-        self, target: str, query: Mapping[str, str], path: str, faults: Faults, oddities: Oddities, kind: Kind | None
+        self,
+        target: str,
+        query: Mapping[str, str],
+        path: str,
+        faults: Faults,
+        bad_rows: BadRows,
+        kind: FaultKind | None,
     ) -> Answer:
         """One page of the list of that name, as the query asks for it and as the faults have it.
 
         Raises:
             BadQueryError: the query is none that the list knows.
         """
-        rows = self._shown(target, faults, oddities)
+        rows = self._shown(target, faults, bad_rows)
         if target == "groups":
             return _answer(rows, None, kind)
         size = number(query, _SIZE_NAMES.get(target, "limit"), _SIZE)
@@ -70,14 +76,14 @@ class Neighbours:
             return Answer(len(page), answers.page_body([row for _, row in page], len(rows), kind))
         return _answer(page, _way_on(target, path, after, size), kind)
 
-    def _shown(self, target: str, faults: Faults, oddities: Oddities) -> Rows:
+    def _shown(self, target: str, faults: Faults, bad_rows: BadRows) -> Rows:
         rows = self._lists.get(target, self._lists["friends"])
         rows = rows[: int(len(rows) * faults.visible)]
-        if not any(oddity.kind in (RowKind.TWICE, RowKind.ECHO) for oddity in faults.row):
+        if not any(bad_row.kind in (RowKind.TWICE, RowKind.ECHO) for bad_row in faults.row):
             return rows
         doubled, echoes = Rows(), Rows()
         for key, row in rows:
-            kinds = oddities.of(key)
+            kinds = bad_rows.of(key)
             doubled += [(key, row)] * (2 if RowKind.TWICE in kinds else 1)
             if RowKind.ECHO in kinds:
                 echoes.append((key, row))
@@ -121,9 +127,9 @@ def _way_on(target: str, path: str, after: int | None, size: int) -> tuple[str, 
     return {"link": ("next", following), "header": ("Link", following)}.get(target)
 
 
-def _answer(rows: Rows, way_on: tuple[str, str | None] | None, kind: Kind | None) -> Answer:
+def _answer(rows: Rows, way_on: tuple[str, str | None] | None, kind: FaultKind | None) -> Answer:
     listed = b",".join(row for _, row in rows)
-    empty = kind is Kind.EMPTY
+    empty = kind is FaultKind.EMPTY
     if kind is not None and kind.is_of_content and not empty:
         return Answer(0, b"{}")
     array = b"[]" if empty else b"[%b]" % listed

@@ -1,4 +1,4 @@
-"""Odd devices and rows that are none: what can be wrong with a single row of a list."""
+"""Bad rows: what can be wrong with a single row of a list, on the wire or in the device itself."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class RowKind(Described):
 
 
 @dataclass(frozen=True, slots=True)
-class Oddity:
+class BadRow:
     """One kind of odd row and whom it befalls: one device by its id, or a share of all (0..1), the same each time."""
 
     kind: RowKind
@@ -56,7 +56,7 @@ class Oddity:
     share: float
 
     @classmethod
-    def parse(cls, text: str) -> Oddity:
+    def parse(cls, text: str) -> BadRow:
         """`KIND:ID` or `KIND:SHARE%`."""
         word, _, which = text.partition(":")
         if word not in set(RowKind):
@@ -76,18 +76,18 @@ class Oddity:
         return f"{self.kind}:{self.device_id if self.device_id is not None else f'{self.share * 100:g}%'}"
 
 
-class Oddities:
-    """Which rows are odd, and how; the same devices each time for the same list of oddities."""
+class BadRows:
+    """Which rows are odd, and how; the same devices each time for the same list of faults."""
 
-    def __init__(self, oddities: tuple[Oddity, ...] = ()) -> None:
+    def __init__(self, bad_rows: tuple[BadRow, ...] = ()) -> None:
         self._by_id: dict[int, list[RowKind]] = {}
         self._by_share: list[tuple[RowKind, int, float]] = []
-        for oddity in oddities:
-            if oddity.device_id is not None:
-                self._by_id.setdefault(oddity.device_id, []).append(oddity.kind)
+        for bad_row in bad_rows:
+            if bad_row.device_id is not None:
+                self._by_id.setdefault(bad_row.device_id, []).append(bad_row.kind)
             else:
-                salt = int.from_bytes(oddity.kind.encode()[:8], "big")
-                self._by_share.append((oddity.kind, salt, oddity.share * 2.0**64))
+                salt = int.from_bytes(bad_row.kind.encode()[:8], "big")
+                self._by_share.append((bad_row.kind, salt, bad_row.share * 2.0**64))
 
     def __bool__(self) -> bool:
         return bool(self._by_id or self._by_share)
@@ -134,7 +134,7 @@ _INSTEAD_OF_THE_ID: dict[RowKind, bytes] = {
 }
 
 
-def dress(device: dict[str, Any], kind: RowKind) -> None:
+def corrupt(device: dict[str, Any], kind: RowKind) -> None:
     """Makes the device odd, if the kind is one that is true of the device."""
     if kind is RowKind.NO_IMEI:
         device.pop("imei", None)

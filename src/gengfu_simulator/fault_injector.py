@@ -1,4 +1,4 @@
-"""Mischief: decides, call by call, which of the faults strikes now."""
+"""Decides, call by call, which of the present faults shows."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable
 
 from gengfu_simulator.faults import Faults
 from gengfu_simulator.fleet import Fleet, ListName, Pick
-from gengfu_simulator.values import FOR_EVER, Kind
+from gengfu_simulator.values import FOR_EVER, FaultKind
 
 
-class Mischief:
+class FaultInjector:
     """Holds the present faults and what is left of those that come a number of times.
 
     The same seed and the same order of calls give the same failures.
@@ -62,7 +62,7 @@ class Mischief:
         self._bucket -= 1.0
         return None
 
-    def strike(self, *targets: str) -> Kind | None:
+    def fault_for(self, *targets: str) -> FaultKind | None:
         """The failure pinned to one of these targets, else one by chance, unless it is a login."""
         for place, pin in enumerate(self.faults.pin):
             if pin.target in targets and self._left[place]:
@@ -77,7 +77,7 @@ class Mischief:
                     return failing.kind
         return None
 
-    def beating(self, ids: Iterable[int]) -> list[int]:
+    def heartbeats(self, ids: Iterable[int]) -> list[int]:
         """Those of the devices read whose times move."""
         share = self.faults.heartbeat
         return [device_id for device_id in ids if self._dice.random() < share]
