@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gengfu_simulator.testing import Simulator
 
+from gengfu_simulator.testing import Simulator
 from recorded import Change, Markers, Record, as_record, without_machine
 from terminal import Ended, Home
 
