@@ -17,7 +17,7 @@ def write(home: Path, name: str, text: str) -> Path:
 def command(name: str, says: str = "done", class_name: str = "Report") -> str:
     """The text of a file with one command."""
     return f'''\
-        from gengfu.kit import BaseCommand
+        from gengfu import BaseCommand
 
 
         class {class_name}(BaseCommand):
@@ -36,13 +36,13 @@ def job(name: str, body: str = "return 'done'", more: str = "") -> str:
     return f'''\
         from typing import Any
 
-        from gengfu.kit import Hold, House, Job
+        from gengfu import App, Hold, Job
 
 
         class {name}(Job):
             """A job of the test's."""
 
-            app: House
+            app: App
             backoff = (0.1,)
             {more}
 

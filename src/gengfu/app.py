@@ -1,4 +1,4 @@
-"""Puts the house together; the only file that knows every floor."""
+"""Puts the program together; the only file that knows every floor."""
 
 from __future__ import annotations
 

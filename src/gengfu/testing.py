@@ -82,7 +82,7 @@ class Trial:
             Exception: whatever the job raises.
         """
         name = job if isinstance(job, str) else job.__name__
-        with self.house() as app:
+        with self.app() as app:
             found = app.catalogue.jobs.get(name)
             if found is None:
                 why = app.catalogue.broken_jobs.get(name)
@@ -90,7 +90,7 @@ class Trial:
             return found(app).fire(Hold(1, 1, 1, Event()), **json.loads(json.dumps(args)))
 
     @contextmanager
-    def house(self) -> Iterator[App]:
+    def app(self) -> Iterator[App]:
         """What commands and jobs know as `self.app`, as long as the `with` block lasts."""
         settings = load_settings(self._environment())
         app = App(settings, Catalogue(self._home))
@@ -103,7 +103,7 @@ class Trial:
         """Name and arguments of the jobs that wait, the oldest first."""
         from gengfu.store.light import transact, value
 
-        with self.house() as app:
+        with self.app() as app:
             rows = transact(
                 app.light_db,
                 lambda execute: execute.all("SELECT name, args FROM job WHERE state = 'queued' ORDER BY id", {}),

@@ -166,7 +166,7 @@ def test_two_who_make_the_same_at_once_do_not_overwrite_each_other(place: Home) 
 def test_names_that_cannot_be_are_refused_and_nothing_is_written(
     place: Home, arguments: list[str], code: int, sentence: str
 ) -> None:
-    text = "from gengfu.kit import BaseCommand\n\n\nclass Good(BaseCommand):\n    name = 'report:good'\n"
+    text = "from gengfu import BaseCommand\n\n\nclass Good(BaseCommand):\n    name = 'report:good'\n"
     write(place.folder, "app/commands/all.py", text)
     write(place.folder, "app/jobs/all.py", job("GoodJob"))
     ended = place.ask(*arguments)
@@ -197,6 +197,6 @@ def test_a_trial_sees_the_user_code_and_nothing_else_of_the_working_folder(place
         trial.perform("BrokenJob")
     with pytest.raises(NotFound, match=r"there is no job 'OtherJob'$"):
         trial.perform("OtherJob")
-    with trial.house() as app:
+    with trial.app() as app:
         assert app.settings.home == folder
     assert not (place.folder / "var").exists()

@@ -24,7 +24,7 @@ from usercode import job, write
 COMMAND = """\
 from typing import Any
 
-from gengfu.kit import BaseCommand, Option
+from gengfu import BaseCommand, Option
 
 
 class Start(BaseCommand):
@@ -123,7 +123,7 @@ def test_a_job_whose_file_is_gone_fails_with_a_sentence_and_can_be_sent_again(sy
 
 
 def test_a_job_that_cannot_be_made_fails_alone(system: System) -> None:
-    making = "def __init__(self, app: House) -> None:\n                raise GengfuError('no such day')"
+    making = "def __init__(self, app: App) -> None:\n                raise GengfuError('no such day')"
     text = job("ReportJob", more=making).replace("Hold,", "GengfuError, Hold,")
     write(system.home.folder, "app/jobs/report.py", text)
     write(system.home.folder, "app/jobs/broken.py", "import nothing_of_that_name\n")

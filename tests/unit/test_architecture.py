@@ -82,7 +82,6 @@ def test_a_class_says_what_it_guarantees() -> None:
     [
         *(
             "cli.console",
-            "kit",
             "settings",
             "logs",
             "store.schema",

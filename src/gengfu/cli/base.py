@@ -1,4 +1,4 @@
-"""What a command is: its name, its options, its help, and what it may ask of the house."""
+"""What a command is: its name, its options, its help, and how it reaches the program."""
 
 from __future__ import annotations
 
@@ -6,27 +6,16 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
 from gengfu.schedule.policy import Schedule
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from gengfu.app import App
     from gengfu.cli.output import Output
-    from gengfu.clock import Clock
-    from gengfu.mirror.mirror import Mirror
-    from gengfu.mirror.resource import Resource
-    from gengfu.queue.job import Job, Jobs
-    from gengfu.queue.ledger import Ledger
     from gengfu.settings import Settings
-    from gengfu.sources import Broken
-    from gengfu.store.database import Database
-    from gengfu.store.doorstep import Accepted
-    from gengfu.vendor.auth import AuthService
-    from gengfu.vendor.client import VendorClient
 
 AS_JSON = "as_json"
 """The option that every command has and that is for the console, not for `handle`."""
@@ -35,68 +24,6 @@ INTERRUPTED = 130
 
 
 COMMAND_NAME = re.compile(r"[a-z][a-z0-9_-]*(:[a-z][a-z0-9_-]*)?")
-
-
-class Commands(Protocol):
-    """The commands there are, by name, and what else user code defines. `gengfu.discovery.Catalogue` is it."""
-
-    def command(self, name: str) -> type[BaseCommand] | None: ...
-
-    @property
-    def commands(self) -> Mapping[str, type[BaseCommand]]: ...
-
-    @property
-    def jobs(self) -> Mapping[str, type[Job]]: ...
-
-    @property
-    def broken(self) -> Sequence[Broken]: ...
-
-
-class House(Protocol):
-    """What commands use of the program's parts, each made when first asked for. `gengfu.app.App` is the house."""
-
-    settings: Settings
-    clock: Clock
-
-    @property
-    def catalogue(self) -> Commands: ...
-
-    @property
-    def db(self) -> Database: ...
-
-    @property
-    def light_db(self) -> Database | Path: ...
-
-    @property
-    def bare_db(self) -> Database: ...
-
-    @property
-    def ledger(self) -> Ledger: ...
-
-    @property
-    def auth(self) -> AuthService: ...
-
-    @property
-    def vendor(self) -> VendorClient: ...
-
-    @property
-    def mirror(self) -> Mirror: ...
-
-    @property
-    def jobs(self) -> Jobs: ...
-
-    def redis_address(self) -> str: ...
-
-    @property
-    def resources(self) -> Mapping[str, Resource]: ...
-
-    def accept_list(self, resource: str, scope: str) -> Accepted: ...
-
-    def dispatch(self, job: type[Job], /, *, subject: str | None = None, delay: float = 0.0, **args: Any) -> int: ...
-
-    def nudge(self, queue: str, job_id: int) -> str | None: ...
-
-    def close(self) -> None: ...
 
 
 class BaseCommand:
@@ -115,18 +42,18 @@ class BaseCommand:
     schedule: ClassVar[Schedule | str | None] = None
     """When the schedule runs it; `gengfu.toml` may say otherwise, or add further entries."""
 
-    def __init__(self, open_house: Callable[[], House], out: Output) -> None:
-        self.open_house = open_house
+    def __init__(self, open_app: Callable[[], App], out: Output) -> None:
+        self.open_app = open_app
         self.out = out
 
     @cached_property
-    def app(self) -> House:
-        """The house.
+    def app(self) -> App:
+        """The program's parts, each made when first asked for.
 
         Raises:
             ConfigError: a setting is malformed.
         """
-        return self.open_house()
+        return self.open_app()
 
     def handle(self, *_: Any, **options: Any) -> int | None:
         """Does the work and returns the exit code; None means 0."""

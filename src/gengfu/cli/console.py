@@ -71,7 +71,7 @@ def _silence() -> None:
 
 
 class Session:
-    """One run of the program: it owns the output, and the house as soon as a command asks for it.
+    """One run of the program: it owns the output, and the app as soon as a command asks for it.
 
     `catalogue`: the commands there are; by default, with those of the working folder.
     """
@@ -119,7 +119,7 @@ class Session:
         return command(self.open, self.out).handle(**options) or 0
 
     def open(self) -> App:
-        """The house, put together at the first call, and the log as the command wants it."""
+        """The app, put together at the first call, and the log as the command wants it."""
         if self._app is None:
             settings = load_settings()
             self._log_to(settings)

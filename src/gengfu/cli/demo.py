@@ -32,4 +32,4 @@ class Demo(BaseCommand):
         from gengfu.cli.parts.demonstration import Demonstration, workshop
 
         with workshop() as folder:
-            return Demonstration(folder, devices, self.open_house, self.out).show()
+            return Demonstration(folder, devices, self.open_app, self.out).show()

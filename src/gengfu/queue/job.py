@@ -39,7 +39,7 @@ class Job:
     """The most seconds to wait after the first failed attempt, the second, and so on; the wait is a random share."""
 
     def __init__(self, app: Any = None) -> None:
-        """`app`: the house, for jobs of user code, which are made anew for each attempt. `app.db` is the database,
+        """`app`: the `App`, for jobs of user code, which are made anew for each attempt. `app.db` is the database,
         `app.vendor` the vendor's API, `app.auth` the shared login, `app.settings` the settings."""
         self.app = app
 

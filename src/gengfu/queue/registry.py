@@ -35,7 +35,7 @@ class Makers(Mapping[str, Callable[[], Job]]):
 
 
 def make(job: type[Job], app: object) -> Job:
-    """A job of user code, made with the house. Where it cannot be made, one that fails with the reason."""
+    """A job of user code, made with the program's parts. Where it cannot be made, one that fails with the reason."""
     try:
         return job(app)
     except Exception as error:

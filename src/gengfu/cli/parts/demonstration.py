@@ -20,7 +20,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import gengfu
-from gengfu.cli.base import INTERRUPTED, House
+from gengfu.app import App
+from gengfu.cli.base import INTERRUPTED
 from gengfu.cli.device_list import DeviceList
 from gengfu.cli.output import Column, Output
 from gengfu.cli.parts.views import COUNTS, readable
@@ -86,14 +87,14 @@ def _empty(folder: Path) -> None:
 class Demonstration:
     """Shows two runs with changes in between, and proves the mirror right. However it ends, no process is left."""
 
-    def __init__(self, folder: Path, devices: int, open_house: Callable[[], House], out: Output) -> None:
+    def __init__(self, folder: Path, devices: int, open_app: Callable[[], App], out: Output) -> None:
         self._folder = folder
         self._devices = devices
-        self._open_house = open_house
+        self._open_app = open_app
         self._out = out
         self._vendor: Simulator | None = None
         self._worker: subprocess.Popen[bytes] | None = None
-        self._house: House | None = None
+        self._app: App | None = None
         self._runs: list[dict[str, Any]] = []
 
     def show(self) -> int:
@@ -105,8 +106,8 @@ class Demonstration:
         try:
             vendor = self._start_vendor()
             self._start_worker()
-            self._house = self._open_house()
-            wrong = self._play(vendor, self._house)
+            self._app = self._open_app()
+            wrong = self._play(vendor, self._app)
         finally:
             with _undisturbed():
                 self._clear_up()
@@ -114,7 +115,7 @@ class Demonstration:
         complete = all(run["verdict"] == "complete" for run in self._runs)
         return 0 if complete and not wrong else 1
 
-    def _play(self, vendor: Simulator, house: House) -> list[str]:
+    def _play(self, vendor: Simulator, app: App) -> list[str]:
         """Runs, changes, runs again; what is wrong in the mirror."""
         self._out.say("\nFirst run: everything is new.")
         self._run()
@@ -125,7 +126,7 @@ class Demonstration:
         self._out.say(f"\nAt the vendor: {len(changed)} phones changed, {len(added)} new, {len(deleted)} deleted.")
         self._out.say("Second run: only what differs is written.")
         self._run()
-        devices = DeviceStore(house.db)
+        devices = DeviceStore(app.db)
         self._show_changes(devices)
         return differences(before, vendor.snapshot(), devices)
 
@@ -161,14 +162,14 @@ class Demonstration:
 
     def _run(self) -> None:
         """What `gengfu device:list --wait` does."""
-        code, told = DeviceList(self._open_house, self._out).bring_up_to_date("0", wait=True)
+        code, told = DeviceList(self._open_app, self._out).bring_up_to_date("0", wait=True)
         if code == INTERRUPTED:
             raise KeyboardInterrupt
         self._runs.append(told)
 
     def _show_changes(self, devices: DeviceStore) -> None:
         run = self._runs[-1]["run"]
-        found = [readable(change) for change in ChangeLog("device").of_run(self._open_house().db, run, None)]
+        found = [readable(change) for change in ChangeLog("device").of_run(self._open_app().db, run, None)]
         some = [change for change in found if change["field"] == "memo"][:6]
         some += [change for change in found if change["field"] == "gone_at"][:4]
         self._out.say(f"\nSome of what run {run} found:")
@@ -194,8 +195,8 @@ class Demonstration:
 
     def _clear_up(self) -> None:
         """Ends the worker and the simulator, and waits for the embedded server, which follows its last user."""
-        if self._house is not None:
-            self._house.close()
+        if self._app is not None:
+            self._app.close()
         if self._worker is not None and self._worker.poll() is None:
             self._worker.terminate()
             try:

@@ -58,7 +58,7 @@ def declaration(resource: Resource) -> str:
     lines = [
         f'"""The {resource.title}."""',
         "",
-        f"from gengfu.kit import {', '.join(sorted(names))}",
+        f"from gengfu import {', '.join(sorted(names))}",
         "",
         f"{constant(resource.name)} = Resource(",
         f"    name={_text(resource.name)},",

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gengfu.cli.base import BaseCommand, House
+from gengfu.cli.base import BaseCommand
 from gengfu.errors import ConfigError, NotFound
 from gengfu.schedule.policy import Entry
 
 if TYPE_CHECKING:
     from types import FrameType
 
+    from gengfu.app import App
     from gengfu.cli.output import Output
     from gengfu.schedule.entries import Entries
     from gengfu.schedule.scheduler import Scheduler
@@ -29,7 +30,7 @@ class EntryReader:
     """Gives the entries, read again when `gengfu.toml` changes. A file that cannot be read then changes nothing; what
     is wrong with an entry is logged once."""
 
-    def __init__(self, app: House) -> None:
+    def __init__(self, app: App) -> None:
         self._app = app
         self._entries: Mapping[str, Entry] | None = None
         self._seen: tuple[int, int, int] | None = None
@@ -66,7 +67,7 @@ class EntryReader:
 class CommandProbe:
     """Asks commands what they have under way. One that fails to say is taken to have nothing."""
 
-    def __init__(self, app: House, out: Output) -> None:
+    def __init__(self, app: App, out: Output) -> None:
         self._app = app
         self._out = out
 
@@ -93,14 +94,14 @@ class CommandProbe:
             return None
 
 
-def load(app: House) -> Entries:
+def load(app: App) -> Entries:
     """The entries as the commands and `gengfu.toml` have them now."""
     from gengfu.schedule.entries import load_entries
 
     return load_entries(app.settings, app.catalogue)
 
 
-def open_scheduler(app: House, out: Output, on_over: Callable[[Tick], None]) -> Scheduler:
+def open_scheduler(app: App, out: Output, on_over: Callable[[Tick], None]) -> Scheduler:
     """A scheduler on the program's database."""
     from gengfu.schedule.runner import Launcher
     from gengfu.schedule.scheduler import Scheduler

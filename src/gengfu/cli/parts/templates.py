@@ -9,7 +9,7 @@ COMMAND = Template('''\
 
 from __future__ import annotations
 
-from gengfu.kit import BaseCommand
+from gengfu import BaseCommand
 
 
 class $command(BaseCommand):
@@ -33,7 +33,7 @@ QUEUEING_COMMAND = Template('''\
 
 from __future__ import annotations
 
-from gengfu.kit import BaseCommand
+from gengfu import BaseCommand
 
 
 class $command(BaseCommand):
@@ -63,7 +63,7 @@ from __future__ import annotations
 
 import logging
 
-from gengfu.kit import Hold, House, Job, Stopped
+from gengfu import App, Hold, Job, Stopped
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ log = logging.getLogger(__name__)
 class $job(Job):
     """Does the work of one day; done again, it does no harm."""
 
-    app: House
+    app: App
     queue = "$queue"
     tries = 3
     timeout = 600.0

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from gengfu.cli.base import House
+from gengfu.app import App
 from gengfu.cli.output import Column, Output
 from gengfu.cli.parts import scheduling
 from gengfu.cli.parts.views import seconds
@@ -21,7 +21,7 @@ from gengfu.store.tick_rows import EntryRow, Tick
 _CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
 
 
-def usable(app: House, out: Output) -> Entries:
+def usable(app: App, out: Output) -> Entries:
     """The schedule's entries; what keeps others from use is noted."""
     found = scheduling.load(app)
     for problem in found.problems:
