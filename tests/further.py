@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import select, update
 
 from gengfu.app import App
-from gengfu.discovery import Catalogue
+from gengfu.cli.catalogue import Catalogue
 from gengfu.errors import ConfigError, GengfuError, LoginRefused
 from gengfu.mirror.resource import Field, Kind, Resource
 from gengfu.settings import Secret, Settings

@@ -11,9 +11,9 @@ from typing import Any
 
 import click
 
+from gengfu.cli.catalogue import Catalogue
 from gengfu.cli.console import Console, Session
 from gengfu.cli.simulate import Simulate
-from gengfu.discovery import Catalogue
 from gengfu.settings import Secret, Settings
 
 PAGE = Path(__file__).parents[1] / "docs" / "commands.md"

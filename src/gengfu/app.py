@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from gengfu.backup.job import BackupDataJob
 from gengfu.clock import Clock, utcnow
-from gengfu.discovery import Catalogue
 from gengfu.errors import BrokerError
 from gengfu.mirror.job import ListJob, WindowJobs
 from gengfu.queue.registry import Makers, Waiting, make
+from gengfu.services.user_code import UserCode
 from gengfu.settings import Settings, load_settings
 from gengfu.store.doorstep import Accepted
 
@@ -40,9 +40,10 @@ class App:
     Parts import their libraries when they are made, since the program is started every few minutes.
     """
 
-    def __init__(self, settings: Settings, catalogue: Catalogue | None = None, clock: Clock = utcnow) -> None:
+    def __init__(self, settings: Settings, catalogue: UserCode | None = None, clock: Clock = utcnow) -> None:
+        """`catalogue`: the user code there is, and the commands that the schedule may run."""
         self.settings = settings
-        self.catalogue = catalogue or Catalogue(settings.home)
+        self.catalogue = catalogue or UserCode(settings.home)
         self.clock = clock
 
     @cached_property

@@ -1,151 +1,217 @@
-"""Finds the commands, jobs and resources that the program consists of: its own, and those of user code."""
+"""Finds user code: in files of the working folder's `app`, and behind the entry points of installed packages.
+
+It is any file of `app/commands`, `app/jobs` and `app/resources`, and whatever the entry points `gengfu.commands`,
+`gengfu.jobs` and `gengfu.resources` name. It is imported when it is needed and not before, so never for a command of
+the program itself.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib import import_module
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
 from pathlib import Path
-from pkgutil import iter_modules
 from types import ModuleType
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from gengfu import cli
-from gengfu.cli.base import COMMAND_NAME, BaseCommand
-from gengfu.queue.job import Job
-from gengfu.queue.options import QUEUE_NAME
-from gengfu.sources import APP, Broken, Source, Unusable, entries_of, files_of
+from gengfu.errors import GengfuError
 
 if TYPE_CHECKING:
-    from gengfu.mirror.resource import Resource
+    from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
 
+APP = "app"
+"""The folder of user code in the working folder, and the package as which it is imported."""
 
-class Catalogue:
-    """All commands, jobs and resources there are, found without registration.
+TEXT_LIMIT = 300
+"""Characters told of an error."""
 
-    A command of the program lives in `cli/<family>.py`, or, where a family needs more than one file, in
-    `cli/<family>_<part>.py`. User code lives in any file of `app/commands`, `app/jobs` and `app/resources` in the
-    working folder, and behind the entry points `gengfu.commands`, `gengfu.jobs` and `gengfu.resources` of installed
-    packages. It is imported when it is needed and not before, so never for a command of the program itself. Of things
-    with one name the program's own counts, then the working folder's; the others are `broken`, and so is what cannot be
-    imported. Nothing that is broken stops anything else.
-    """
 
-    def __init__(self, home: Path | None = None) -> None:
-        """`home`: the working folder; None leaves user code out."""
-        self._home = home
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A piece of user code that cannot be used, and why. As text it is one line for people."""
 
-    @property
-    def folder(self) -> Path | None:
-        """The folder of user code in the working folder."""
-        return None if self._home is None else self._home / APP
+    file: str
+    """From the working folder where it lies in there; the entry point where no file is known."""
+    line: int | None
+    problem: str
 
-    def command(self, name: str) -> type[BaseCommand] | None:
-        """The command of that name, importing as little as possible; None where there is none."""
-        return self._built_in(name) or self._user_commands.find(name) or self._list_commands.get(name)
+    def __str__(self) -> str:
+        return f"{self.file}{f', line {self.line}' if self.line else ''}: {self.problem}"
 
-    @cached_property
-    def commands(self) -> Mapping[str, type[BaseCommand]]:
-        """All of them, by name, in order."""
-        found: dict[str, type[BaseCommand]] = {}
-        for module in self._modules:
-            found.update(_commands_in(import_module(f"{cli.__name__}.{module}")))
-        return dict(sorted({**self._list_commands, **self._user_commands.all, **found}.items()))
+    def told(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
 
-    @property
-    def jobs(self) -> Mapping[str, type[Job]]:
-        """The jobs of user code by the names of their classes, which are their names in the ledger."""
-        return self._user_jobs.all
 
-    @property
-    def resources(self) -> Mapping[str, Resource]:
-        """The resources of user code, by name."""
-        return self._user_resources.all
+class Unusable(GengfuError):
+    """An origin cannot be imported; `broken` says where and why."""
 
-    @cached_property
-    def _list_commands(self) -> Mapping[str, type[BaseCommand]]:
-        """The commands of the resources of user code."""
-        if not self.resources:
-            return {}
-        from gengfu.cli.parts.listing import list_command
+    def __init__(self, broken: Broken) -> None:
+        super().__init__(str(broken))
+        self.broken = broken
 
-        return {resource.command: list_command(resource) for resource in self.resources.values()}
 
-    @property
-    def broken(self) -> Sequence[Broken]:
-        """What of user code cannot be used, each with file, line and reason."""
-        found = [*self._user_commands.broken, *self._user_jobs.broken, *self._user_resources.broken]
-        return list(dict.fromkeys(found))
+class Origin:
+    """One place that user code is imported from. Whatever the code does while it is imported, errors and an end of the
+    program included, becomes `Unusable`; what it prints goes to stderr, since stdout may belong to JSON."""
 
-    @property
-    def broken_jobs(self) -> Mapping[str, Broken]:
-        """By name, the jobs that a source seems to define which cannot be imported."""
-        return self._user_jobs.hidden
+    label: str
+    """For people."""
+    installed = False
+    """Whether it is part of an installed package, and not of the working folder."""
 
-    def why_missing(self, name: str) -> Broken | None:
-        """What is broken in the source that seems to define the command of that name, if there is one."""
-        return self._user_commands.suspect(name)
+    def mentions(self, word: str) -> bool:
+        """Whether it is likely to define what goes by that name."""
+        raise NotImplementedError
 
-    def _built_in(self, name: str) -> type[BaseCommand] | None:
-        family = name.partition(":")[0].replace("-", "_")
-        for module in self._modules:
-            if module == family or module.startswith(f"{family}_"):
-                found = _commands_in(import_module(f"{cli.__name__}.{module}")).get(name)
-                if found is not None:
-                    return found
+    def load(self) -> list[object]:
+        """What it defines: classes of its own, and values.
+
+        Raises:
+            Unusable: it cannot be imported.
+        """
+        raise NotImplementedError
+
+    def class_names(self) -> list[str]:
+        """The classes that it seems to define; also where it cannot be imported."""
+        raise NotImplementedError
+
+    def line_of(self, name: str) -> int | None:
+        """The line on which a class of that name begins, if it is known."""
         return None
 
-    @cached_property
-    def _modules(self) -> list[str]:
-        return [module.name for module in iter_modules(cli.__path__) if not module.ispkg]
+
+class UserFile(Origin):
+    """A file `app/<kind>/<name>.py` of the working folder."""
+
+    def __init__(self, home: Path, path: Path) -> None:
+        self._home = home
+        self._path = path
+        self.label = str(path.relative_to(home))
+
+    def mentions(self, word: str) -> bool:
+        """Whether its text has the word as the beginning of a string, or its name is made of it."""
+        quoted = re.search(rf"[\"']{re.escape(word)}(?![\w:-])", self._text) is not None
+        return quoted or self._path.stem == re.sub(r"\W", "_", word)
+
+    def load(self) -> list[object]:
+        """What it defines."""
+        if not self._path.stem.isidentifier():
+            wrong = "its name is none that Python can import; name it with letters, digits and underscores"
+            raise Unusable(Broken(self.label, None, wrong))
+        parts = self._path.relative_to(self._home).with_suffix("").parts
+        try:
+            open_app(self._home)
+            with redirect_stdout(sys.stderr):
+                return things_of(import_module(".".join(parts)))
+        except (Exception, SystemExit) as error:
+            raise Unusable(self._broken(error)) from error
+
+    def class_names(self) -> list[str]:
+        """The classes at the margin of its text."""
+        return re.findall(r"^class\s+(\w+)", self._text, re.MULTILINE)
+
+    def line_of(self, name: str) -> int | None:
+        """Where its text has the class."""
+        found = re.search(rf"^class\s+{re.escape(name)}\b", self._text, re.MULTILINE)
+        return self._text.count("\n", 0, found.start()) + 1 if found else None
 
     @cached_property
-    def _user_commands(self) -> _Shelf[type[BaseCommand]]:
-        return _Shelf(
-            self._sources("commands"),
-            "command",
-            pick=_command,
-            name_of=lambda command: command.name,
-            wrong=_wrong_with_command,
-            built_in=lambda name: self._built_in(name) is not None,
-        )
+    def _text(self) -> str:
+        try:
+            return self._path.read_text("utf-8", "replace")
+        except OSError:
+            return ""
 
-    @cached_property
-    def _user_jobs(self) -> _Shelf[type[Job]]:
-        return _Shelf(
-            self._sources("jobs"),
-            "job",
-            pick=_job,
-            name_of=lambda job: job.__name__,
-            wrong=_wrong_with_job,
-            built_in=lambda name: name in _built_in_jobs(),
-        )
-
-    @cached_property
-    def _user_resources(self) -> _Shelf[Resource]:
-        return _Shelf(
-            self._sources("resources"),
-            "resource",
-            pick=_resource,
-            name_of=lambda resource: resource.name,
-            wrong=lambda resource: None if resource.name else "a resource without a name",
-            built_in=lambda name: name in _own_resources(),
-        )
-
-    def _sources(self, kind: str) -> list[Source]:
-        if self._home is None:
-            return []
-        return [*files_of(self._home, kind), *entries_of(f"gengfu.{kind}")]
+    def _broken(self, error: BaseException) -> Broken:
+        place = place_of(error, self._home / APP)
+        if place is None:
+            return Broken(self.label, None, told(error))
+        file = str(place[0].relative_to(self._home))
+        through = "" if file == self.label else f" (imported by {self.label})"
+        return Broken(file, place[1], told(error) + through)
 
 
-class _Shelf(Generic[T]):
-    """The things of one kind that user code defines, by name. Each source is imported once, when it is first needed."""
+class PackageEntry(Origin):
+    """An entry point of an installed package: it names a class or a value, or a module that holds some."""
+
+    installed = True
+
+    def __init__(self, entry: EntryPoint) -> None:
+        self._entry = entry
+        package = entry.dist.name if entry.dist is not None else entry.module
+        self.label = f"entry point {entry.name} of the package {package}"
+
+    def mentions(self, word: str) -> bool:
+        """Whether it goes by that name."""
+        return self._entry.name == word
+
+    def load(self) -> list[object]:
+        """What it names."""
+        try:
+            with redirect_stdout(sys.stderr):
+                found = self._entry.load()
+        except (Exception, SystemExit) as error:
+            place = place_of(error, None)
+            where = f"{place[0]} ({self.label})" if place is not None else self.label
+            raise Unusable(Broken(where, place[1] if place is not None else None, told(error))) from error
+        return things_of(found) if isinstance(found, ModuleType) else [found]
+
+    def class_names(self) -> list[str]:
+        """The class that it names."""
+        return [self._entry.attr] if self._entry.attr else []
+
+
+def origins_of(home: Path, kind: str) -> list[Origin]:
+    """The user's files of that kind, `commands`, `jobs` or `resources`, in order, then the packages' entry points.
+    Files whose names begin with an underscore or a dot are left to the others."""
+    files = sorted((home / APP / kind).glob("*.py"))
+    found = [UserFile(home, path) for path in files if path.name[0] not in "._" and path.is_file()]
+    return [*found, *_entries_of(f"gengfu.{kind}")]
+
+
+def _entries_of(group: str) -> list[Origin]:
+    if not any(_entry_points_files()):
+        return []
+    from importlib.metadata import entry_points
+
+    found = entry_points(group=group)
+    return [PackageEntry(entry) for entry in sorted(found, key=lambda entry: (entry.name, entry.value))]
+
+
+def _entry_points_files() -> Iterator[bool]:
+    """For each installed package, whether it may offer something: importing what reads them properly takes as long as
+    half the start of the program."""
+    for folder in map(Path, dict.fromkeys(sys.path)):
+        try:
+            names = [path for path in folder.iterdir() if path.name.endswith((".dist-info", ".egg-info"))]
+        except OSError:
+            continue
+        for path in names:
+            try:
+                yield b"[gengfu." in (path / "entry_points.txt").read_bytes()
+            except OSError:
+                continue
+
+
+class Finder(Generic[T]):
+    """The things of one kind that user code defines, by name. Each origin is imported once, when it is first needed.
+
+    Of things with one name the program's own counts, then the working folder's; the others are `broken`, and so is what
+    cannot be imported. Nothing that is broken stops anything else.
+    """
 
     def __init__(
         self,
-        sources: Sequence[Source],
+        home: Path | None,
         kind: str,
         *,
         pick: Callable[[object], T | None],
@@ -153,7 +219,15 @@ class _Shelf(Generic[T]):
         wrong: Callable[[T], str | None],
         built_in: Callable[[str], bool],
     ) -> None:
-        self._sources = sources
+        """
+        Args:
+            home: the working folder; None leaves user code out.
+            kind: `command`, `job` or `resource`.
+            pick: tells whether a thing is of the kind.
+            wrong: why one cannot be used, if it cannot.
+            built_in: whether the program has one of that name.
+        """
+        self._origins = origins_of(home, f"{kind}s") if home is not None else []
         self._kind = kind
         self._pick = pick
         self._name_of = name_of
@@ -164,58 +238,58 @@ class _Shelf(Generic[T]):
         self._unusable: dict[str, Broken] = {}
 
     def find(self, name: str) -> T | None:
-        """The thing of that name. Where several sources have one, it is that of the first which mentions the name."""
-        order = sorted(self._sources, key=lambda source: (source.installed, not source.mentions(name)))
+        """The thing of that name. Where several origins have one, it is that of the first which mentions the name."""
+        order = sorted(self._origins, key=lambda origin: (origin.installed, not origin.mentions(name)))
         return next((found[name] for found in map(self._things, order) if name in found), None)
 
     @cached_property
     def all(self) -> Mapping[str, T]:
         """All things, by name, in order."""
-        names = sorted({name for source in self._sources for name in self._things(source)})
+        names = sorted({name for origin in self._origins for name in self._things(origin)})
         return {name: found for name in names if (found := self.find(name)) is not None}
 
     @cached_property
     def broken(self) -> list[Broken]:
-        """What cannot be used, by source."""
+        """What cannot be used, by origin."""
         found: list[Broken] = []
-        for source in self._sources:
-            things = self._things(source)
-            found += self._problems[source.label]
+        for origin in self._origins:
+            things = self._things(origin)
+            found += self._problems[origin.label]
             for name, thing in things.items():
                 if self.all[name] is not thing:
-                    other = next(each.label for each in self._sources if self._things(each).get(name) is self.all[name])
-                    found.append(self._complain(source, thing, f"the {self._kind} {name!r} is in {other} already"))
+                    other = next(each.label for each in self._origins if self._things(each).get(name) is self.all[name])
+                    found.append(self._complain(origin, thing, f"the {self._kind} {name!r} is in {other} already"))
         return found
 
     @cached_property
     def hidden(self) -> Mapping[str, Broken]:
-        """By name, the classes of sources that cannot be imported."""
-        for source in self._sources:
-            self._things(source)
-        broken = [(source, self._unusable.get(source.label)) for source in self._sources]
-        return {name: why for source, why in broken if why is not None for name in source.class_names()}
+        """By name, the classes of origins that cannot be imported."""
+        for origin in self._origins:
+            self._things(origin)
+        broken = [(origin, self._unusable.get(origin.label)) for origin in self._origins]
+        return {name: why for origin, why in broken if why is not None for name in origin.class_names()}
 
     def suspect(self, name: str) -> Broken | None:
-        """What is broken in a source that mentions the name."""
-        for source in self._sources:
-            if source.mentions(name):
-                self._things(source)
-                if self._problems[source.label]:
-                    return self._problems[source.label][0]
+        """What is broken in an origin that mentions the name."""
+        for origin in self._origins:
+            if origin.mentions(name):
+                self._things(origin)
+                if self._problems[origin.label]:
+                    return self._problems[origin.label][0]
         return None
 
-    def _things(self, source: Source) -> dict[str, T]:
-        if source.label not in self._loaded:
-            self._problems[source.label] = []
-            self._loaded[source.label] = self._read(source, self._problems[source.label])
-        return self._loaded[source.label]
+    def _things(self, origin: Origin) -> dict[str, T]:
+        if origin.label not in self._loaded:
+            self._problems[origin.label] = []
+            self._loaded[origin.label] = self._read(origin, self._problems[origin.label])
+        return self._loaded[origin.label]
 
-    def _read(self, source: Source, problems: list[Broken]) -> dict[str, T]:
+    def _read(self, origin: Origin, problems: list[Broken]) -> dict[str, T]:
         try:
-            things = [thing for thing in map(self._pick, source.load()) if thing is not None]
+            things = [thing for thing in map(self._pick, origin.load()) if thing is not None]
         except Unusable as error:
             problems.append(error.broken)
-            self._unusable[source.label] = error.broken
+            self._unusable[origin.label] = error.broken
             return {}
         found: dict[str, T] = {}
         for thing in things:
@@ -228,71 +302,75 @@ class _Shelf(Generic[T]):
             if wrong is None:
                 found[name] = thing
             else:
-                problems.append(self._complain(source, thing, wrong))
+                problems.append(self._complain(origin, thing, wrong))
         return found
 
     @staticmethod
-    def _complain(source: Source, thing: T, wrong: str) -> Broken:
-        return Broken(source.label, source.line_of(getattr(thing, "__name__", "")), wrong)
+    def _complain(origin: Origin, thing: T, wrong: str) -> Broken:
+        return Broken(origin.label, origin.line_of(getattr(thing, "__name__", "")), wrong)
 
 
-def _commands_in(module: ModuleType) -> dict[str, type[BaseCommand]]:
-    """The commands defined there, by name."""
-    things = vars(module).values()
-    classes = [thing for thing in things if isinstance(thing, type) and issubclass(thing, BaseCommand)]
-    return {found.name: found for found in classes if found.name and found.__module__ == module.__name__}
+def things_of(module: ModuleType) -> list[object]:
+    """What a module defines: its own classes, and all values."""
+    values = vars(module).values()
+    return [value for value in values if not isinstance(value, type) or value.__module__ == module.__name__]
 
 
-def _command(thing: object) -> type[BaseCommand] | None:
-    """A command that stands for itself: a class whose name begins with an underscore is for others to extend."""
-    if isinstance(thing, type) and issubclass(thing, BaseCommand) and thing is not BaseCommand:
-        return thing if thing.__name__[0] != "_" else None
+def told(error: BaseException) -> str:
+    """The error in one line."""
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    first = text.strip().partition("\n")[0][:TEXT_LIMIT]
+    name = type(error).__name__
+    if isinstance(error, SystemExit):
+        return f"it ends the program when it is imported (SystemExit: {first})"
+    return f"{name}: {first}" if first else name
+
+
+def place_of(error: BaseException, folder: Path | None) -> tuple[Path, int] | None:
+    """The last line in that folder's files that the error came through; without a folder, in any but Python's own
+    machinery of imports. None where there is none."""
+    places = []
+    trace = error.__traceback__
+    while trace is not None:
+        places.append((Path(trace.tb_frame.f_code.co_filename), trace.tb_lineno))
+        trace = trace.tb_next
+    if isinstance(error, SyntaxError) and error.filename:
+        places.append((Path(error.filename), error.lineno or 1))
+    machinery = Path(import_module.__code__.co_filename).parent
+    for file, line in reversed(places):
+        if folder is None:
+            if file.is_absolute() and file != Path(__file__) and not file.is_relative_to(machinery):
+                return file, line
+        elif file.is_relative_to(folder):
+            return file, line
     return None
 
 
-def _job(thing: object) -> type[Job] | None:
-    """A job that stands for itself."""
-    if isinstance(thing, type) and issubclass(thing, Job) and thing is not Job:
-        return thing if thing.__name__[0] != "_" else None
-    return None
+def open_app(home: Path) -> None:
+    """Makes `app` importable from that working folder, with or without an `__init__.py`, and nothing else in there."""
+    if any(isinstance(finder, _AppFinder) and finder.home == home for finder in sys.meta_path):
+        return
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _AppFinder)]
+    known = sys.modules.get(APP)
+    if known is not None and list(getattr(known, "__path__", [])) != [str(home / APP)]:
+        for name in [name for name in sys.modules if name == APP or name.startswith(f"{APP}.")]:
+            del sys.modules[name]
+    sys.meta_path.insert(0, _AppFinder(home))
 
 
-def _wrong_with_command(command: type[BaseCommand]) -> str | None:
-    if not command.name:
-        return f"the class {command.__name__} has no name; for example: name = 'report:daily'"
-    if not COMMAND_NAME.fullmatch(str(command.name)):
-        return f"the class {command.__name__} is named {command.name!r}; a command is named like 'report:daily'"
-    return None
+class _AppFinder:
+    """Finds the package `app` of one working folder; what lies in it Python finds by itself."""
 
+    def __init__(self, home: Path) -> None:
+        self.home = home
 
-def _wrong_with_job(job: type[Job]) -> str | None:
-    if not QUEUE_NAME.fullmatch(str(job.queue)):
-        return f"the job {job.__name__} names the queue {job.queue!r}; a queue is named like 'reports'"
-    return None
-
-
-def own_jobs() -> tuple[type[Job], ...]:
-    """The classes of the program's own jobs."""
-    from gengfu.backup.job import BackupDataJob
-    from gengfu.mirror.job import ListJob
-
-    return BackupDataJob, ListJob
-
-
-def _built_in_jobs() -> set[str]:
-    """The names of the program's own jobs."""
-    return {resource.job for resource in _own_resources().values()} | {job.__name__ for job in own_jobs()}
-
-
-def _resource(thing: object) -> Resource | None:
-    """A resource; one of the program's own, imported to be varied, is none of user code."""
-    from gengfu.mirror.resource import Resource
-
-    own = isinstance(thing, Resource) and any(thing is each for each in _own_resources().values())
-    return thing if isinstance(thing, Resource) and not own else None
-
-
-def _own_resources() -> Mapping[str, Resource]:
-    from gengfu.mirror.lists import BUILT_IN
-
-    return BUILT_IN
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        folder = self.home / APP
+        if name != APP or not folder.is_dir():
+            return None
+        start = folder / "__init__.py"
+        if start.is_file():
+            return spec_from_file_location(APP, start, submodule_search_locations=[str(folder)])
+        spec = ModuleSpec(APP, None, is_package=True)
+        spec.submodule_search_locations = [str(folder)]
+        return spec

@@ -14,7 +14,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from gengfu.app import App
-from gengfu.discovery import Catalogue
+from gengfu.cli.catalogue import Catalogue
 from gengfu.errors import NotFound
 from gengfu.queue.job import Hold
 from gengfu.settings import Settings, load_settings

@@ -15,7 +15,7 @@ from itertools import cycle
 import pytest
 from sqlalchemy import select
 
-from gengfu.discovery import Catalogue
+from gengfu.cli.catalogue import Catalogue
 from gengfu.store.jobs import JobState
 from gengfu.store.run_rows import Verdict
 from gengfu.store.tables import schedule_tick

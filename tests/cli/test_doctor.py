@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 
+from gengfu.cli.catalogue import Catalogue
 from gengfu.clock import utcnow
-from gengfu.discovery import Catalogue
 from gengfu.process.locks import held
 from gengfu.schedule.entries import load_entries
 from gengfu.services.doctor import checks_ground, checks_running, checks_services

@@ -26,10 +26,10 @@ from documents import (
     rows,
     texts_of_the_program,
 )
+from gengfu.cli.catalogue import Catalogue
 from gengfu.cli.console import Console, Session
 from gengfu.deploy import crontab, panel, supervisor, systemd
 from gengfu.deploy.plan import Plan
-from gengfu.discovery import Catalogue
 from gengfu.mirror.job import ListJob
 from gengfu.schedule.entries import load_entries
 from gengfu.settings import load_settings

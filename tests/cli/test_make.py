@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gengfu.discovery import Catalogue
+from gengfu.cli.catalogue import Catalogue
 from gengfu.errors import NotFound
 from gengfu.testing import Trial
 from terminal import PROGRAM, Home

@@ -137,7 +137,7 @@ class _App:
     """As much of the house as entries are read from."""
 
     def __init__(self, home: Home) -> None:
-        from gengfu.discovery import Catalogue
+        from gengfu.cli.catalogue import Catalogue
         from gengfu.settings import load_settings
 
         self.settings = load_settings(home.environment())

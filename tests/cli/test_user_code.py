@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import update
 
 from gengfu.app import App
+from gengfu.cli.catalogue import Catalogue
 from gengfu.clock import utcnow
-from gengfu.discovery import Catalogue
 from gengfu.settings import load_settings
 from gengfu.store.database import Database
 from gengfu.store.jobs import AttemptRecord, JobRecord, JobState, Outcome

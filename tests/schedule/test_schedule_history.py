@@ -14,6 +14,7 @@ from sqlalchemy import insert
 from gengfu.app import App
 from gengfu.cli.backup import BackupData
 from gengfu.cli.base import BaseCommand
+from gengfu.cli.catalogue import Catalogue
 from gengfu.cli.output import Output
 from gengfu.cli.parts.ticks import time_of
 from gengfu.cli.schedule_history import ScheduleHistory, ScheduleList, ScheduleNext, ScheduleWhy
@@ -80,7 +81,7 @@ def ask(home: Path, database: Database, database_url: str, capsys: pytest.Captur
     settings = load_settings({"GENGFU_HOME": str(home), "DATABASE_URL": database_url})
 
     def asked(command: type[BaseCommand], *arguments: str) -> dict[str, Any]:
-        app = App(settings, clock=lambda: NOW)
+        app = App(settings, Catalogue(), clock=lambda: NOW)
         given = command.click_command(lambda _command, _options: 0).make_context("gengfu", list(arguments)).params
         del given["as_json"]
         capsys.readouterr()

@@ -10,8 +10,8 @@ from textwrap import dedent
 
 import pytest
 
-from gengfu.discovery import Catalogue
-from gengfu.sources import Broken
+from gengfu.cli.catalogue import Catalogue
+from gengfu.discovery import Broken
 from terminal import Home
 from usercode import command, job, package, write
 

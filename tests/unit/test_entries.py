@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from documents import ROOT, plain, rows
 from gengfu.cli.base import BaseCommand
-from gengfu.discovery import Catalogue
+from gengfu.cli.catalogue import Catalogue
 from gengfu.schedule.entries import Entries, load_entries
 from gengfu.schedule.policy import CatchUp, Overlap, Schedule
 from gengfu.settings import load_settings

@@ -16,11 +16,11 @@ import click
 from gengfu import __version__
 from gengfu.app import App
 from gengfu.cli.base import AS_JSON, INTERRUPTED, BaseCommand
+from gengfu.cli.catalogue import Catalogue
 from gengfu.cli.output import Output, clean, unwritable
-from gengfu.discovery import Catalogue
+from gengfu.discovery import place_of, told
 from gengfu.errors import CodeError, FileError, GengfuError, UsageError
 from gengfu.settings import Settings, load_settings, working_folder
-from gengfu.sources import place_of, told
 
 log = logging.getLogger("gengfu.cli.console")
 

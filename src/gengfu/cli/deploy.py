@@ -120,7 +120,7 @@ def _owner(folder: Path) -> str:
 
 def _longest_job(users: Iterable[type[Job]]) -> float:
     """The time limit in seconds of the longest job, among the program's own and those of user code."""
-    from gengfu.discovery import own_jobs
+    from gengfu.services.user_code import own_jobs
 
     return max(job.timeout for job in (*own_jobs(), *users))
 

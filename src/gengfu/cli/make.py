@@ -9,9 +9,9 @@ import click
 
 from gengfu.cli.base import COMMAND_NAME
 from gengfu.cli.parts.writing import Making
-from gengfu.discovery import own_jobs
 from gengfu.errors import FileError, UsageError
 from gengfu.queue.options import QUEUE_NAME
+from gengfu.services.user_code import own_jobs
 
 _FORCE = click.Option(["--force"], is_flag=True, help="Overwrite files that are there.")
 _LONGEST = 40

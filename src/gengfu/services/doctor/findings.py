@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from gengfu.settings import Settings
 
 if TYPE_CHECKING:
+    from gengfu.discovery import Broken
     from gengfu.schedule.entries import Entries
-    from gengfu.sources import Broken
     from gengfu.store.database import Database
     from gengfu.vendor.auth import AuthService
 
