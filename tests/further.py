@@ -16,7 +16,7 @@ from gengfu.errors import ConfigError, GengfuError, LoginRefused
 from gengfu.mirror.resource import Field, Kind, Resource
 from gengfu.settings import Secret, Settings
 from gengfu.store.run_rows import Run
-from gengfu.store.tables import job, row_change, sync_absence
+from gengfu.store.tables import change, job, sync_absence
 from gengfu.vendor.listing import Listing
 from gengfu.vendor.paging import Cursor, Link, Offset, PreviousId
 from gengfu_simulator.testing import Simulator
@@ -115,7 +115,7 @@ class World:
             return {row["id"]: dict(row) for row in connection.execute(query).mappings()}
 
     def changes(self, run: Run) -> list[tuple[str, int, str, Any, Any]]:
-        query = select(row_change).where(row_change.c.run_id == run.id).order_by(row_change.c.id)
+        query = select(change).where(change.c.run_id == run.id, change.c.kind != "created").order_by(change.c.seq)
         with self.app.db.read() as connection:
             return [(r.resource, r.row_id, r.field, r.old, r.new) for r in connection.execute(query)]
 

@@ -80,6 +80,8 @@ class DatabaseServer:
         with self._engine.connect() as connection:
             for table in inspect(connection).get_table_names(template):
                 connection.execute(text(f"CREATE TABLE {name}.{table} LIKE {template}.{table}"))
+            connection.execute(text(f"USE {name}"))
+            schema.create_views(connection)
             connection.execute(text(f"INSERT INTO {name}.alembic_version SELECT * FROM {template}.alembic_version"))
         return name
 

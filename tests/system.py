@@ -23,7 +23,7 @@ from gengfu.store.database import Database
 from gengfu.store.jobs import JobRecord, JobState, Outcome
 from gengfu.store.run_rows import Run, Verdict
 from gengfu.store.runs import RunStore
-from gengfu.store.tables import device_change, job, metadata
+from gengfu.store.tables import change, job, metadata
 from gengfu_simulator.testing import Simulator
 from servers import sqlite_url
 from stage import state_of, wait_for
@@ -246,7 +246,7 @@ class System:
 
     def assert_no_change_twice(self) -> None:
         """No change of a field was recorded twice by one run."""
-        columns = (device_change.c.run_id, device_change.c.device_id, device_change.c.field)
+        columns = (change.c.run_id, change.c.resource, change.c.row_id, change.c.field)
         with self.db.read() as connection:
             changes = Counter(tuple(row) for row in connection.execute(select(*columns)))
         assert [change for change, times in changes.items() if times > 1] == []

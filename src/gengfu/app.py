@@ -15,6 +15,7 @@ from gengfu.queue.registry import Makers, Waiting, make
 from gengfu.services.user_code import UserCode
 from gengfu.settings import Settings, load_settings
 from gengfu.store.doorstep import Accepted
+from gengfu.store.sources import Source, default_source, source_id
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -167,6 +168,20 @@ class App:
         path = sqlite_path(self.settings.database_url, self.settings.home)
         return path if path is not None and schema.quick_version(path) == schema.HEAD else self.db
 
+    @cached_property
+    def source(self) -> Source:
+        """The login that is meant where none is named."""
+        return default_source(self.settings)
+
+    @cached_property
+    def source_id(self) -> int:
+        """Its number.
+
+        Raises:
+            StoreError: the database cannot tell.
+        """
+        return source_id(self.light_db, self.source)
+
     def accept_list(self, resource: str, scope: str) -> Accepted:
         """Records a run of that list with its job, unless one of that scope is active.
 
@@ -176,7 +191,7 @@ class App:
         from gengfu.store import doorstep
 
         job, queue = doorstep.list_job(resource), doorstep.list_queue(resource)
-        return doorstep.accept(self.light_db, resource, scope, job, queue, ListJob.tries, self.clock())
+        return doorstep.accept(self.light_db, self.source, resource, scope, job, queue, ListJob.tries, self.clock())
 
     def dispatch(self, job: type[Job], /, *, subject: str | None = None, delay: float = 0.0, **args: Any) -> int:
         """Queues a job and returns its id.

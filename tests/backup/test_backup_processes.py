@@ -16,7 +16,7 @@ from sqlalchemy.engine import make_url
 
 from backups import Nest, contents, count, fill, swell
 from gengfu.backup.shelf import Shelf
-from gengfu.store.tables import device_change
+from gengfu.store.tables import change
 from servers import DatabaseServer, SmallDisk
 
 PASSWORD = "p\"a's\\s #%4711"
@@ -58,7 +58,7 @@ def test_a_restore_that_is_killed_can_be_undone(nest: Nest, wait_until: Wait) ->
     fill(nest.db)
     swell(nest.db, 8000, 1024)
     nest.make()
-    nest.db.write(lambda connection: connection.execute(device_change.delete()))
+    nest.db.write(lambda connection: connection.execute(change.delete()))
     before = contents(nest.db)
     log = nest.home.folder / "logs" / "backup_data.log"
     process = nest.home.start("backup:restore", "latest", "--yes", "--force")
@@ -70,7 +70,7 @@ def test_a_restore_that_is_killed_can_be_undone(nest: Nest, wait_until: Wait) ->
         assert nest.home.ask("backup:restore", safety, "--yes", "--force").code == 0
     assert contents(nest.db) == before
     assert nest.home.ask("backup:restore", "latest", "--yes", "--force").code == 0
-    assert count(nest.db, "device_change") == 12
+    assert count(nest.db, "change") == 12
 
 
 def test_a_restore_is_seen_whole_or_not_at_all_by_who_has_the_file_open(small: Nest) -> None:
@@ -109,13 +109,13 @@ def test_a_database_that_is_gone_or_beyond_help_can_be_restored(small: Nest) -> 
 def test_a_person_is_asked_first(small: Nest) -> None:
     fill(small.db)
     small.make()
-    small.db.write(lambda connection: connection.execute(device_change.delete()))
+    small.db.write(lambda connection: connection.execute(change.delete()))
     assert "to restore without being asked: --yes" in small.home.ask("backup:restore", "latest", "--force").err
     no = small.home.on_terminal("backup:restore", "latest", "--force", typed="n\n")
-    assert (no.code, count(small.db, "device_change")) == (1, 0)
+    assert (no.code, count(small.db, "change")) == (1, 0)
     assert "Nothing was changed." in no.out
     yes = small.home.on_terminal("backup:restore", "latest", "--force", typed="y\n")
-    assert (yes.code, count(small.db, "device_change")) == (0, 12), yes.out
+    assert (yes.code, count(small.db, "change")) == (0, 12), yes.out
 
 
 def test_a_full_disk_is_told_before_and_leaves_nothing(

@@ -113,7 +113,7 @@ def test_any_difference_from_the_vendor_is_noticed(home: Path, wait_until: Calla
         assert place.ask("device:list", "--now").code == 0
         truth = vendor.snapshot()
     database = Database(Secret("sqlite:///var/gengfu.db"), home)
-    devices = DeviceStore(database)
+    devices = DeviceStore(database, 1)
     try:
         assert differences(truth, truth, devices) == []
         for change, noticed in (

@@ -204,7 +204,7 @@ def test_all_is_well(place: Home, database: Database) -> None:
     tick = {"entry": "device_list", "due_at": now - timedelta(hours=9), "turn": 0, "state": "done", "covers": 1}
     tick |= {"command": ["device:list"], "claim": 1, "beat": 0, "cancel": False, "claimed_at": now}
     put(database, schedule_tick, **tick)
-    run = new_run("device", "0", now) | {"state": "closed", "active_key": None}
+    run = new_run(1, "device", "0", now) | {"state": "closed", "active_key": None}
     put(database, sync_run, **run | {"verdict": "complete", "finished_at": now})
     put(database, sync_run, **run | {"verdict": "failed", "finished_at": now})
     put(database, job, **new_job("Some", {}, queue="a", tries=1, subject=None, now=now, available_at=now))

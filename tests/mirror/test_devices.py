@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import insert
 
-from gengfu.store.changes import ChangeLog
+from gengfu.mirror.account import ACCOUNT
+from gengfu.mirror.device import DEVICE
+from gengfu.mirror.resource import Resource
+from gengfu.store.changes import ChangeKind, ChangeStore, Difference
 from gengfu.store.database import Database
 from gengfu.store.devices import COLUMNS, DeviceStore, Presence, Which
+from gengfu.store.rows import MirrorTable
 from gengfu.store.tables import device, sync_absence
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, 123456, tzinfo=UTC)
-OWN = {"first_seen_at": NOW, "updated_at": NOW, "row_hash": 1, "content_hash": 1}
+OWN = {"source_id": 1, "first_seen_at": NOW, "updated_at": NOW, "row_hash": 1, "content_hash": 1}
+SEARCHED = ("imei", "user_name", "nickname", "real_name", "memo", "phone")
 DEVICES: list[dict[str, Any]] = [
     {"id": 1, "imei": "8612", "real_name": "张三", "group_id": "7", "group_name": "华东", "alive": True},
     {"id": 2, "nickname": "Ünal", "memo": "100% sure", "brand": "OPPO", "model": "A58", "alive": False},
@@ -27,9 +33,13 @@ DEVICES: list[dict[str, Any]] = [
 @pytest.fixture
 def devices(database: Database) -> DeviceStore:
     """Five devices, of which one is gone."""
-    rows = [dict.fromkeys(COLUMNS) | OWN | row for row in DEVICES]
+    rows = [dict.fromkeys(COLUMNS) | OWN | row | {"search": searched(row)} for row in DEVICES]
     database.write(lambda connection: connection.execute(insert(device), rows))
-    return DeviceStore(database)
+    return DeviceStore(database, 1)
+
+
+def searched(row: Mapping[str, Any]) -> str:
+    return "\n".join(row[name].lower() for name in SEARCHED if name in row)
 
 
 def ids(rows: Any) -> list[int]:
@@ -102,31 +112,37 @@ def test_a_stream_that_is_left_gives_its_connection_back(devices: DeviceStore, d
     assert devices.count(Which()) == 4
 
 
-def test_changes_are_told_by_device_and_by_run(devices: DeviceStore, database: Database) -> None:
-    log = ChangeLog("device")
-    told = [(1, 7, "memo"), (1, 8, "memo"), (2, 8, "memo"), (2, 8, "phone")]
-    rows = [log.change(run, key, field, None, {"n": key}, NOW) for key, run, field in told]
-    database.write(lambda connection: log.write(connection, rows))
-    assert [change["run_id"] for change in devices.changes_of_device(1, 10)] == [8, 7]
-    assert len(devices.changes_of_device(1, 1)) == 1
-    assert [change["device_id"] for change in log.of_run(database, 8, None)] == [1, 2, 2]
-    assert len(log.of_run(database, 8, 2)) == 2
-    assert log.fields_of_run(database, 8) == {"memo": 2, "phone": 1}
-    assert log.of_run(database, 8, 1)[0]["new"] == {"n": 1}
+def record(database: Database, run_id: int, *found: tuple[int, str, Any], of: Resource = DEVICE) -> None:
+    table = MirrorTable(database, of.table, 1, of.columns, ())
+    told = [Difference(key, ChangeKind.CHANGED, field, None, new) for key, field, new in found]
+    database.write(lambda connection: ChangeStore(database, 1).record(connection, table, run_id, NOW, told))
 
 
-def test_the_changes_of_another_list_stay_apart(devices: DeviceStore, database: Database) -> None:
-    log = ChangeLog("account")
-    database.write(lambda connection: log.write(connection, [log.change(8, 1, "memo", "a", None, NOW)]))
-    assert devices.changes_of_device(1, 10) == []
-    assert ChangeLog("device").of_run(database, 8, None) == []
-    (change,) = log.of_run(database, 8, None)
-    assert (change["resource"], change["row_id"], change["old"], change["new"]) == ("account", 1, "a", None)
+def test_changes_are_told_by_row_and_by_run(database: Database) -> None:
+    record(database, 7, (1, "memo", "a"))
+    record(database, 8, (1, "memo", {"n": 1}), (2, "memo", None), (2, "phone", None))
+    changes = ChangeStore(database, 1)
+    assert [change.run_id for change in changes.of_row("device", 1, 10)] == [8, 7]
+    assert len(changes.of_row("device", 1, 1)) == 1
+    assert [change.row_id for change in changes.of_run(8, None)] == [1, 2, 2]
+    assert len(changes.of_run(8, 2)) == 2
+    assert changes.fields_of_run(8) == {"memo": 2, "phone": 1}
+    (first,) = changes.of_run(8, 1)
+    assert (first.new, first.kind, first.changed_at) == ({"n": 1}, ChangeKind.CHANGED, NOW)
+    assert [change.seq for change in changes.since(first.seq, 10)] == [first.seq + 1, first.seq + 2]
+
+
+def test_changes_of_other_lists_and_sources_stay_apart(database: Database) -> None:
+    record(database, 8, (1, "memo", "a"), of=ACCOUNT)
+    assert ChangeStore(database, 1).of_row("device", 1, 10) == []
+    assert ChangeStore(database, 2).of_row("account", 1, 10) == []
+    (change,) = ChangeStore(database, 1).of_row("account", 1, 10)
+    assert (change.resource, change.row_id, change.old, change.new) == ("account", 1, None, "a")
 
 
 def test_what_a_held_run_holds_back_is_told(devices: DeviceStore, database: Database) -> None:
-    rows = [{"resource": "device", "row_id": key, "run_id": 9, "held": True} for key in (1, 2, 4)]
-    rows.append({"resource": "device", "row_id": 5, "run_id": 8, "held": False})
+    rows = [{"source_id": 1, "resource": "device", "row_id": key, "run_id": 9, "held": True} for key in (1, 2, 4)]
+    rows.append({"source_id": 1, "resource": "device", "row_id": 5, "run_id": 8, "held": False})
     database.write(lambda connection: connection.execute(insert(sync_absence), rows))
     number, first = devices.held_back(9, 1)
     assert (number, ids(first)) == (2, [1])

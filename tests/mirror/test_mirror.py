@@ -16,7 +16,7 @@ from gengfu.app import App
 from gengfu.errors import Fenced, GengfuError, LoginRefused, Stopped
 from gengfu.settings import Secret, Settings
 from gengfu.store.run_rows import Run, Verdict
-from gengfu.store.tables import device_change, job, sync_absence
+from gengfu.store.tables import change, job, sync_absence
 from gengfu_simulator.testing import Simulator
 from truth import assert_true_copy, mirrored
 
@@ -73,9 +73,9 @@ class World:
         return mirrored(self.app.db, live=live)
 
     def changes(self, run: Run) -> list[tuple[int, str, Any, Any]]:
-        query = select(device_change).where(device_change.c.run_id == run.id).order_by(device_change.c.id)
+        query = select(change).where(change.c.run_id == run.id, change.c.kind != "created").order_by(change.c.seq)
         with self.app.db.read() as connection:
-            return [(row.device_id, row.field, row.old, row.new) for row in connection.execute(query)]
+            return [(row.row_id, row.field, row.old, row.new) for row in connection.execute(query)]
 
     def absent(self) -> set[int]:
         with self.app.db.read() as connection:

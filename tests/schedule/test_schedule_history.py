@@ -205,7 +205,7 @@ def test_the_simulation_judges_from_the_runs_that_a_command_leaves(ask: Ask, dat
         for number, (scope, seconds) in enumerate([("0", 400), ("0", 500), ("0", 600), ("1", 9000)]):
             start = NOW - timedelta(days=1, hours=number)
             times = {"started_at": start, "finished_at": start + timedelta(seconds=seconds), "active_key": None}
-            connection.execute(insert(sync_run).values(**{**new_run("device", scope, start), **times}))
+            connection.execute(insert(sync_run).values(**{**new_run(1, "device", scope, start), **times}))
 
     database.write(work)
     add_ticks(database, ran("10:00", 2.0))

@@ -14,13 +14,15 @@ from gengfu.store.database import Database
 from gengfu.store.doorstep import Accepted, accept
 from gengfu.store.run_rows import RunState, Verdict
 from gengfu.store.runs import RunStore
+from gengfu.store.sources import Source
 from gengfu.store.tables import job, sync_run
 
+SOURCE = Source("default", "https://vendor.test/", "operator")
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
 
 def start(place: Database | Path, scope: str = "0") -> Accepted:
-    return accept(place, "device", scope, "DeviceListJob", "device_list", 3, NOW)
+    return accept(place, SOURCE, "device", scope, "DeviceListJob", "device_list", 3, NOW)
 
 
 @pytest.fixture

@@ -20,14 +20,14 @@ COLUMNS = RowReader(DEVICE, "Asia/Shanghai").columns
 
 @pytest.fixture
 def table(database: Database) -> MirrorTable:
-    return MirrorTable(database, DEVICE.table, COLUMNS, [field.column for field in DEVICE.volatile])
+    return MirrorTable(database, DEVICE.table, 1, COLUMNS, [field.column for field in DEVICE.volatile])
 
 
 def row(
     key: int, *, row_hash: int = 1, content_hash: int = 2, gone_at: datetime | None = None, **values: Any
 ) -> list[Any]:
     plain = dict.fromkeys(COLUMNS) | {"id": key} | values
-    return [*plain.values(), NOW, NOW, gone_at, row_hash, content_hash]
+    return [*plain.values(), None, NOW, NOW, gone_at, row_hash, content_hash]
 
 
 def encoded(table: MirrorTable, values: list[Any]) -> tuple[Any, ...]:
@@ -78,7 +78,7 @@ def test_values_come_back_as_they_were_written(database: Database, table: Mirror
 def test_an_existing_row_is_replaced_but_keeps_when_it_was_first_seen(database: Database, table: MirrorTable) -> None:
     write(database, table, row(1, memo="old", phone="1", gone_at=NOW))
     later = row(1, memo="new", row_hash=9)
-    later[len(COLUMNS)] = NOW + timedelta(days=1)
+    later[len(COLUMNS) + 1] = NOW + timedelta(days=1)
     write(database, table, later, row(2))
     kept = stored(database, table, 1)[1]
     assert (kept["memo"], kept["phone"], kept["row_hash"], kept["gone_at"]) == ("new", None, 9, None)

@@ -12,7 +12,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Column, Integer, MetaData, Table, inspect, text
+from sqlalchemy import Column, Integer, MetaData, String, Table, inspect, text
 
 from gengfu.errors import StoreError
 from gengfu.settings import Secret
@@ -115,7 +115,9 @@ def test_a_table_of_someone_else_is_left_alone_and_named(empty_database: Databas
 
 def test_keys_that_differ_only_in_case_are_two_keys(database: Database) -> None:
     table = metadata.tables["sync_absence"]
-    rows = [{"resource": name, "row_id": 1, "run_id": 1, "held": False} for name in ("device", "Device", "dévice")]
+    shared = {"source_id": 1, "row_id": 1, "run_id": 1, "held": False}
+    shared = {"source_id": 1, "row_id": 1, "run_id": 1, "held": False}
+    rows = [{"resource": name, **shared} for name in ("device", "Device", "dévice")]
     database.write(lambda connection: connection.execute(table.insert(), rows))
     with database.read() as connection:
         assert len(connection.execute(table.select()).all()) == 3
@@ -182,3 +184,17 @@ def test_a_working_folder_with_an_odd_name_is_migrated(tmp_path: Path) -> None:
     schema.ensure(database)
     database.dispose()
     assert schema.quick_version(tmp_path / "100% mine #1" / "gengfu.db") == schema.HEAD
+
+
+def test_a_database_from_before_the_first_release_is_refused_and_left_as_it_is(empty_database: Database) -> None:
+    older = MetaData()
+    Table("alembic_version", older, Column("version_num", String(32)))
+    Table("device", older, Column("id", Integer, primary_key=True))
+    older.create_all(empty_database.engine)
+    empty_database.write(lambda c: c.execute(text("INSERT INTO alembic_version VALUES ('0003')")))
+    for use in (schema.ensure, schema.pending, schema.upgrade):
+        with pytest.raises(StoreError, match=r"from before its first release.*To start anew, ") as caught:
+            use(empty_database)
+        assert ("move the file away: mv " in str(caught.value)) is (empty_database.path is not None)
+    with empty_database.read() as connection:
+        assert sorted(inspect(connection).get_table_names()) == ["alembic_version", "device"]

@@ -13,6 +13,7 @@ from gengfu.backup.dumps import VERSION_TABLE
 from gengfu.backup.kinds import Contents, Copied
 from gengfu.backup.streams import Progress, Unpacked, packed
 from gengfu.errors import BackupError
+from gengfu.store.schema import create_views
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -63,7 +64,7 @@ class MysqlKind:
         if "MariaDB" not in version_text(program):
             switches += ["--set-gtid-purged=OFF", "--column-statistics=0"]
         with self._options() as options:
-            # Tables by name, so that views, which this could not put back in order, stay out of it.
+            # Tables by name, so that views stay out of it: they are made anew where tables are put back.
             argv = [program, f"--defaults-file=/dev/fd/{options.fileno()}", *switches, self._database, *tables]
             with (
                 packed(target) as packer,
@@ -88,6 +89,7 @@ class MysqlKind:
                     if number or is_mariadb or not line.startswith(_SANDBOX):
                         client.feed(line)
                 client.feed("".join(f"DROP TABLE {_quoted(table)};\n" for table in stale).encode())
+        self._db.write(create_views)
         if (found := self.tables()) != {**found, **contents.tables}:
             raise BackupError(
                 f"the database {self._db.where} does not hold the rows of {backup.name}; restore it again"

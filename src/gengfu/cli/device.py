@@ -35,13 +35,14 @@ class DeviceShow(BaseCommand):
 
     def handle(self, device_id: int, changes: int) -> int:
         from gengfu.cli.parts import views
+        from gengfu.store.changes import ChangeStore
         from gengfu.store.devices import DeviceStore
 
-        devices = DeviceStore(self.app.db)
+        devices = DeviceStore(self.app.db, self.app.source_id)
         row = devices.get(device_id)
         if row is None:
             raise NotFound(f"there is no device {device_id} in the mirror; search with: gengfu device:find TEXT")
-        latest = devices.changes_of_device(device_id, changes)
+        latest = ChangeStore(self.app.db, self.app.source_id).of_row("device", device_id, changes)
         status = views.device_status(row, devices.missed_by(device_id))
         self.out.record([("status", status), *row.items()])
         if latest:
@@ -51,7 +52,7 @@ class DeviceShow(BaseCommand):
             lines = [[c["changed_at"], c["run_id"], c["field"], c["old"], c["new"]] for c in shown]
             self.out.table([*columns, Column("new", shrinks=True)], lines)
         kept = ("run_id", "field", "old", "new", "changed_at")
-        told = [{name: change[name] for name in kept} for change in latest]
+        told = [{name: getattr(change, name) for name in kept} for change in latest]
         self.out.answer({"status": status, "device": row, "changes": told})
         return 0
 
@@ -81,7 +82,7 @@ class DeviceFind(BaseCommand):
         presence = choosing.presence(gone, everything)
         if not text.strip():
             raise UsageError("TEXT is empty; to list all devices: gengfu device:export -")
-        devices = DeviceStore(self.app.db)
+        devices = DeviceStore(self.app.db, self.app.source_id)
         found = devices.find(text, presence, limit + 1)
         more, found = len(found) > limit, found[:limit]
         columns = [Column("id", right=True), Column("imei"), Column("name", shrinks=True), Column("phone")]
@@ -168,7 +169,7 @@ class DeviceExport(BaseCommand):
         from gengfu.cli.parts import exporting
         from gengfu.store.devices import DeviceStore
 
-        devices = DeviceStore(self.app.db)
+        devices = DeviceStore(self.app.db, self.app.source_id)
         total = devices.count(which)
         if form is exporting.Format.XLSX and total > exporting.XLSX_ROWS:
             raise UsageError(exporting.too_many_rows(total))
@@ -223,12 +224,12 @@ class _Decision(BaseCommand):
 
         columns = [Column("id", right=True)]
         if run.resource == "device":
-            number, rows = DeviceStore(self.app.db).held_back(run.id, _SHOWN)
+            number, rows = DeviceStore(self.app.db, self.app.source_id).held_back(run.id, _SHOWN)
             columns += [Column("imei"), Column("name", shrinks=True), Column("memo", shrinks=True)]
             lines = [[row["id"], row["imei"], views.device_name(row), row["memo"]] for row in rows]
         else:
             with self.app.db.read() as connection:
-                keys = sorted(absences.held_back(connection, run.resource, run.id))
+                keys = sorted(absences.held_back(connection, run))
             number, lines = len(keys), [[key] for key in keys[:_SHOWN]]
         if lines:
             self.out.table(columns, lines)

@@ -13,7 +13,7 @@ from gengfu.errors import NotFound
 from gengfu.store.run_rows import OPEN_END, Run, Verdict
 
 if TYPE_CHECKING:
-    from gengfu.store.changes import ChangeLog
+    from gengfu.store.changes import Change
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -81,7 +81,7 @@ class RunShow(BaseCommand):
 
     def handle(self, run_id: int, pages: bool, everything: bool) -> int:
         from gengfu.cli.parts import views
-        from gengfu.store.changes import ChangeLog
+        from gengfu.store.changes import ChangeStore
         from gengfu.store.runs import RunStore
 
         runs = RunStore(self.app.db, self.app.clock)
@@ -96,9 +96,9 @@ class RunShow(BaseCommand):
             self.out.table(_WINDOW, map(_window, windows))
         if pages:
             self._tell("Pages", _PAGE, read)
-        log = ChangeLog(run.resource)
-        fields = log.fields_of_run(self.app.db, run_id)
-        changes = self._tell_changes(log, run_id, fields, None if everything else 20)
+        store = ChangeStore(self.app.db, run.source_id)
+        fields = store.fields_of_run(run_id)
+        changes = self._tell_changes(run, store.of_run(run_id, None if everything else 20), fields)
         self._tell("Rows set aside", _REJECT, rejects)
         told = {**views.run_json(run), "windows": _plain(windows), "changed_fields": fields}
         told |= {"changes": changes, "rejects": _plain(rejects)}
@@ -138,18 +138,17 @@ class RunShow(BaseCommand):
             self.out.say(f"\n{title}")
             self.out.table(list(columns.values()), [[row[name] for name in columns] for row in rows])
 
-    def _tell_changes(
-        self, log: ChangeLog, run_id: int, fields: Mapping[str, int], limit: int | None
-    ) -> list[dict[str, Any]]:
+    def _tell_changes(self, run: Run, changes: Sequence[Change], fields: Mapping[str, int]) -> list[dict[str, Any]]:
         from gengfu.cli.parts import views
 
-        changes = log.of_run(self.app.db, run_id, limit)
-        columns = {log.row: Column(log.row.removesuffix("_id"), right=True), **_CHANGE}
+        row = "device" if run.resource == "device" else "row"
+        columns = {"row_id": Column(row, right=True), **_CHANGE}
         self._tell("Changes", columns, list(map(views.readable, changes)))
         if (more := sum(fields.values()) - len(changes)) > 0:
             counted = ", ".join(f"{field} {number}" for field, number in fields.items())
             self.out.say(f"... and {more} more, see --all. By field: {counted}.")
-        return [{name: change[name] for name in columns} for change in changes]
+        told = [{name: getattr(change, name) for name in _CHANGE} for change in changes]
+        return [{f"{row}_id": change.row_id, **values} for change, values in zip(changes, told, strict=True)]
 
 
 _WINDOW = (

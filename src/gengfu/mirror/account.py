@@ -11,9 +11,9 @@ ACCOUNT = Resource(
     listing=Listing("api/Account/myTenantPageAccounts"),
     fields=(
         Field("tenantId"),
-        Field("userName"),
-        Field("realName"),
-        Field("phone"),
+        Field("userName", searched=True),
+        Field("realName", searched=True),
+        Field("phone", searched=True),
         Field("departmentId"),
         Field("createTime", kind=Kind.MOMENT),
     ),

@@ -19,7 +19,7 @@ from gengfu.mirror.resource import Resource
 from gengfu.mirror.rows import RowReader
 from gengfu.settings import Settings
 from gengfu.store import absences
-from gengfu.store.changes import ChangeLog
+from gengfu.store.changes import ChangeKind, ChangeStore, Difference
 from gengfu.store.database import PATIENCE, Database
 from gengfu.store.rows import MirrorTable
 from gengfu.store.run_rows import PageRecord, Run, Verdict
@@ -119,7 +119,7 @@ class Closing:
     ) -> Outcome:
         """Tells the missing rows that are gone from those that may come back."""
         with self._db.read(PATIENCE) as connection:
-            before = absences.absent_once(connection, self._resource.name)
+            before = absences.absent_once(connection, self._run.source_id, self._resource.name)
         words = self._ask(missing, stop) if len(missing) <= ASK_AT_MOST else {}
         alive = {row for row, word in words.items() if word == _Word.ALIVE}
         if alive and evidence.pass_number < reconcile.MAX_PASSES:
@@ -139,35 +139,36 @@ class Closing:
         if outcome.verdict == Verdict.COMPLETE:
             gone = self._mark_gone(connection, outcome.gone)
             if self._scope.confirms_gone:
-                absences.forget(connection, self._resource.name, outcome.gone)
+                self._forget(connection, outcome.gone)
             else:
-                absences.remember(connection, self._resource.name, self._run.id, outcome.absent, held=False)
+                absences.remember(connection, self._run, outcome.absent, held=False)
             return {"gone": gone}
         if outcome.verdict == Verdict.HELD:
-            absences.remember(connection, self._resource.name, self._run.id, outcome.absent, held=True)
+            absences.remember(connection, self._run, outcome.absent, held=True)
         return {}
 
     def approve(self, connection: Connection) -> int:
         """Marks what is still held back as gone; how many rows."""
-        rows = absences.held_back(connection, self._resource.name, self._run.id)
-        absences.forget(connection, self._resource.name, rows)
+        rows = absences.held_back(connection, self._run)
+        self._forget(connection, rows)
         return self._mark_gone(connection, rows)
 
     def discard(self, connection: Connection) -> dict[str, int]:
         """Forgets what is held back."""
-        rows = absences.held_back(connection, self._resource.name, self._run.id)
-        absences.forget(connection, self._resource.name, rows)
+        rows = absences.held_back(connection, self._run)
+        self._forget(connection, rows)
         return {}
+
+    def _forget(self, connection: Connection, rows: Collection[int]) -> None:
+        absences.forget(connection, self._run.source_id, self._resource.name, rows)
 
     def _mark_gone(self, connection: Connection, rows: Collection[int]) -> int:
         now = self._clock()
         marked = self._table.gone(connection, rows, now)
         if marked:
             moment = now.isoformat()
-            changes = ChangeLog(self._resource.name)
-            changes.write(
-                connection, [changes.change(self._run.id, row, "gone_at", None, moment, now) for row in marked]
-            )
+            found = [Difference(row, ChangeKind.GONE, "gone_at", None, moment) for row in marked]
+            ChangeStore(self._db, self._run.source_id).record(connection, self._table, self._run.id, now, found)
         return len(marked)
 
     def _echoes_differ(self, records: Sequence[PageRecord], stop: threading.Event) -> bool:
@@ -231,7 +232,9 @@ class Closing:
         probe = next(f for f in self._resource.fields if f.name == self._resource.probe)
         table = self._resource.table
         with self._db.read(PATIENCE) as connection:
-            query = select(table.c.id, table.c[probe.column]).where(table.c.id.in_(rows))
+            query = select(table.c.id, table.c[probe.column]).where(
+                table.c.source_id == self._run.source_id, table.c.id.in_(rows)
+            )
             found = [(row[0], row[1]) for row in connection.execute(query)]
         askable = [(row, value) for row, value in found if value]
         with ThreadPoolExecutor(max_workers=min(8, max(1, len(askable)))) as pool:

@@ -12,8 +12,8 @@ DEVICE_GROUP = Resource(
     listing=Listing("api/DeviceGroup/list", paging=BareArray()),
     fields=(
         Field("tenantId"),
-        Field("groupName"),
-        Field("groupMemo"),
+        Field("groupName", searched=True),
+        Field("groupMemo", searched=True),
         Field("count"),
         Field("createTime", kind=Kind.MOMENT),
     ),

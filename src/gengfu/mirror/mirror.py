@@ -26,8 +26,9 @@ from gengfu.mirror.resource import Resource
 from gengfu.mirror.row_writer import Intake
 from gengfu.mirror.rows import RowReader
 from gengfu.settings import Settings
+from gengfu.store.changes import ChangeStore
 from gengfu.store.database import PATIENCE, Database
-from gengfu.store.rows import MirrorTable
+from gengfu.store.rows import MirrorTable, form_of
 from gengfu.store.run_rows import Run, RunState, Verdict, Window
 from gengfu.store.runs import RunStore
 from gengfu.store.table_check import TableCheck
@@ -63,7 +64,11 @@ class _Mirrored:
 
     resource: Resource
     reader: RowReader
-    table: MirrorTable
+
+    def table(self, db: Database, source_id: int) -> MirrorTable:
+        """The rows of that source."""
+        volatile = [field.column for field in self.resource.volatile]
+        return MirrorTable(db, self.resource.table, source_id, self.resource.columns, volatile)
 
 
 class Mirror:
@@ -89,9 +94,8 @@ class Mirror:
         self._tables = TableCheck(db)
         self._mirrored: dict[str, _Mirrored] = {}
         for resource in resources:
-            table = MirrorTable(db, resource.table, resource.columns, [field.column for field in resource.volatile])
-            reader = RowReader(resource, settings.api_timezone, table.form)
-            self._mirrored[resource.name] = _Mirrored(resource, reader, table)
+            reader = RowReader(resource, settings.api_timezone, form_of(db))
+            self._mirrored[resource.name] = _Mirrored(resource, reader)
 
     def work(self, run_id: int, hold: Hold) -> str:
         """Does all there is to do for that job; a note on how it ended.
@@ -224,7 +228,8 @@ class Mirror:
     ) -> None:
         mirrored = self._of(run)
         scope = mirrored.resource.scope(run.scope)
-        intake = Intake(self._db, mirrored.resource, scope, mirrored.reader, mirrored.table, run.id, self._clock)
+        table, changes = mirrored.table(self._db, run.source_id), ChangeStore(self._db, run.source_id)
+        intake = Intake(self._db, mirrored.resource, scope, mirrored.reader, table, changes, run.id, self._clock)
         listing = mirrored.resource.listing_of(scope)
         given = Assignment(self._vendor, self.runs, listing, run, window, intake, self._new_calls)
         course_of(listing).reader(given).read(have, hold.stop, ahead)
@@ -238,8 +243,9 @@ class Mirror:
 
     def _closing(self, run: Run) -> Closing:
         mirrored = self._of(run)
+        table = mirrored.table(self._db, run.source_id)
         return Closing(
-            self._db, self._vendor, self._settings, self._clock, mirrored.resource, mirrored.reader, mirrored.table, run
+            self._db, self._vendor, self._settings, self._clock, mirrored.resource, mirrored.reader, table, run
         )
 
     def _close(self, run: Run, hold: Hold) -> None:

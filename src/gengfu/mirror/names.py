@@ -36,7 +36,9 @@ varying verbose versioning view virtual when where while window with without wri
 """Words that one of the databases keeps for itself. To be added to only by words that no column has yet."""
 
 _RESERVED = frozenset(_RESERVED_WORDS.split())
-_OURS = frozenset(("id", "other", "first_seen_at", "updated_at", "gone_at", "row_hash", "content_hash"))
+_OURS = frozenset(
+    ("source_id", "id", "other", "search", "first_seen_at", "updated_at", "gone_at", "row_hash", "content_hash")
+)
 _LONGEST = 63
 
 

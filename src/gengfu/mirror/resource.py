@@ -44,6 +44,8 @@ class Field:
     kind: Kind = Kind.TEXT
     volatile: bool = False
     """Moves on nearly every read: kept fresh, but no change of the row."""
+    searched: bool = False
+    """Whether a search for a text looks into it. Only texts that are not volatile."""
 
     def __post_init__(self) -> None:
         if not self.column:
@@ -121,12 +123,13 @@ class Resource:
         """The table that mirrors it."""
         from sqlalchemy import Column, MetaData
 
-        from gengfu.store.tables import COLUMN_TYPES, metadata, mirror_table
+        from gengfu.store.tables import COLUMN_TYPES, VIEWS, metadata, mirror_table
 
         known = metadata.tables.get(self.name)
-        if known is not None and "row_hash" in known.c:
+        is_taken = self.name in VIEWS or (known is not None and "row_hash" not in known.c)
+        if known is not None and not is_taken:
             return known
-        if known is not None:
+        if is_taken:
             raise ConfigError(f"the list {self.name} needs another name: Gengfu has a table of that name for itself")
         columns = [Column(field.column, COLUMN_TYPES[field.kind]) for field in self.fields]
         return mirror_table(self.name, *columns, to=MetaData())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from gengfu.mirror.reconcile import pack
 from gengfu.mirror.resource import Kind, Resource, Scope
 from gengfu.mirror.rows import RowReader, UnreadableRow
 from gengfu.mirror.values import MISSING
-from gengfu.store.changes import ChangeLog
+from gengfu.store.changes import ChangeKind, ChangeStore, Difference
 from gengfu.store.database import PATIENCE, Database
 from gengfu.store.rows import Known, MirrorTable
 from gengfu.store.run_rows import PageRecord, Reject
@@ -41,6 +42,7 @@ class Intake:
         scope: Scope,
         reader: RowReader,
         table: MirrorTable,
+        changes: ChangeStore,
         run_id: int,
         clock: Clock,
     ) -> None:
@@ -56,13 +58,15 @@ class Intake:
         self._flags = {reader.columns.index(f.column) for f in resource.fields if f.kind == Kind.FLAG}
         self._times = {reader.columns.index(f.column) for f in resource.fields if f.kind == Kind.MOMENT}
         self._form = table.form
-        self._log = ChangeLog(resource.name)
+        self._log = changes
+        self._searched = [reader.columns.index(f.column) for f in resource.fields if f.searched]
         self.clear()
 
     def clear(self) -> None:
         """Forgets all rows and pages."""
         self.pages: list[PageRecord] = []
         self.rejects: list[Reject] = []
+        self._since = self._clock()
         self._pending: dict[int, msgspec.Raw] = {}
         self._new: dict[int, tuple[Any, ...]] = {}
         self._changed: dict[int, tuple[tuple[Any, ...], int, int]] = {}
@@ -129,12 +133,11 @@ class Intake:
 
     def _take_new(self, arrived: Sequence[_Arrived]) -> None:
         keys, rows, row_hashes = _columns(arrived)
-        moment = self._form.encode(self._clock())
+        moment = self._form.encode(self._since)
         own = (moment, moment, moment if self._scope.confirms_gone else None)
-        found = zip(
-            self._reader.rows(keys, rows, absent=None), row_hashes, self._reader.content_hashes(rows), strict=True
-        )
-        self._new.update((values[0], (*values, *own, *hashes)) for values, *hashes in found)
+        read = self._reader.rows(keys, rows, absent=None)
+        found = zip(read, self._searches(read), row_hashes, self._reader.content_hashes(rows), strict=True)
+        self._new.update((values[0], (*values, search, *own, *hashes)) for values, search, *hashes in found)
 
     def _take_moved(self, arrived: Sequence[_Arrived], known: Mapping[int, Known]) -> None:
         beats: list[_Arrived] = []
@@ -157,24 +160,25 @@ class Intake:
         now, encode = self._clock(), self._form.encode
         stored = self._table.current(connection, self._changed)
         rows = list(self._new.values())
-        changes: list[dict[str, Any]] = []
+        differences: list[Difference] = []
         changed = returned = 0
         for key, (answered, row_hash, content_hash) in self._changed.items():
             values = list(answered)
             old = stored[key]
-            differences = self._merge(values, old)
-            first_seen_at, updated_at, gone_at = old[len(values) : len(values) + 3]
+            found = [Difference(key, ChangeKind.CHANGED, *difference) for difference in self._merge(values, old)]
+            _, first_seen_at, updated_at, gone_at = old[len(values) : len(values) + 4]
             back = gone_at is not None and not self._scope.confirms_gone
             if back:
-                differences.append(("gone_at", _plain(self._table.decoded(len(values) + 2, gone_at)), None))
-            changes.extend(self._log.change(self._run_id, key, *difference, now) for difference in differences)
+                was = _plain(self._table.decoded(len(values) + 3, gone_at))
+                found.append(Difference(key, ChangeKind.RETURNED, "gone_at", was, None))
+            differences += found
             returned += back
-            changed += bool(differences) and not back
-            own = (first_seen_at, encode(now) if differences else updated_at, None if back else gone_at)
-            rows.append((*values, *own, row_hash, content_hash))
+            changed += bool(found) and not back
+            own = (first_seen_at, encode(now) if found else updated_at, None if back else gone_at)
+            rows.append((*values, *self._searches([values]), *own, row_hash, content_hash))
         self._table.upsert(connection, rows)
         self._table.beat(connection, list(self._beats.values()))
-        self._log.write(connection, changes)
+        self._log.record(connection, self._table, self._run_id, now, differences, [*self._new], self._since)
         return {
             "new": len(self._new),
             "changed": changed,
@@ -182,6 +186,13 @@ class Intake:
             "heartbeat": len(self._beats),
             "rejected": len(self.rejects),
         }
+
+    def _searches(self, rows: Sequence[Sequence[Any]]) -> list[str | None]:
+        """What a search for a text looks into, row by row."""
+        if not self._searched:
+            return [None] * len(rows)
+        columns = [map(itemgetter(place), rows) for place in self._searched]
+        return ["\n".join(filter(None, found)).lower() for found in zip(*columns, strict=True)]
 
     def _merge(self, values: list[Any], stored: tuple[Any, ...]) -> list[tuple[str, Any, Any]]:
         """Fills the fields that the vendor's row does not name from the stored row; gives (column, old, new) of the

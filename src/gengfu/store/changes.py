@@ -1,49 +1,139 @@
-"""Where the changes of a list's rows are recorded: those of devices in a table of their own, all others in one."""
+"""The changes of all mirrored lists, in one sequence that is in the order of commits on every database."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, func, insert, select, update
 
 from gengfu.store.database import Database
-from gengfu.store.tables import device, device_change, row_change
+from gengfu.store.rows import MirrorTable
+from gengfu.store.statements import Statements
+from gengfu.store.tables import change, change_counter
 
 
-class ChangeLog:
-    """Writes and reads the changes of one list. A change is a row of the list, its field, and what it was and is."""
+class ChangeKind(StrEnum):
+    """What happened to a row."""
 
-    def __init__(self, resource: str) -> None:
-        self._own = {} if resource == device.name else {"resource": resource}
-        self._table = row_change if self._own else device_change
-        self.row = "row_id" if self._own else "device_id"
-        """The column that names the row."""
+    CREATED = "created"
+    """It came to be in the mirror."""
+    CHANGED = "changed"
+    """A field of it has another value."""
+    GONE = "gone"
+    """The vendor no longer has it."""
+    RETURNED = "returned"
+    """The vendor has it again."""
 
-    def change(self, run_id: int, key: int, column: str, old: Any, new: Any, now: datetime) -> dict[str, Any]:
-        """A change, for `write`."""
-        values = {"run_id": run_id, "field": column, "old": old, "new": new, "changed_at": now}
-        return {self.row: key, **self._own, **values}
 
-    def write(self, connection: Connection, changes: Sequence[Mapping[str, Any]]) -> None:
-        """Records them."""
-        if changes:
-            connection.execute(insert(self._table), list(changes))
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A change of a row, about to be recorded. `field` is a column; `old` and `new` are as JSON keeps them."""
 
-    def of_run(self, db: Database, run_id: int, limit: int | None) -> list[dict[str, Any]]:
-        """The first `limit` changes that a run found, by row."""
-        table = self._table
-        query = select(table).where(self._of(run_id)).order_by(table.c[self.row], table.c.id).limit(limit)
-        with db.read() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+    row_id: int
+    kind: ChangeKind
+    field: str
+    old: Any
+    new: Any
 
-    def fields_of_run(self, db: Database, run_id: int) -> dict[str, int]:
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A recorded change. A row that came to be has no `field`."""
+
+    seq: int
+    source_id: int
+    resource: str
+    row_id: int
+    run_id: int
+    kind: ChangeKind
+    field: str | None
+    old: Any
+    new: Any
+    changed_at: datetime
+
+
+class ChangeStore:
+    """Records and reads the changes of one source.
+
+    The numbers that a transaction gives to its changes come from a counter whose row it keeps locked until it commits,
+    so a reader that has seen one number will never be shown a lower one. Everybody who writes waits there: changes are
+    what a transaction records last.
+    """
+
+    def __init__(self, db: Database, source_id: int) -> None:
+        self._db = db
+        self._source_id = source_id
+
+    def record(
+        self,
+        connection: Connection,
+        table: MirrorTable,
+        run_id: int,
+        now: datetime,
+        differences: Sequence[Difference],
+        new: Sequence[int] = (),
+        since: datetime | None = None,
+    ) -> None:
+        """Records what changed in that table; of the rows `new`, those that are there `since` that very moment."""
+        if not differences and not new:
+            return
+        last = self._advance(connection, len(differences) + len(new))
+        shared = {"source_id": self._source_id, "resource": table.name, "run_id": run_id, "changed_at": now}
+        if differences:
+            numbers = range(last - len(differences) + 1, last + 1)
+            rows = [
+                {"seq": seq, "row_id": d.row_id, "kind": d.kind, "field": d.field, "old": d.old, "new": d.new, **shared}
+                for seq, d in zip(numbers, differences, strict=True)
+            ]
+            connection.execute(insert(change), rows)
+        if new:
+            assert since is not None
+            table.record_created(connection, new, since, run_id, last - len(differences) - len(new))
+
+    def _advance(self, connection: Connection, by: int) -> int:
+        """Takes that many numbers; the last of them."""
+        grown = update(change_counter).where(change_counter.c.id == 1).values(last_seq=change_counter.c.last_seq + by)
+        if not connection.execute(grown).rowcount:
+            highest = connection.scalar(select(func.max(change.c.seq))) or 0
+            Statements(connection).insert("change_counter", {"id": 1, "last_seq": highest}, or_ignore=True)
+            connection.execute(grown)
+        last: int = connection.execute(select(change_counter.c.last_seq).where(change_counter.c.id == 1)).scalar_one()
+        return last
+
+    def since(self, seq: int, limit: int) -> list[Change]:
+        """The first `limit` changes after that number, of every list."""
+        query = select(change).where(change.c.source_id == self._source_id, change.c.seq > seq)
+        return list(self._changes(query.order_by(change.c.seq).limit(limit)))
+
+    def of_row(self, resource: str, row_id: int, limit: int) -> list[Change]:
+        """The latest changes of the fields of a row, the newest first."""
+        query = select(change).where(self._in(resource), change.c.row_id == row_id, _of_fields())
+        return list(self._changes(query.order_by(change.c.seq.desc()).limit(limit)))
+
+    def of_run(self, run_id: int, limit: int | None) -> list[Change]:
+        """The first `limit` changes of fields that a run found, by row."""
+        query = select(change).where(change.c.run_id == run_id, _of_fields())
+        return list(self._changes(query.order_by(change.c.row_id, change.c.seq).limit(limit)))
+
+    def fields_of_run(self, run_id: int) -> dict[str, int]:
         """How often the run found each field changed, the most frequent first."""
-        field, number = self._table.c.field, func.count().label("number")
-        query = select(field, number).where(self._of(run_id)).group_by(field).order_by(number.desc(), field)
-        with db.read() as connection:
-            return {row.field: row.number for row in connection.execute(query)}
+        field, number = change.c.field, func.count().label("number")
+        query = select(field, number).where(change.c.run_id == run_id, _of_fields())
+        with self._db.read() as connection:
+            return {r.field: r.number for r in connection.execute(query.group_by(field).order_by(number.desc(), field))}
 
-    def _of(self, run_id: int) -> ColumnElement[bool]:
-        return self._table.c.run_id == run_id
+    def _in(self, resource: str) -> ColumnElement[bool]:
+        return (change.c.source_id == self._source_id) & (change.c.resource == resource)
+
+    def _changes(self, query: Select[Any]) -> Iterator[Change]:
+        with self._db.read() as connection:
+            for row in connection.execute(query).mappings():
+                yield Change(**{**row, "kind": ChangeKind(row["kind"])})
+
+
+def _of_fields() -> ColumnElement[bool]:
+    return change.c.field.is_not(None)

@@ -11,14 +11,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, func, or_, select
 
 from gengfu.store.database import Database
-from gengfu.store.tables import device, device_change, sync_absence
+from gengfu.store.tables import device, sync_absence
 
 Row = Mapping[str, Any]
 
-COLUMNS = tuple(column.name for column in device.c if column.name not in ("row_hash", "content_hash"))
+_INTERNAL = ("source_id", "search", "row_hash", "content_hash")
+COLUMNS = tuple(column.name for column in device.c if column.name not in _INTERNAL)
 """The columns that are of interest outside: the vendor's, and since when the row is known, changed and gone."""
 
-_SEARCHED = (device.c.imei, device.c.user_name, device.c.nickname, device.c.real_name, device.c.memo, device.c.phone)
 _MOST_ID = 2**63 - 1
 
 
@@ -48,63 +48,64 @@ class Which:
 
 
 class DeviceStore:
-    """Reads devices and their changes. Rows are mappings by column, times aware, JSON decoded."""
+    """Reads the devices of one source. Rows are mappings by column, times aware, JSON decoded."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, source_id: int) -> None:
         self._db = db
+        self._source_id = source_id
 
     def get(self, device_id: int) -> Row | None:
         """The device of that id."""
-        found = self._rows(_devices().where(device.c.id == device_id))
+        found = self._rows(self._devices().where(device.c.id == device_id))
         return found[0] if found else None
 
     def missed_by(self, device_id: int) -> int | None:
         """The last complete run, if it did not list this live device."""
-        query = select(sync_absence.c.run_id).where(sync_absence.c.resource == device.name)
+        query = select(sync_absence.c.run_id).where(self._absent(), sync_absence.c.row_id == device_id)
         with self._db.read() as connection:
-            found: int | None = connection.scalar(query.where(sync_absence.c.row_id == device_id))
+            found: int | None = connection.scalar(query)
             return found
 
     def find(self, text: str, presence: Presence, limit: int) -> list[Row]:
         """The first `limit` devices, by id, that have this text in their imei, a name, the memo or the phone, in
         capitals or not, or whose id it is."""
-        query = _devices().where(*_present(presence), _contains(text))
+        query = self._devices().where(*_present(presence), _contains(text))
         return self._rows(query.order_by(device.c.id).limit(limit))
 
     def count(self, which: Which) -> int:
         """How many devices that chooses."""
+        query = select(func.count()).select_from(device).where(self._mine(), *_conditions(which))
         with self._db.read() as connection:
-            return connection.scalar(select(func.count()).select_from(device).where(*_conditions(which))) or 0
+            return connection.scalar(query) or 0
 
     def stream(self, which: Which, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         """The chosen devices by id, as of one moment, as tuples of these columns; read bit by bit, in flat memory."""
-        query = select(*(device.c[name] for name in columns)).where(*_conditions(which)).order_by(device.c.id)
+        chosen = select(*(device.c[name] for name in columns)).where(self._mine(), *_conditions(which))
         with self._db.read() as connection:
-            for batch in connection.execution_options(stream_results=True).execute(query).partitions(1_000):
+            streamed = connection.execution_options(stream_results=True)
+            for batch in streamed.execute(chosen.order_by(device.c.id)).partitions(1_000):
                 yield from map(tuple, batch)
-
-    def changes_of_device(self, device_id: int, limit: int) -> list[Row]:
-        """The latest changes of a device, the newest first."""
-        query = select(device_change).where(device_change.c.device_id == device_id)
-        return self._rows(query.order_by(device_change.c.id.desc()).limit(limit))
 
     def held_back(self, run_id: int, limit: int) -> tuple[int, list[Row]]:
         """How many devices wait for a person's word on the held run, and the first `limit` of them."""
-        held = select(sync_absence.c.row_id).where(
-            sync_absence.c.resource == device.name, sync_absence.c.run_id == run_id, sync_absence.c.held
-        )
-        still = (device.c.id.in_(held), device.c.gone_at.is_(None))
+        held = select(sync_absence.c.row_id).where(self._absent(), sync_absence.c.run_id == run_id, sync_absence.c.held)
+        still = (self._mine(), device.c.id.in_(held), device.c.gone_at.is_(None))
         with self._db.read() as connection:
             number = connection.scalar(select(func.count()).select_from(device).where(*still)) or 0
-        return number, self._rows(_devices().where(*still).order_by(device.c.id).limit(limit))
+        return number, self._rows(self._devices().where(*still).order_by(device.c.id).limit(limit))
+
+    def _mine(self) -> ColumnElement[bool]:
+        return device.c.source_id == self._source_id
+
+    def _absent(self) -> ColumnElement[bool]:
+        return (sync_absence.c.source_id == self._source_id) & (sync_absence.c.resource == device.name)
+
+    def _devices(self) -> Select[Any]:
+        return select(*(device.c[name] for name in COLUMNS)).where(self._mine())
 
     def _rows(self, query: Select[Any]) -> list[Row]:
         with self._db.read() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
-
-
-def _devices() -> Select[Any]:
-    return select(*(device.c[name] for name in COLUMNS))
 
 
 def _present(presence: Presence) -> list[ColumnElement[bool]]:
@@ -114,9 +115,7 @@ def _present(presence: Presence) -> list[ColumnElement[bool]]:
 
 
 def _contains(text: str) -> ColumnElement[bool]:
-    # SQLite knows no capitals beyond ASCII.
-    spellings = {text} if text.isascii() else {text, text.lower(), text.upper(), text.title()}
-    found = [column.icontains(spelling, autoescape=True) for column in _SEARCHED for spelling in sorted(spellings)]
+    found = [device.c.search.contains(text.lower(), autoescape=True)]
     if text.isascii() and text.isdigit() and int(text) <= _MOST_ID:
         found.append(device.c.id == int(text))
     return or_(*found)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gengfu.errors import StoreError
 from gengfu.store.light import Executor, moment, transact
+from gengfu.store.sources import Source, record_source
 
 if TYPE_CHECKING:
     from gengfu.store.database import Database
@@ -30,16 +31,18 @@ class Accepted:
     """How far the active run is, in words; empty for a new one."""
 
 
-def new_run(resource: str, scope: str, now: datetime) -> dict[str, Any]:
+def new_run(source_id: int, resource: str, scope: str, now: datetime, tick_id: int | None = None) -> dict[str, Any]:
     """The columns of a run that waits for its first worker."""
     zeros = (
         "fence windows windows_done pages_done new changed heartbeat unchanged returned gone absent rejected "
         "calls retries throttled"
     )
     return {
+        "source_id": source_id,
         "resource": resource,
         "scope": scope,
-        "active_key": _active_key(resource, scope),
+        "tick_id": tick_id,
+        "active_key": active_key(source_id, resource, scope),
         "state": "queued",
         "pass_number": 1,
         "shifted": False,
@@ -131,7 +134,9 @@ def run_subject(run_id: int) -> str:
     return f"run:{run_id}"
 
 
-def accept(db: Database | Path, resource: str, scope: str, job: str, queue: str, tries: int, now: datetime) -> Accepted:
+def accept(
+    db: Database | Path, source: Source, resource: str, scope: str, job: str, queue: str, tries: int, now: datetime
+) -> Accepted:
     """Records a run of `resource` and `scope` and its first job, unless one is active already; both or neither.
 
     Args:
@@ -140,26 +145,36 @@ def accept(db: Database | Path, resource: str, scope: str, job: str, queue: str,
     Raises:
         StoreError: the database cannot do it.
     """
+    return transact(db, lambda execute: accept_within(execute, source, resource, scope, job, queue, tries, now))
 
-    return transact(db, lambda execute: _accept(execute, resource, scope, job, queue, tries, now))
 
-
-def active_run(db: Database | Path, resource: str, scope: str) -> Accepted | None:
-    """The active run of that resource and scope for which there is still a job, if there is one.
+def active_run(db: Database | Path, source: Source, resource: str, scope: str) -> Accepted | None:
+    """The active run of that source, resource and scope for which there is still a job, if there is one.
 
     Raises:
         StoreError: the database cannot do it.
     """
 
     def work(execute: Executor) -> Accepted | None:
-        active = _active(execute, _active_key(resource, scope))
+        active = _active(execute, active_key(record_source(execute, source), resource, scope))
         return active if active is not None and _has_job(execute, active.run_id) else None
 
     return transact(db, work)
 
 
-def _accept(execute: Executor, resource: str, scope: str, job: str, queue: str, tries: int, now: datetime) -> Accepted:
-    row = new_run(resource, scope, now)
+def accept_within(
+    execute: Executor,
+    source: Source,
+    resource: str,
+    scope: str,
+    job: str,
+    queue: str,
+    tries: int,
+    now: datetime,
+    tick_id: int | None = None,
+) -> Accepted:
+    """`accept` within an open transaction; `tick_id` is the tick of the schedule that it is done for."""
+    row = new_run(record_source(execute, source), resource, scope, now, tick_id)
     active = _active(execute, row["active_key"])
     if active is not None and not _close_abandoned(execute, active, row["active_key"], now):
         return active
@@ -214,5 +229,6 @@ def _has_job(execute: Executor, run_id: int) -> bool:
     return live is None or bool(live["jobs"])
 
 
-def _active_key(resource: str, scope: str) -> str:
-    return f"{resource}:{scope}"
+def active_key(source_id: int, resource: str, scope: str) -> str:
+    """What is unique among active runs."""
+    return f"{source_id}:{resource}:{scope}"

@@ -15,13 +15,14 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Table, func, select, update
 
 from gengfu.store.database import Database
-from gengfu.store.tables import Json
+from gengfu.store.tables import Json, change
 
-OWN_COLUMNS = ("first_seen_at", "updated_at", "gone_at", "row_hash", "content_hash")
+OWN_COLUMNS = ("search", "first_seen_at", "updated_at", "gone_at", "row_hash", "content_hash")
 """The columns that a mirror table has besides the vendor's, in the order in which they end a row."""
 
 _LOOKUP = 1_000
 """Keys in one statement. On SQLite they go as one value: its driver keeps the last 128 statements, at 0.1 MB each."""
+_CREATED = 5_000
 _STREAMED = 10_000
 _BATCH_BYTES = 4_000_000
 
@@ -31,20 +32,33 @@ Known = tuple[int, int, int, bool]
 
 
 class MirrorTable:
-    """One mirrored table: looks rows up by key and writes them in bulk. A row is a tuple of `columns`, key first."""
+    """The rows of one source in a mirrored table: looks them up by key and writes them in bulk. A row is a tuple of
+    `columns`, key first."""
 
-    def __init__(self, db: Database, table: Table, fields: Sequence[str], volatile: Sequence[str]) -> None:
+    def __init__(
+        self, db: Database, table: Table, source_id: int, fields: Sequence[str], volatile: Sequence[str]
+    ) -> None:
         self._db = db
         self.table = table
+        self.name = table.name
         self.key = fields[0]
+        self._source_id = source_id
         self.columns = (*fields, *OWN_COLUMNS)
         self._volatile = tuple(volatile)
         self._json = {place for place, name in enumerate(self.columns) if isinstance(table.c[name].type, Json)}
-        self.form = _FORMS[db.kind]
+        self.form = form_of(db)
         """How the driver takes values; rows are to hold them in that form."""
         if db.kind == "sqlite":
             # Else its driver asks each NULL in vain for a way to be adapted, which takes longer than to write it.
             sqlite3.register_adapter(type(None), lambda none: none)
+
+    @property
+    def _keys_in(self) -> str:
+        return f"{self.name} WHERE source_id = {self._source_id} AND {self.key} IN"
+
+    @property
+    def _live(self) -> ColumnElement[bool]:
+        return (self.table.c.source_id == self._source_id) & self.table.c.gone_at.is_(None)
 
     @cached_property
     def _processors(self) -> list[Callable[[Any], Any] | None]:
@@ -56,9 +70,7 @@ class MirrorTable:
         """What the mirror remembers of those of `keys` that it has, by key."""
         cursor = _cursor(connection)
         found: dict[int, Known] = {}
-        head = (
-            f"SELECT {self.key}, row_hash, content_hash, gone_at IS NOT NULL FROM {self.table.name} WHERE {self.key} IN"
-        )
+        head = f"SELECT {self.key}, row_hash, content_hash, gone_at IS NOT NULL FROM {self._keys_in}"
         for chunk in _chunks(keys, _LOOKUP):
             self._ask(cursor, head, chunk)
             found.update((row[0], row) for row in cursor.fetchall())
@@ -68,7 +80,7 @@ class MirrorTable:
         """The stored rows of `keys`, as tuples of `columns`, with the values that the driver gives."""
         cursor = _cursor(connection)
         found: dict[int, tuple[Any, ...]] = {}
-        head = f"SELECT {', '.join(self.columns)} FROM {self.table.name} WHERE {self.key} IN"
+        head = f"SELECT {', '.join(self.columns)} FROM {self._keys_in}"
         for chunk in _chunks(keys, _LOOKUP):
             self._ask(cursor, head, chunk)
             found.update((row[0], row) for row in cursor.fetchall())
@@ -92,9 +104,10 @@ class MirrorTable:
 
     def _among(self, keys: Sequence[int]) -> ColumnElement[bool]:
         key = self.table.c[self.key]
+        mine = self.table.c.source_id == self._source_id
         if self._db.kind == "sqlite":
-            return key.in_(select(func.json_each(str(keys)).table_valued("value").c.value))
-        return key.in_(keys)
+            return mine & key.in_(select(func.json_each(str(keys)).table_valued("value").c.value))
+        return mine & key.in_(keys)
 
     def upsert(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Writes encoded `rows`, at most one per key, in key order; an existing row keeps its `first_seen_at`."""
@@ -115,7 +128,7 @@ class MirrorTable:
             return
         mark = "?" if self._db.kind == "sqlite" else "%s"
         sets = ", ".join(f"{name} = {mark}" for name in names)
-        sql = f"UPDATE {self.table.name} SET {sets} WHERE {self.key} = {mark}"
+        sql = f"UPDATE {self.name} SET {sets} WHERE source_id = {self._source_id} AND {self.key} = {mark}"
         if self._db.kind == "sqlite":
             _cursor(connection).executemany(sql, ((*row[1:], row[0]) for row in encoded))
         else:
@@ -126,13 +139,14 @@ class MirrorTable:
         if self._db.kind == "sqlite":
             return self._listed_sqlite(_cursor(connection))
         key = self.table.c[self.key]
-        statement = select(key).where(self.table.c.gone_at.is_(None)).order_by(key)
+        statement = select(key).where(self._live).order_by(key)
         result = connection.execution_options(stream_results=True, yield_per=_STREAMED).execute(statement)
         return iter(result.scalars().partitions())
 
     def _listed_sqlite(self, cursor: Any) -> Iterator[Sequence[int]]:
         """As JSON: its driver lets go of the interpreter and takes it back for each row."""
-        keys = f"SELECT {self.key} FROM {self.table.name} WHERE gone_at IS NULL AND {self.key} >= ?"
+        live = f"source_id = {self._source_id} AND gone_at IS NULL"
+        keys = f"SELECT {self.key} FROM {self.name} WHERE {live} AND {self.key} >= ?"
         whole = f"SELECT json_group_array({self.key}) FROM ({keys} ORDER BY {self.key} LIMIT {_STREAMED})"
         start = -(2**63)
         while start < 2**63 and (part := msgspec.json.decode(cursor.execute(whole, (start,)).fetchone()[0])):
@@ -142,15 +156,33 @@ class MirrorTable:
     def gone(self, connection: Connection, keys: Iterable[int], moment: datetime) -> list[int]:
         """Marks those of `keys` that are live as gone at `moment`; returns the keys it changed."""
         changed: list[int] = []
-        table, key = self.table, self.table.c[self.key]
+        key = self.table.c[self.key]
         for chunk in _chunks(sorted(keys), _LOOKUP):
-            met = list(
-                connection.scalars(select(key).where(self._among(chunk), table.c.gone_at.is_(None)).order_by(key))
-            )
+            met = list(connection.scalars(select(key).where(self._among(chunk), self._live).order_by(key)))
             if met:
-                connection.execute(update(table).where(self._among(met)).values(gone_at=moment))
+                connection.execute(update(self.table).where(self._among(met)).values(gone_at=moment))
             changed.extend(met)
         return changed
+
+    def record_created(
+        self, connection: Connection, keys: Sequence[int], since: datetime, run_id: int, before: int
+    ) -> None:
+        """Records in `change`, with numbers after `before`, those of `keys` whose rows are there since that moment."""
+        name = connection.dialect.identifier_preparer.quote(change.name)
+        columns = "seq, source_id, resource, row_id, run_id, kind, changed_at"
+        mark = "?" if self._db.kind == "sqlite" else "%s"
+        for place in range(0, len(keys), _CREATED):
+            chunk = keys[place : place + _CREATED]
+            number = f"{before + place} + row_number() OVER (ORDER BY {self.key})"
+            told = f"{number}, source_id, '{self.name}', {self.key}, {run_id}, 'created', first_seen_at"
+            head = f"INSERT INTO {name} ({columns}) SELECT {told} FROM {self.name}"
+            where = f"source_id = {self._source_id} AND first_seen_at = {mark} AND {self.key} IN"
+            moment = self.form.encode(since)
+            if self._db.kind == "sqlite":
+                listed = "(SELECT value FROM json_each(?))"
+                _cursor(connection).execute(f"{head} WHERE {where} {listed}", (moment, str(list(chunk))))
+            else:
+                _cursor(connection).execute(f"{head} WHERE {where} ({','.join(map(str, chunk))})", (moment,))
 
     def _updates(self, excluded: Callable[[str], str]) -> str:
         return ", ".join(f"{name} = {excluded(name)}" for name in self.columns[1:] if name != "first_seen_at")
@@ -158,8 +190,8 @@ class MirrorTable:
     def _upsert_sqlite(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         marks = ",".join("?" * len(self.columns))
         _cursor(connection).executemany(
-            f"INSERT INTO {self.table.name} ({','.join(self.columns)}) VALUES ({marks}) "
-            f"ON CONFLICT ({self.key}) DO UPDATE SET {self._updates(lambda name: f'excluded.{name}')}",
+            f"INSERT INTO {self.name} (source_id,{','.join(self.columns)}) VALUES ({self._source_id},{marks}) "
+            f"ON CONFLICT (source_id,{self.key}) DO UPDATE SET {self._updates(lambda name: f'excluded.{name}')}",
             rows,
         )
 
@@ -167,21 +199,23 @@ class MirrorTable:
         names = ",".join(self.columns)
         self._copy(connection, names, rows)
         connection.exec_driver_sql(
-            f"INSERT INTO {self.table.name} ({names}) SELECT {names} FROM incoming ORDER BY {self.key} "
-            f"ON CONFLICT ({self.key}) DO UPDATE SET {self._updates(lambda name: f'EXCLUDED.{name}')}"
+            f"INSERT INTO {self.name} (source_id,{names})"
+            f" SELECT {self._source_id},{names} FROM incoming ORDER BY {self.key} "
+            f"ON CONFLICT (source_id,{self.key}) DO UPDATE SET {self._updates(lambda name: f'EXCLUDED.{name}')}"
         )
 
     def _beat_postgresql(self, connection: Connection, rows: Sequence[tuple[Any, ...]], names: Sequence[str]) -> None:
         self._copy(connection, ",".join((self.key, *names)), rows)
         sets = ", ".join(f"{name} = incoming.{name}" for name in names)
         connection.exec_driver_sql(
-            f"UPDATE {self.table.name} AS kept SET {sets} FROM incoming WHERE kept.{self.key} = incoming.{self.key}"
+            f"UPDATE {self.name} AS kept SET {sets} FROM incoming"
+            f" WHERE kept.source_id = {self._source_id} AND kept.{self.key} = incoming.{self.key}"
         )
 
     def _copy(self, connection: Connection, names: str, rows: Iterable[tuple[Any, ...]]) -> None:
         connection.exec_driver_sql("DROP TABLE IF EXISTS pg_temp.incoming")
         connection.exec_driver_sql(
-            f"CREATE TEMPORARY TABLE incoming ON COMMIT DROP AS SELECT {names} FROM {self.table.name} WITH NO DATA"
+            f"CREATE TEMPORARY TABLE incoming ON COMMIT DROP AS SELECT {names} FROM {self.name} WITH NO DATA"
         )
         with _cursor(connection).copy(f"COPY incoming ({names}) FROM STDIN") as copy:
             for row in rows:
@@ -204,10 +238,10 @@ class MirrorTable:
     def _insert_mysql(
         self, connection: Connection, names: Sequence[str], rows: Sequence[tuple[Any, ...]], updates: str
     ) -> None:
-        head = f"INSERT INTO {self.table.name} ({','.join(names)}) VALUES "
+        head = f"INSERT INTO {self.name} (source_id,{','.join(names)}) VALUES "
         tail = f" ON DUPLICATE KEY UPDATE {updates}"
         cursor = _cursor(connection)
-        marks = "(" + ",".join(["%s"] * len(names)) + ")"
+        marks = f"({self._source_id}," + ",".join(["%s"] * len(names)) + ")"
         batch: list[str] = []
         size = 0
         for row in rows:
@@ -293,5 +327,11 @@ PYTHON: Form = _Python()
 
 SQLITE: Form = _Sqlite()
 """Values as SQLAlchemy writes them there."""
+
+
+def form_of(db: Database) -> Form:
+    """That of the database's driver."""
+    return _FORMS[db.kind]
+
 
 _FORMS: dict[str, Form] = {"postgresql": PYTHON, "mysql": _MySql(), "sqlite": SQLITE}

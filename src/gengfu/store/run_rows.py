@@ -59,8 +59,10 @@ class Run:
     """One attempt to bring one mirror up to date; the columns of `sync_run`. Counts are rows of the vendor's list."""
 
     id: int
+    source_id: int
     resource: str
     scope: str
+    tick_id: int | None
     active_key: str | None
     state: RunState
     verdict: Verdict | None
@@ -91,6 +93,10 @@ class Run:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    decision: str | None
+    """`approved` or `discarded`, where a person decided."""
+    decided_by: str | None
+    decided_at: datetime | None
 
     @property
     def active(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from gengfu.store.run_rows import Run, RunState, Verdict, Window, WindowState
 from gengfu.store.tables import sync_page, sync_reject, sync_run, sync_window
@@ -37,8 +37,7 @@ def forget_pages(connection: Connection, window: Window) -> None:
 def supersede(connection: Connection, run: Run) -> None:
     """A held run has nothing left to decide once a later one has read the whole list."""
     older = (
-        sync_run.c.resource == run.resource,
-        sync_run.c.scope == run.scope,
+        same_list(run),
         sync_run.c.state == RunState.HELD,
         sync_run.c.id < run.id,
     )
@@ -48,15 +47,22 @@ def supersede(connection: Connection, run: Run) -> None:
 
 def prune(connection: Connection, run: Run) -> None:
     """Drops the pages, windows and set-aside rows of a few runs that are long over."""
-    ids = select(sync_run.c.id).where(sync_run.c.resource == run.resource, sync_run.c.scope == run.scope)
+    ids = select(sync_run.c.id).where(same_list(run))
     kept = connection.scalar(ids.order_by(sync_run.c.id.desc()).offset(KEPT_RUNS).limit(1))
     if kept is not None:
-        old = select(sync_run.c.id).where(
-            sync_run.c.resource == run.resource, sync_run.c.scope == run.scope, sync_run.c.id <= kept
-        )
+        old = ids.where(sync_run.c.id <= kept)
         past = connection.scalars(old.order_by(sync_run.c.id.desc()).limit(10)).all()
         for table in (sync_page, sync_window, sync_reject):
             connection.execute(delete(table).where(table.c.run_id.in_(past)))
+
+
+def same_list(run: Run) -> ColumnElement[bool]:
+    """Of runs: that they mirror what this one does, in the same scope."""
+    return (
+        (sync_run.c.source_id == run.source_id)
+        & (sync_run.c.resource == run.resource)
+        & (sync_run.c.scope == run.scope)
+    )
 
 
 def run_of(connection: Connection, run_id: int, *, lock: bool = False) -> Run | None:
@@ -68,7 +74,6 @@ def run_of(connection: Connection, run_id: int, *, lock: bool = False) -> Run | 
 
 def run_from(row: Mapping[Any, Any]) -> Run:
     """A row of `sync_run` as a run."""
-    """The run of that id, locked until the transaction ends if `lock` is set."""
     values = {field.name: row[field.name] for field in fields(Run)}
     values["state"] = RunState(values["state"])
     values["verdict"] = Verdict(values["verdict"]) if values["verdict"] else None
@@ -78,8 +83,7 @@ def run_from(row: Mapping[Any, Any]) -> Run:
 def pages_before(connection: Connection, run: Run, page_size: int) -> int | None:
     """How many pages of that size the last complete run of the same list read in one window, if that is known."""
     query = select(sync_run.c.pages).where(
-        sync_run.c.resource == run.resource,
-        sync_run.c.scope == run.scope,
+        same_list(run),
         sync_run.c.verdict == Verdict.COMPLETE,
         sync_run.c.windows == 1,
         sync_run.c.page_size == page_size,

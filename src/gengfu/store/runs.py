@@ -11,9 +11,18 @@ from sqlalchemy import Connection, Select, func, insert, select, update
 from gengfu.clock import Clock
 from gengfu.errors import Fenced
 from gengfu.store.database import Database
-from gengfu.store.doorstep import run_subject
+from gengfu.store.doorstep import active_key, run_subject
 from gengfu.store.run_rows import PageRecord, Reject, Run, RunState, Verdict, Window, WindowState, span
-from gengfu.store.run_steps import add_windows, forget_pages, pages_before, prune, run_from, run_of, supersede
+from gengfu.store.run_steps import (
+    add_windows,
+    forget_pages,
+    pages_before,
+    prune,
+    run_from,
+    run_of,
+    same_list,
+    supersede,
+)
 from gengfu.store.tables import job, sync_page, sync_reject, sync_run, sync_window
 
 
@@ -362,14 +371,11 @@ class RunStore:
             run = run_of(connection, run_id, lock=True)
             if run is None or run.verdict not in (Verdict.FAILED, Verdict.PARTIAL) or run.active:
                 return False
-            newest = select(func.max(sync_run.c.id)).where(
-                sync_run.c.resource == run.resource, sync_run.c.scope == run.scope
-            )
-            if connection.scalar(newest) != run_id:
+            if connection.scalar(select(func.max(sync_run.c.id)).where(same_list(run))) != run_id:
                 return False
             values = {
                 "state": RunState.READING if run.windows else RunState.QUEUED,
-                "active_key": f"{run.resource}:{run.scope}",
+                "active_key": active_key(run.source_id, run.resource, run.scope),
                 "verdict": None,
                 "reason": None,
                 "finished_at": None,

@@ -24,6 +24,9 @@ REVISIONS = ("0001",)
 HEAD = REVISIONS[-1]
 """The version that this program works with."""
 
+_BEFORE_RELEASE = ("0001", "0002", "0003")
+"""Versions that a database without the table `source` may have."""
+
 PATIENCE = 60.0
 """Seconds to wait for another process that is upgrading the same database."""
 
@@ -57,7 +60,7 @@ def pending(db: Database) -> list[str]:
     if db.path is not None:
         return _after(quick_version(db.path), db.where)
     with db.read() as connection:
-        return _after(_version(connection), db.where)
+        return _after(_version(connection, db.where), db.where)
 
 
 def upgrade(db: Database) -> list[str]:
@@ -77,27 +80,43 @@ def quick_version(path: Path) -> str | None:
     """The version of an SQLite file, read without SQLAlchemy; `None` where there is no file, or no table in it.
 
     Raises:
-        StoreError: the file cannot be read.
+        StoreError: the file cannot be read, or its tables are of a program before the first release.
     """
     try:
         if not path.exists():
             return None
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=10.0)) as connection:
-            known = "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
-            if connection.execute(known).fetchone() is None:
+            looked = "SELECT name FROM sqlite_master WHERE name IN ('alembic_version', 'source')"
+            tables = {name for (name,) in connection.execute(looked)}
+            if "alembic_version" not in tables:
                 return None
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-            return str(row[0]) if row else None
+            version = str(row[0]) if row else None
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"the database {path} cannot be read: {error}") from error
+    if version is not None and "source" not in tables:
+        _refuse_before_release(version, str(path), f"move the file away: mv {path} {path}.old")
+    return version
 
 
-def _version(connection: Connection) -> str | None:
+def _refuse_before_release(version: str, where: str, anew: str) -> None:
+    """Says how to start anew where the tables are those of a program before the first release, which had no sources."""
+    if version in _BEFORE_RELEASE:
+        raise StoreError(
+            f"the database {where} was made by a Gengfu from before its first release, whose tables cannot be brought "
+            f"up to date; it is left as it is. To start anew, {anew}"
+        )
+
+
+def _version(connection: Connection, where: str) -> str | None:
     from sqlalchemy import inspect, text
 
-    if not inspect(connection).has_table("alembic_version"):
+    inspector = inspect(connection)
+    if not inspector.has_table("alembic_version"):
         return None
     version: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    if version is not None and not inspector.has_table("source"):
+        _refuse_before_release(version, where, "name an empty database in DATABASE_URL, and run: gengfu db:upgrade")
     return version
 
 
@@ -116,12 +135,24 @@ def _migrate(connection: Connection, where: str) -> list[str]:
     from alembic import command
     from alembic.config import Config
 
-    steps = _after(_version(connection), where)
+    steps = _after(_version(connection, where), where)
     if steps:
         config = Config(attributes={"connection": connection})
         config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
         command.upgrade(config, HEAD)
     return steps
+
+
+def create_views(connection: Connection) -> None:
+    """Makes the views, in place of those that are there."""
+    from sqlalchemy import text
+
+    from gengfu.store.tables import VIEWS
+
+    for name, select in VIEWS.items():
+        told = select.compile(connection, compile_kwargs={"literal_binds": True})
+        connection.execute(text(f"DROP VIEW IF EXISTS {name}"))
+        connection.execute(text(f"CREATE VIEW {name} AS {told}"))
 
 
 @contextmanager

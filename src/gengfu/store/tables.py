@@ -18,12 +18,15 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Select,
     String,
     Table,
     Text,
     UniqueConstraint,
+    select,
 )
 from sqlalchemy.dialects import mysql, sqlite
+from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 _MY = ("mysql", "mariadb")
@@ -79,23 +82,37 @@ COLUMN_TYPES: Mapping[str, Any] = {"text": _text, "flag": Boolean, "moment": Mom
 """By the name of a field's kind: the type of the column that keeps it."""
 
 
-def mirror_table(name: str, *columns: Column[Any], to: MetaData = metadata) -> Table:
+PREFIX = 64
+"""MySQL cannot index a long text whole, only so many of its first characters."""
+
+
+def text_index(name: str, column: str) -> Index:
+    """An index of the rows of a source by one of their texts."""
+    lengths: dict[str, Any] = {f"{dialect}_length": {column: PREFIX} for dialect in _MY}
+    return Index(name, "source_id", column, **lengths)
+
+
+def mirror_table(name: str, *columns: SchemaItem, to: MetaData = metadata) -> Table:
     """A table that mirrors a vendor list: the key, these columns of the vendor's, what else its rows hold, and ours.
 
-    `row_hash` covers the vendor's row, `content_hash` all of it but the volatile fields.
+    `search` holds the searched fields in lower case; `row_hash` covers the vendor's row, `content_hash` all of it but
+    the volatile fields. The index by `gone_at` ends with the key, so that the live rows are listed from it alone.
     """
     return Table(
         name,
         to,
-        Column("id", _serial, primary_key=True, autoincrement=False),
+        Column("source_id", BigInteger, primary_key=True, autoincrement=False),
+        Column("id", BigInteger, primary_key=True, autoincrement=False),
         *columns,
         Column("other", Json),
+        Column("search", _text),
         Column("first_seen_at", Moment, nullable=False),
         Column("updated_at", Moment, nullable=False),
         Column("gone_at", Moment),
         Column("row_hash", BigInteger, nullable=False),
         Column("content_hash", BigInteger, nullable=False),
-        Index(f"ix_{name}_gone_at", "gone_at"),
+        Index(f"ix_{name}_gone_at", "source_id", "gone_at", "id"),
+        Index(f"ix_{name}_updated_at", "source_id", "updated_at"),
     )
 
 
@@ -126,6 +143,8 @@ device = mirror_table(
     Column("delete_time", Moment),
     Column("last_alive_time", Moment),
     Column("last_update_time", Moment),
+    text_index("ix_device_group_name", "group_name"),
+    text_index("ix_device_group_id", "group_id"),
 )
 """One row per vendor device."""
 
@@ -150,42 +169,63 @@ account = mirror_table(
 )
 """One row per account of the tenant."""
 
-device_change = Table(
-    "device_change",
+change = Table(
+    "change",
     metadata,
-    Column("id", _serial, primary_key=True),
-    Column("device_id", BigInteger, nullable=False),
-    Column("run_id", BigInteger, nullable=False),
-    Column("field", String(64), nullable=False),
-    Column("old", Json),
-    Column("new", Json),
-    Column("changed_at", Moment, nullable=False),
-    Index("ix_device_change_device", "device_id", "id"),
-    Index("ix_device_change_run", "run_id"),
-)
-
-row_change = Table(
-    "row_change",
-    metadata,
-    Column("id", _serial, primary_key=True),
+    Column("seq", _serial, primary_key=True, autoincrement=False),
+    Column("source_id", BigInteger, nullable=False),
     Column("resource", String(64), nullable=False),
     Column("row_id", BigInteger, nullable=False),
     Column("run_id", BigInteger, nullable=False),
-    Column("field", String(64), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("field", String(64)),
     Column("old", Json),
     Column("new", Json),
     Column("changed_at", Moment, nullable=False),
-    Index("ix_row_change_row", "resource", "row_id", "id"),
-    Index("ix_row_change_run", "run_id"),
+    Index("ix_change_row", "source_id", "resource", "row_id", "seq"),
+    Index("ix_change_run", "run_id"),
+    Index("ix_change_changed_at", "changed_at"),
 )
-"""What `device_change` is for devices, for the rows of every other list."""
+"""What changed in every mirrored list, in the order in which it was committed: who has read up to a `seq` never misses
+a lower one. It has gaps. `field` is NULL for a row that came to be."""
+
+change_counter = Table(
+    "change_counter",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("last_seq", BigInteger, nullable=False),
+)
+"""Its one row is taken at the end of each transaction that records changes, and held until that commits."""
+
+VIEWS: Mapping[str, Select[Any]] = {
+    "device_change": select(
+        change.c.seq.label("id"),
+        change.c.source_id,
+        change.c.row_id.label("device_id"),
+        *(change.c[name] for name in ("run_id", "kind", "field", "old", "new", "changed_at")),
+    ).where(change.c.resource == device.name)
+}
+"""By name: what is read like a table but kept in another."""
+
+source = Table(
+    "source",
+    metadata,
+    Column("id", _serial, primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("url", _text),
+    Column("username", String(255)),
+    UniqueConstraint("name", name="uq_source_name"),
+)
+"""One row per login at a vendor's server; every mirrored row, run and change is of one source."""
 
 sync_run = Table(
     "sync_run",
     metadata,
     Column("id", _serial, primary_key=True),
+    Column("source_id", BigInteger, nullable=False),
     Column("resource", String(64), nullable=False),
     Column("scope", String(32), nullable=False),
+    Column("tick_id", BigInteger),
     Column("active_key", String(128)),
     Column("state", String(16), nullable=False),
     Column("verdict", String(16)),
@@ -216,10 +256,15 @@ sync_run = Table(
     Column("created_at", Moment, nullable=False),
     Column("started_at", Moment),
     Column("finished_at", Moment),
+    Column("decision", String(16)),
+    Column("decided_by", String(255)),
+    Column("decided_at", Moment),
     UniqueConstraint("active_key", name="uq_sync_run_active_key"),
-    Index("ix_sync_run_resource", "resource", "scope", "id"),
+    Index("ix_sync_run_resource", "source_id", "resource", "scope", "id"),
+    Index("ix_sync_run_finished_at", "finished_at"),
 )
 """One row per run. `active_key` is set while the run is active, and unique: that is what makes two starts one run.
+`tick_id` is the tick of the schedule that started it. `decision` is what a person decided of a held run.
 `shifted`: its pages are known to be of different states of the list. `closer` is the job that closes it; `fence` grows
 with each job that takes the plan or the close."""
 
@@ -272,6 +317,7 @@ sync_reject = Table(
 sync_absence = Table(
     "sync_absence",
     metadata,
+    Column("source_id", BigInteger, primary_key=True, autoincrement=False),
     Column("resource", String(64), primary_key=True),
     Column("row_id", BigInteger, primary_key=True, autoincrement=False),
     Column("run_id", BigInteger, nullable=False),
@@ -367,6 +413,7 @@ schedule_tick = Table(
     Column("finished_at", Moment),
     UniqueConstraint("entry", "due_at", "turn", name="uq_schedule_tick_moment"),
     Index("ix_schedule_tick_state", "state"),
+    Index("ix_schedule_tick_claimed_at", "claimed_at"),
 )
 """One row per due moment of an entry; that it is unique is what makes a tick fire once. A row may stand for `covers`
 ticks in a row, up to `until_at`, that share one fate, as where no scheduler was running. `claim` fences; `beat` grows

@@ -32,7 +32,7 @@ from gengfu.mirror.resource import Kind
 from gengfu.process.notify_socket import PARENT
 from gengfu.queue.guardian import SERVER_LOCK
 from gengfu.settings import Settings
-from gengfu.store.changes import ChangeLog
+from gengfu.store.changes import ChangeStore
 from gengfu.store.devices import COLUMNS, DeviceStore, Presence, Which
 from gengfu_simulator.errors import SimulatorError
 from gengfu_simulator.testing import Simulator
@@ -126,8 +126,8 @@ class Demonstration:
         self._out.say(f"\nAt the vendor: {len(changed)} phones changed, {len(added)} new, {len(deleted)} deleted.")
         self._out.say("Second run: only what differs is written.")
         self._run()
-        devices = DeviceStore(app.db)
-        self._show_changes(devices)
+        devices = DeviceStore(app.db, app.source_id)
+        self._show_changes()
         return differences(before, vendor.snapshot(), devices)
 
     def _start_vendor(self) -> Simulator:
@@ -167,15 +167,16 @@ class Demonstration:
             raise KeyboardInterrupt
         self._runs.append(told)
 
-    def _show_changes(self, devices: DeviceStore) -> None:
+    def _show_changes(self) -> None:
         run = self._runs[-1]["run"]
-        found = [readable(change) for change in ChangeLog("device").of_run(self._open_app().db, run, None)]
+        app = self._open_app()
+        found = [readable(change) for change in ChangeStore(app.db, app.source_id).of_run(run, None)]
         some = [change for change in found if change["field"] == "memo"][:6]
         some += [change for change in found if change["field"] == "gone_at"][:4]
         self._out.say(f"\nSome of what run {run} found:")
         columns = [Column("device", right=True), Column("field"), Column("old", shrinks=True)]
         columns.append(Column("new", shrinks=True))
-        self._out.table(columns, [[c["device_id"], c["field"], c["old"], c["new"]] for c in some])
+        self._out.table(columns, [[c["row_id"], c["field"], c["old"], c["new"]] for c in some])
 
     def _conclude(self, wrong: list[str]) -> None:
         self._out.say("\nBoth runs:")

@@ -42,7 +42,7 @@ class ListCommand(BaseCommand):
     def under_way(self, *_: Any, scope: str | None = None, **options: Any) -> str | None:
         from gengfu.store.doorstep import active_run
 
-        active = active_run(self.app.light_db, self.resource, self._scope(scope))
+        active = active_run(self.app.light_db, self.app.source, self.resource, self._scope(scope))
         if active is None:
             return None
         return f"run {active.run_id} is still active, {active.progress}, since {self.out.moment(active.since)}"
@@ -51,7 +51,7 @@ class ListCommand(BaseCommand):
         from gengfu.store.doorstep import active_run
         from gengfu.store.runs import RunStore
 
-        active = active_run(self.app.light_db, self.resource, self._scope(scope))
+        active = active_run(self.app.light_db, self.app.source, self.resource, self._scope(scope))
         if active is not None:
             RunStore(self.app.db, self.app.clock).abort(active.run_id, "cancelled for a later start")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gengfu.cli.output import clean
 
 if TYPE_CHECKING:
+    from gengfu.store.changes import Change
     from gengfu.store.jobs import AttemptRecord, JobRecord
     from gengfu.store.run_rows import Run
 
@@ -20,7 +21,7 @@ COUNTS = ("new", "changed", "gone", "returned", "unchanged")
 def run_json(run: Run) -> dict[str, Any]:
     """A run for a program; `seconds` is from its acceptance to its end."""
     values = asdict(run)
-    for internal in ("active_key", "fence", "closer"):
+    for internal in ("active_key", "fence", "closer", "source_id", "tick_id", "decision", "decided_by", "decided_at"):
         del values[internal]
     values["pass"] = values.pop("pass_number")
     return {
@@ -60,12 +61,13 @@ def device_name(row: Mapping[str, Any]) -> str | None:
     return found
 
 
-def readable(change: Mapping[str, Any]) -> dict[str, Any]:
-    """A change with its moments, which are kept as text, as moments."""
-    if not change["field"].endswith(("_at", "_time")):
-        return dict(change)
-    moments = {end: datetime.fromisoformat(change[end]) for end in ("old", "new") if change[end] is not None}
-    return {**change, **moments}
+def readable(change: Change) -> dict[str, Any]:
+    """A change of a field with its moments, which are kept as text, as moments."""
+    told = asdict(change)
+    if change.field is None or not change.field.endswith(("_at", "_time")):
+        return told
+    moments = {end: datetime.fromisoformat(told[end]) for end in ("old", "new") if told[end] is not None}
+    return {**told, **moments}
 
 
 def run_line(run: Run) -> str:

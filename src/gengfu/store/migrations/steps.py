@@ -49,29 +49,32 @@ def create_table(name: str, *items: sa.schema.SchemaItem, **options: Any) -> Non
     op.create_table(name, *items, **_OPTIONS, **options)
 
 
-def create_index(name: str, table: str, columns: Sequence[str]) -> None:
+def create_index(name: str, table: str, columns: Sequence[str], **options: Any) -> None:
     """Creates an index that is not unique."""
     if op.get_bind().dialect.name in _MY:
         made = sa.inspect(op.get_bind()).get_indexes(table)
         if name in (index["name"] for index in made):
             return
-    op.create_index(name, table, columns)
+    op.create_index(name, table, columns, **options)
 
 
 def create_mirror(name: str, columns: Mapping[str, Any]) -> None:
     """Creates the table of a mirrored list: the key, these columns with their types, and what every mirror has."""
     create_table(
         name,
-        sa.Column("id", SERIAL, primary_key=True, autoincrement=False),
+        sa.Column("source_id", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
         *(sa.Column(column, kind) for column, kind in columns.items()),
         sa.Column("other", JSON),
+        sa.Column("search", TEXT),
         sa.Column("first_seen_at", MOMENT, nullable=False),
         sa.Column("updated_at", MOMENT, nullable=False),
         sa.Column("gone_at", MOMENT),
         sa.Column("row_hash", sa.BigInteger, nullable=False),
         sa.Column("content_hash", sa.BigInteger, nullable=False),
     )
-    create_index(f"ix_{name}_gone_at", name, ["gone_at"])
+    create_index(f"ix_{name}_gone_at", name, ["source_id", "gone_at", "id"])
+    create_index(f"ix_{name}_updated_at", name, ["source_id", "updated_at"])
 
 
 def add_columns(name: str, columns: Mapping[str, Any]) -> None:
@@ -88,4 +91,5 @@ def create_as_described(table: sa.Table) -> None:
     named = (sa.UniqueConstraint(*(column.name for column in item.columns), name=item.name) for item in unique)
     create_table(table.name, *(column._copy() for column in table.c), *named, **table.dialect_kwargs)
     for index in sorted(table.indexes, key=lambda index: str(index.name)):
-        create_index(str(index.name), table.name, [column.name for column in index.columns])
+        columns = [column.name for column in index.columns]
+        create_index(str(index.name), table.name, columns, **index.dialect_kwargs)
