@@ -14,8 +14,9 @@ from typing import Any
 from sqlalchemy import select
 
 from gengfu.clock import Clock, utcnow
+from gengfu.schedule.entry_logs import EntryLogs
 from gengfu.schedule.policy import CatchUp, Entry, Overlap, Schedule
-from gengfu.schedule.runner import Launcher
+from gengfu.schedule.running import Running
 from gengfu.schedule.scheduler import Scheduler
 from gengfu.schedule.server_clock import clock_of
 from gengfu.settings import Secret, Settings
@@ -32,8 +33,8 @@ def entry(name: str, program: str, cron: str = "* * * * *", **schedule: Any) -> 
     return Entry(name, (program,), Schedule(cron, **{"timezone": "UTC"} | schedule), "test")
 
 
-class Nothing:
-    """A probe that knows of nothing, or of what a test sets."""
+class NoEarlierWork:
+    """Commands that have nothing under way, or what a test sets."""
 
     def __init__(self) -> None:
         self.told: str | None = None
@@ -56,7 +57,7 @@ class Rig:
         self.settings = Settings(home=home, api_password=Secret("Kiefer4711"), gengfu_timezone="UTC")
         self.now = NOON
         self.program: tuple[str, ...] = PROGRAM
-        self.probe = Nothing()
+        self.earlier_work = NoEarlierWork()
         self.entries: dict[str, Entry] = {}
         self.over: list[Tick] = []
 
@@ -64,14 +65,13 @@ class Rig:
         self.entries |= {found.name: found for found in entries}
 
     def scheduler(self, clock: Clock | None = None) -> Scheduler:
-        launcher = Launcher(self.settings, self.program)
         return Scheduler(
             self.database.path or self.database,
             lambda: self.entries,
-            launcher,
-            self.probe,
+            Running(self.settings, EntryLogs(self.settings), self.program),
+            self.earlier_work,
             clock=clock or (lambda: self.now),
-            say=lambda moment: moment.strftime("%H:%M:%S"),
+            show=lambda moment: moment.strftime("%H:%M:%S"),
             on_over=self.over.append,
         )
 
@@ -96,8 +96,8 @@ class Rig:
         ]
 
     def write(self, **row: Any) -> int:
-        """A tick as another scheduler left it."""
-        fresh = {"turn": 0, "covers": 1, "command": ["pass"], "scheduler": "other:1:a", "claim": 0, "beat": 0}
+        """A tick as another scheduler left it, which is dead unless its lease is there."""
+        fresh = {"clock_epoch": 0, "covers": 1, "command": ["pass"], "scheduler": "other:1:a", "fence": 0}
         fresh |= {"cancel": False, "claimed_at": NOON} | row
         statement = schedule_tick.insert().values(**fresh)
         key = self.database.write(lambda connection: connection.execute(statement).inserted_primary_key)
@@ -142,7 +142,8 @@ def main(told: dict[str, Any]) -> None:
     db = database.path or database
     settings = Settings(home=home, gengfu_timezone="UTC")
     clock = clock_of(db, utcnow)
-    scheduler = Scheduler(db, lambda: entries, Launcher(settings, PROGRAM), Nothing(), clock=clock, say=str)
+    running = Running(settings, EntryLogs(settings), PROGRAM)
+    scheduler = Scheduler(db, lambda: entries, running, NoEarlierWork(), clock=clock, show=str)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: scheduler.stop())
     scheduler.work(float(told.get("grace", 5.0)))

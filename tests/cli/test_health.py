@@ -199,10 +199,10 @@ def put_process(db: Database, name: str, pid: int, **more: Any) -> None:
 def test_all_is_well(place: Home, database: Database) -> None:
     now = utcnow()
     put_process(database, "here:1", os.getpid())
-    entry = {"name": "device_list", "fingerprint": "*/5 * * * *|UTC", "planned_until": now, "turn": 0}
+    entry = {"name": "device_list", "fingerprint": "*/5 * * * *|UTC", "planned_until": now, "clock_epoch": 0}
     put(database, schedule_entry, **entry)
-    tick = {"entry": "device_list", "due_at": now - timedelta(hours=9), "turn": 0, "state": "done", "covers": 1}
-    tick |= {"command": ["device:list"], "claim": 1, "beat": 0, "cancel": False, "claimed_at": now}
+    tick = {"entry": "device_list", "due_at": now - timedelta(hours=9), "clock_epoch": 0, "state": "done", "covers": 1}
+    tick |= {"command": ["device:list"], "fence": 1, "cancel": False, "claimed_at": now}
     put(database, schedule_tick, **tick)
     run = new_run(1, "device", "0", now) | {"state": "closed", "active_key": None}
     put(database, sync_run, **run | {"verdict": "complete", "finished_at": now})
@@ -227,7 +227,7 @@ def test_what_is_wrong_is_told_with_exit_code_1(
     now, old = utcnow(), utcnow() - timedelta(hours=9)
     put_process(database, "stuck:1", os.getpid(), progress="its reader has not turned for 21 seconds")
     put_process(database, "other:2", 1, host="other", renewed_at=old)
-    entry = {"name": "device_list", "fingerprint": "*/5 * * * *|UTC", "planned_until": old, "turn": 0}
+    entry = {"name": "device_list", "fingerprint": "*/5 * * * *|UTC", "planned_until": old, "clock_epoch": 0}
     put(database, schedule_entry, **entry)
     put(database, job, **new_job("Some", {}, queue="a", tries=1, subject=None, now=now, available_at=now))
     told = place.ask("health", "--quiet")

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from gengfu.cli.device_list import DeviceList
-from gengfu.cli.parts.scheduling import CommandProbe, EntryReader
+from gengfu.cli.parts.scheduling import CommandEarlierWork, EntryReader
 from gengfu.errors import ConfigError
 from terminal import Home
 
@@ -166,20 +166,20 @@ def test_a_command_is_asked_with_the_options_that_it_is_run_with(home: Home, mon
         return "run 812 is still active"
 
     monkeypatch.setattr(DeviceList, "under_way", under_way)
-    probe = CommandProbe(_App(home), None)  # type: ignore[arg-type]
-    assert probe.under_way(("device:list", "--is-del", "1", "--json")) == "run 812 is still active"
+    earlier = CommandEarlierWork(_App(home), None)  # type: ignore[arg-type]
+    assert earlier.under_way(("device:list", "--is-del", "1", "--json")) == "run 812 is still active"
     assert asked == [{"scope": "1", "wait": False, "now": False}]
-    assert probe.under_way(("device:list", "--is-del", "7")) is None
-    assert probe.under_way(("device:list", "--help")) is None
-    assert probe.under_way(("run:list",)) is None
-    assert probe.under_way(("no:such",)) is None
+    assert earlier.under_way(("device:list", "--is-del", "7")) is None
+    assert earlier.under_way(("device:list", "--help")) is None
+    assert earlier.under_way(("run:list",)) is None
+    assert earlier.under_way(("no:such",)) is None
 
 
 def test_a_command_that_fails_to_say_is_taken_to_have_nothing_under_way(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(DeviceList, "under_way", lambda *_, **__: 1 / 0)
-    assert CommandProbe(_App(home), None).under_way(("device:list",)) is None  # type: ignore[arg-type]
+    assert CommandEarlierWork(_App(home), None).under_way(("device:list",)) is None  # type: ignore[arg-type]
 
 
 def test_a_run_that_is_still_active_is_the_reason_of_a_skip(home: Home) -> None:

@@ -87,7 +87,7 @@ class World:
         assert again is None or not again.ticks
         self.row = found.row
         for tick in found.ticks:
-            key = (tick.due_at, found.row.turn)
+            key = (tick.due_at, found.row.clock_epoch)
             assert key not in self.ticks
             self.ticks[key] = tick
 
@@ -129,22 +129,22 @@ def stretches(world: World) -> list[tuple[datetime, list[int]]]:
 def expected(world: World) -> dict[tuple[datetime, int], str]:
     """The fate of each due moment, told by the policies alone."""
     fates = {}
-    for turn, (start, numbers) in enumerate(stretches(world)):
+    for epoch, (start, numbers) in enumerate(stretches(world)):
         passes = [world.passes[number] for number in numbers]
         late: dict[datetime, list[datetime]] = {}
         for due in world.between(start, passes[-1]):
             place = bisect_left(passes, due)
             seen, paused_at = passes[place], world.pauses.get(numbers[place])
             if paused_at is not None and paused_at < due:
-                fates[due, turn] = "skipped"
+                fates[due, epoch] = "skipped"
             elif seen - due <= GRACE:
-                fates[due, turn] = "fired"
+                fates[due, epoch] = "fired"
             else:
-                fates[due, turn] = "missed"
+                fates[due, epoch] = "missed"
                 late.setdefault(seen, []).append(due)
         limit = {CatchUp.NONE: 0, CatchUp.LATEST: 1, CatchUp.ALL: 3}[world.entry.schedule.catch_up]
         for missed in late.values():
-            fates |= {(due, turn): "fired" for due in missed[len(missed) - min(limit, len(missed)) :]}
+            fates |= {(due, epoch): "fired" for due in missed[len(missed) - min(limit, len(missed)) :]}
     return fates
 
 
@@ -152,10 +152,10 @@ def actual(world: World) -> Counter[tuple[datetime, int, str]]:
     """What the rows say, each that stands for several unfolded."""
     found: Counter[tuple[datetime, int, str]] = Counter()
     words: dict[Any, str] = {TickState.CLAIMED: "fired", TickState.WAITING: "fired"}
-    for (due, turn), tick in world.ticks.items():
+    for (due, epoch), tick in world.ticks.items():
         moments = world.between(due - timedelta(seconds=1), tick.until_at or due)
         assert len(moments) == tick.covers
-        found.update((moment, turn, words.get(tick.state, tick.state)) for moment in moments)
+        found.update((moment, epoch, words.get(tick.state, tick.state)) for moment in moments)
     return found
 
 
@@ -176,7 +176,7 @@ def days(zone: str) -> None:
             world.step(what, amount)
         while world.now < start + timedelta(days=DAYS):
             world.step("run", 16)
-        fates = {(due, turn, fate): 1 for (due, turn), fate in expected(world).items()}
+        fates = {(due, epoch, fate): 1 for (due, epoch), fate in expected(world).items()}
         assert actual(world) == fates
 
     live()

@@ -51,8 +51,14 @@ def due(clock: str) -> datetime:
 
 
 def add_ticks(database: Database, *ticks: dict[str, Any]) -> None:
-    usual = {"entry": "device_list", "turn": 0, "covers": 1, "command": ["device:list"], "scheduler": "hall:4711"}
-    usual |= {"claim": 1, "beat": 0, "cancel": False}
+    usual = {
+        "entry": "device_list",
+        "clock_epoch": 0,
+        "covers": 1,
+        "command": ["device:list"],
+        "scheduler": "hall:4711",
+    }
+    usual |= {"fence": 1, "cancel": False}
     rows = [{**usual, "claimed_at": tick["due_at"], **tick} for tick in ticks]
     database.write(lambda connection: [connection.execute(insert(schedule_tick).values(**row)) for row in rows])
 
@@ -64,7 +70,13 @@ def ran(clock: str, seconds: float, **more: Any) -> dict[str, Any]:
 
 
 def add_entry(database: Database, name: str = "device_list", **more: Any) -> None:
-    row = {"name": name, "fingerprint": "*/5 * * * *|Asia/Shanghai", "planned_until": NOW - MINUTE, "turn": 0, **more}
+    row = {
+        "name": name,
+        "fingerprint": "*/5 * * * *|Asia/Shanghai",
+        "planned_until": NOW - MINUTE,
+        "clock_epoch": 0,
+        **more,
+    }
     database.write(lambda connection: connection.execute(insert(schedule_entry).values(**row)))
 
 
@@ -138,7 +150,7 @@ def test_the_latest_ticks_are_found_by_entry_and_state(ask: Ask, database: Datab
 
 def test_why_goes_by_the_rows(ask: Ask, database: Database) -> None:
     missed = {"due_at": due("08:00"), "state": "missed", "covers": 12, "until_at": due("08:55"), "reason": "nobody"}
-    add_ticks(database, missed, ran("10:00", 3.5), ran("10:00", 4.0, turn=1, state="failed", exit_code=3))
+    add_ticks(database, missed, ran("10:00", 3.5), ran("10:00", 4.0, clock_epoch=1, state="failed", exit_code=3))
     add_entry(database)
     told = ask(ScheduleWhy, "device_list", "08:30")
     assert (told["verdict"], [tick["covers"] for tick in told["ticks"]]) == ("missed", [12])

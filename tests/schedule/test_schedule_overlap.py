@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gengfu.schedule import beats
+from gengfu.process.monitor import DEAD_AFTER
+from gengfu.process.pids import birth_of, host_name, machine
 from gengfu.schedule.policy import CatchUp, Overlap
 from gengfu.schedule.scheduler import Scheduler
 from gengfu.store.database import Database
-from schedulers import NOON, Rig, entry
+from gengfu.store.tables import lease
+from schedulers import NOON, PROGRAM, Rig, entry
 
 Wait = Callable[..., None]
 UNTIL_TOLD = "import os, time\nprint('up', flush=True)\nwhile not os.path.exists('go-on'): time.sleep(0.02)"
@@ -33,8 +37,8 @@ def everywhere(database: Database, tmp_path: Path) -> Rig:
 
 @pytest.fixture(autouse=True)
 def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beats come, and are looked for, more often."""
-    monkeypatch.setattr("gengfu.schedule.scheduler.BEAT_EVERY", 0.2)
+    """Leases are renewed, and looked for, more often."""
+    monkeypatch.setattr("gengfu.process.monitor.RENEW_EVERY", 0.2)
     monkeypatch.setattr("gengfu.schedule.scheduler.LOOK_EVERY", 0.1)
 
 
@@ -111,29 +115,44 @@ def test_what_waits_is_skipped_when_its_entry_was_switched_off(rig: Rig) -> None
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Silence counts sooner."""
-    monkeypatch.setattr(beats, "ORPHANED_AFTER", 1.0)
-    monkeypatch.setattr(beats, "LOST_AFTER", 1.5)
+    monkeypatch.setattr("gengfu.process.monitor.DEAD_AFTER", 1.0)
 
 
-def test_a_claimed_tick_of_a_dead_scheduler_is_taken_over(everywhere: Rig, hurried: None) -> None:
+def lease_of_another(rig: Rig, **more: Any) -> int:
+    """The lease of a scheduler on a host that cannot be looked at."""
+    who = {"kind": "scheduler", "name": "other:1:a", "host": "other", "pid": 1, "birth": "elsewhere:1", "details": {}}
+    who |= {"renewals": 4, "started_at": NOON, "renewed_at": NOON}
+    statement = lease.insert().values(**{**who, **more})
+    key = rig.database.write(lambda connection: connection.execute(statement).inserted_primary_key)
+    assert key is not None
+    return int(key[0])
+
+
+def test_a_claimed_tick_of_a_silent_scheduler_is_taken_over(everywhere: Rig, hurried: None) -> None:
     everywhere.add(entry("tock", "pass"))
-    everywhere.write(entry="tock", due_at=NOON, state="claimed")
+    everywhere.write(entry="tock", due_at=NOON, state="claimed", lease_id=lease_of_another(everywhere))
     assert everywhere.run_at("12:00") == ["12:00 done"]
-    assert everywhere.rows()[0].claim == 2
+    assert everywhere.rows()[0].fence == 2
+
+
+def test_one_whose_scheduler_was_killed_on_this_host_is_taken_over_at_once(everywhere: Rig) -> None:
+    here = {"host": host_name(), "birth": f"{machine()}1", "pid": 999_999_999}
+    everywhere.add(entry("tock", "pass"))
+    everywhere.write(entry="tock", due_at=NOON, state="claimed", lease_id=lease_of_another(everywhere, **here))
+    assert everywhere.run_at("12:00") == ["12:00 done"]
 
 
 @pytest.mark.parametrize(("catch_up", "state"), [(CatchUp.NONE, "missed"), (CatchUp.LATEST, "done")])
-def test_one_that_is_found_late_goes_by_the_catch_up_policy(
-    rig: Rig, hurried: None, catch_up: CatchUp, state: str
-) -> None:
+def test_one_that_is_found_late_goes_by_the_catch_up_policy(rig: Rig, catch_up: CatchUp, state: str) -> None:
     rig.add(entry("tock", "pass", "0 0 1 1 *", catch_up=catch_up))
     rig.write(entry="tock", due_at=NOON, state="claimed")
     assert rig.run_at("12:30") == [f"12:00 {state}"]
 
 
-def test_a_running_tick_of_a_dead_scheduler_is_lost_and_the_next_one_runs(everywhere: Rig, hurried: None) -> None:
+def test_a_running_tick_of_a_silent_scheduler_is_lost_and_the_next_one_runs(everywhere: Rig, hurried: None) -> None:
     everywhere.add(entry("tock", "pass"))
-    everywhere.write(entry="tock", due_at=NOON - timedelta(minutes=1), state="running", started_at=NOON)
+    running = {"state": "running", "started_at": NOON, "lease_id": lease_of_another(everywhere)}
+    everywhere.write(entry="tock", due_at=NOON - timedelta(minutes=1), **running)
     assert everywhere.run_at("12:00") == ["11:59 lost", "12:00 done"]
     assert everywhere.rows()[0].reason == "its scheduler other:1:a died while it ran"
 
@@ -143,7 +162,37 @@ def test_a_claimed_tick_that_was_handed_on_is_taken_at_once(everywhere: Rig) -> 
     everywhere.write(entry="tock", due_at=NOON, state="claimed", scheduler=None)
     began = time.monotonic()
     assert everywhere.run_at("12:00") == ["12:00 done"]
-    assert time.monotonic() - began < beats.ORPHANED_AFTER
+    assert time.monotonic() - began < DEAD_AFTER
+
+
+@pytest.mark.parametrize("ignores", ["", "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"])
+def test_the_command_of_a_killed_scheduler_is_ended_before_its_tick_is_lost(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, ignores: str
+) -> None:
+    monkeypatch.setattr("gengfu.schedule.others.KILL_AFTER", 0.5)
+    left = subprocess.Popen([*PROGRAM, ignores + UNTIL_TOLD], cwd=rig.home, stdout=subprocess.PIPE, process_group=0)
+    assert left.stdout is not None
+    left.stdout.readline()
+    threading.Thread(target=left.wait, daemon=True).start()  # as the init process does, whose child it is by then
+    running = {"state": "running", "started_at": NOON, "lease_id": 4711, "pid": left.pid, "birth": birth_of(left.pid)}
+    rig.write(entry="tock", due_at=NOON - timedelta(minutes=1), **running)
+    rig.add(entry("tock", "import os; print(os.path.exists('/proc/%d' % PID))".replace("PID", str(left.pid))))
+    assert rig.run_at("12:00") == ["11:59 lost", "12:00 done"]
+    assert rig.rows()[1].output == "False\n"
+    assert left.returncode == (-9 if ignores else -15)
+
+
+def test_another_process_of_that_number_is_let_be(rig: Rig) -> None:
+    other = subprocess.Popen(["sleep", "60"], process_group=0)
+    try:
+        running = {"state": "running", "started_at": NOON, "pid": other.pid, "birth": f"{machine()}1"}
+        rig.write(entry="tock", due_at=NOON - timedelta(minutes=1), **running)
+        rig.add(entry("tock", "pass"))
+        assert rig.run_at("12:00") == ["11:59 lost", "12:00 done"]
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
 
 
 def test_a_tick_that_was_given_up_while_its_scheduler_slept_ends_its_command(rig: Rig, wait_until: Wait) -> None:

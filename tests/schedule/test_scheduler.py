@@ -40,7 +40,7 @@ def test_a_due_tick_runs_once_however_many_passes_see_it(rig: Rig) -> None:
     assert rig.run_at("12:00") == ["12:00 done"]
     assert rig.run_at("12:01") == ["12:00 done", "12:01 done"]
     (row, _) = rig.rows()
-    assert (row.exit_code, row.output, row.pid is None, row.claim) == (0, "bim\nbam\n", False, 1)
+    assert (row.exit_code, row.output, row.pid is None, row.fence) == (0, "bim\nbam\n", False, 1)
     assert row.started_at == row.finished_at
     assert [line.split(" ", 1)[1] for line in (rig.home / "logs" / "tock.log").read_text().splitlines()][:2] == [
         f"INFO bim tick={row.id}",
@@ -118,7 +118,7 @@ def test_a_clock_set_back_by_an_hour_repeats_only_what_runs_at_intervals(rig: Ri
     assert rig.run_at("11:00") == ["12:00 done", "12:00 done"]
     rig.run_at("11:10")
     rig.run_at("12:00")
-    found = [(row.entry, f"{row.due_at:%H:%M}", row.turn, row.state) for row in rig.rows()]
+    found = [(row.entry, f"{row.due_at:%H:%M}", row.clock_epoch, row.state) for row in rig.rows()]
     assert ("often", "11:10", 1, "done") in found
     assert ("often", "12:00", 1, "done") in found
     assert [row for row in found if row[0] == "daily"] == [("daily", "12:00", 0, "done")]
@@ -130,7 +130,7 @@ def test_a_clock_set_back_by_four_hours_repeats_what_runs_at_a_fixed_time_too(ri
     rig.run_at("13:00")
     rig.run_at("09:00")
     rig.run_at("12:00")
-    assert [(row.turn, row.state) for row in rig.rows()] == [(0, "done"), (1, "done")]
+    assert [(row.clock_epoch, row.state) for row in rig.rows()] == [(0, "done"), (1, "done")]
 
 
 def test_a_command_that_fails_is_told_with_its_last_words(light: Rig) -> None:
@@ -157,8 +157,7 @@ def test_a_command_that_cannot_be_started_is_told(light: Rig) -> None:
     light.program = ("/nowhere/python",)
     assert light.run_at("12:00") == ["12:00 failed"]
     (row,) = light.rows()
-    assert row.exit_code == 127
-    assert row.reason == "exit code 127: /nowhere/python cannot be started: No such file or directory"
+    assert row.reason == "could not be started: [Errno 2] No such file or directory: '/nowhere/python'"
 
 
 def test_a_command_that_runs_too_long_is_ended_with_all_that_it_started(light: Rig, wait_until: Wait) -> None:
@@ -192,16 +191,16 @@ def test_a_command_may_leave_something_behind_that_holds_its_output(light: Rig) 
 
 def test_what_a_command_has_under_way_is_the_reason_of_a_skip(light: Rig) -> None:
     light.add(entry("tock", "pass"))
-    light.probe.told = "run 812 is still active, page 7 of 40, since 10:02"
+    light.earlier_work.told = "run 812 is still active, page 7 of 40, since 10:02"
     assert light.run_at("12:00") == ["12:00 skipped"]
-    assert light.rows()[0].reason == light.probe.told
+    assert light.rows()[0].reason == light.earlier_work.told
 
 
 def test_what_a_command_has_under_way_is_cancelled_where_the_policy_says_so(light: Rig) -> None:
     light.add(entry("tock", "pass", overlap=Overlap.CANCEL_RUNNING))
-    light.probe.told = "run 812 is still active"
+    light.earlier_work.told = "run 812 is still active"
     assert light.run_at("12:00") == ["12:00 done"]
-    assert light.probe.cancelled == 1
+    assert light.earlier_work.cancelled == 1
 
 
 def test_old_rows_are_removed_but_for_the_last_of_each_entry(rig: Rig) -> None:

@@ -91,7 +91,7 @@ def test_a_class_says_what_it_guarantees() -> None:
             "queue.embedded",
         ),
         *("cli.schedule", "cli.parts.scheduling", "schedule.entries", "schedule.plan", "schedule.scheduler"),
-        *("schedule.runner", "schedule.server_clock"),
+        *("schedule.running", "schedule.server_clock"),
     ],
 )
 def test_what_a_queueing_command_imports_is_light(module: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gengfu.schedule.cron import Cron
-from gengfu.schedule.plan import AT_ONCE, MOST, Move, fingerprint, judge, offset, plan
+from gengfu.schedule.plan import AT_ONCE, MOST, Action, decide, fingerprint, offset, plan
 from gengfu.schedule.policy import CatchUp, Entry, Overlap, Schedule
 from gengfu.store.tick_rows import EntryRow, Tick, TickState
 from gengfu.store.ticks import NewTick
@@ -26,7 +26,7 @@ def at(time: str) -> datetime:
     return DAY + timedelta(days=int(days or 0), hours=parts[0], minutes=parts[1], seconds=sum(parts[2:]))
 
 
-def say(moment: datetime) -> str:
+def show(moment: datetime) -> str:
     return moment.strftime("%H:%M:%S")
 
 
@@ -57,7 +57,7 @@ class Case:
     until: str
     now: str
     ticks: list[str]
-    turn: int = 0
+    epoch: int = 0
     row: dict[str, Any] = field(default_factory=dict)
 
 
@@ -86,10 +86,10 @@ CASES = [
         row={"paused_at": at("10:05:10")},
     ),
     Case("a clock a minute behind is waited for", EVERY_FIVE, "10:05", "10:04", []),
-    Case("a clock set back by an hour begins a turn", EVERY_FIVE, "10:05", "09:05", [], turn=1),
+    Case("a clock set back by an hour begins an epoch", EVERY_FIVE, "10:05", "09:05", [], epoch=1),
     Case("a fixed time is not repeated after an hour back", AT_TWO, "02:30", "01:30", []),
     Case("nor after nearly three hours", AT_TWO, "02:30", "+0 00:00", []),
-    Case("but after four", AT_TWO, "05:30", "01:30", [], turn=1),
+    Case("but after four", AT_TWO, "05:30", "01:30", [], epoch=1),
     Case("a clock set forward is like a stop", LATE, "10:00", "11:00:30", ["missed 10:05-10:55 x11", "claimed 11:00"]),
 ]
 
@@ -97,17 +97,17 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=[case.what for case in CASES])
 def test_a_pass_gives_each_due_moment_its_fate(case: Case) -> None:
     entry = entry_of(**case.schedule)
-    found = plan(entry, Cron(entry.schedule.cron, "UTC"), row_of(entry, case.until, **case.row), at(case.now), say)
+    found = plan(entry, Cron(entry.schedule.cron, "UTC"), row_of(entry, case.until, **case.row), at(case.now), show)
     if found is None:
         assert case.ticks == []
-        assert case.turn == 0
+        assert case.epoch == 0
         return
     assert brief(found.ticks) == case.ticks
-    assert (found.row.planned_until, found.row.turn) == (at(case.now), case.turn)
+    assert (found.row.planned_until, found.row.clock_epoch) == (at(case.now), case.epoch)
 
 
 def pass_at(entry: Entry, row: EntryRow | None, now: str) -> list[str]:
-    found = plan(entry, Cron(entry.schedule.cron, "UTC"), row, at(now), say)
+    found = plan(entry, Cron(entry.schedule.cron, "UTC"), row, at(now), show)
     return brief(found.ticks) if found is not None else []
 
 
@@ -123,7 +123,7 @@ def test_a_new_entry_with_seconds_counts_from_its_second() -> None:
 def test_a_changed_entry_begins_afresh_and_stays_paused() -> None:
     old = row_of(entry_of(cron="0 0 1 1 *"), "10:00", paused_at=at("09:00"), paused_by="root@web1")
     entry = entry_of(**EVERY_FIVE)
-    found = plan(entry, Cron("*/5 * * * *", "UTC"), old, at("12:05"), say)
+    found = plan(entry, Cron("*/5 * * * *", "UTC"), old, at("12:05"), show)
     assert found is not None
     assert brief(found.ticks) == ["skipped 12:05"]
     assert found.row.fingerprint == fingerprint(entry)
@@ -138,10 +138,10 @@ def test_an_entry_that_was_paused_before_it_was_seen_does_not_run_for_its_minute
 def test_an_entry_that_was_switched_off_has_missed_nothing_when_it_comes_back() -> None:
     entry = entry_of(**EVERY_FIVE)
     off = entry_of(**EVERY_FIVE, enabled=False)
-    found = plan(off, Cron("*/5 * * * *", "UTC"), row_of(entry, "10:00"), at("10:30"), say)
+    found = plan(off, Cron("*/5 * * * *", "UTC"), row_of(entry, "10:00"), at("10:30"), show)
     assert found is not None
     assert found.ticks == ()
-    assert plan(off, Cron("*/5 * * * *", "UTC"), found.row, at("10:31"), say) is None
+    assert plan(off, Cron("*/5 * * * *", "UTC"), found.row, at("10:31"), show) is None
     assert pass_at(entry, found.row, "12:05") == ["claimed 12:05"]
 
 
@@ -151,16 +151,16 @@ def test_jitter_puts_off_all_ticks_of_an_entry_alike() -> None:
     assert timedelta() < late_by < timedelta(seconds=200)
     row = replace(row_of(entry, "10:00"), planned_until=at("10:00"))
     cron = Cron("*/5 * * * *", "UTC")
-    early = plan(entry, cron, row, at("10:05") + late_by - timedelta(seconds=1), say)
-    there = plan(entry, cron, row, at("10:05") + late_by, say)
-    late = plan(entry, cron, row, at("10:05") + late_by + timedelta(seconds=31), say)
+    early = plan(entry, cron, row, at("10:05") + late_by - timedelta(seconds=1), show)
+    there = plan(entry, cron, row, at("10:05") + late_by, show)
+    late = plan(entry, cron, row, at("10:05") + late_by + timedelta(seconds=31), show)
     assert [brief(found.ticks) for found in (early, there, late) if found] == [[], ["claimed 10:05"], ["missed 10:05"]]
 
 
 def test_a_stop_of_a_year_is_told_without_counting_every_second() -> None:
     entry = entry_of(cron="* * * * * *", catch_up=CatchUp.ALL, catch_up_limit=2)
     row = replace(row_of(entry, "10:00"), planned_until=DAY - timedelta(days=365))
-    found = plan(entry, Cron(entry.schedule.cron, "UTC"), row, at("10:00"), say)
+    found = plan(entry, Cron(entry.schedule.cron, "UTC"), row, at("10:00"), show)
     assert found is not None
     missed, *rest = found.ticks
     assert missed.covers >= MOST
@@ -171,7 +171,7 @@ def test_a_stop_of_a_year_is_told_without_counting_every_second() -> None:
 
 def test_a_crowd_of_ticks_that_are_on_time_is_cut() -> None:
     entry = entry_of(cron="* * * * * *", grace=3600.0)
-    found = plan(entry, Cron(entry.schedule.cron, "UTC"), row_of(entry, "10:00"), at("10:30"), say)
+    found = plan(entry, Cron(entry.schedule.cron, "UTC"), row_of(entry, "10:00"), at("10:30"), show)
     assert found is not None
     assert [tick.covers for tick in found.ticks] == [1800 - AT_ONCE] + [1] * AT_ONCE
 
@@ -179,7 +179,7 @@ def test_a_crowd_of_ticks_that_are_on_time_is_cut() -> None:
 def test_reasons_are_for_people() -> None:
     entry = entry_of(**LATE)
     paused = row_of(entry, "10:00", paused_at=at("10:10"), paused_by="root@web1", pause_reason="the vendor upgrades")
-    found = plan(entry, Cron("*/5 * * * *", "UTC"), paused, at("10:16"), say)
+    found = plan(entry, Cron("*/5 * * * *", "UTC"), paused, at("10:16"), show)
     assert found is not None
     assert [tick.reason for tick in found.ticks] == [
         "no scheduler was running from 10:00:00 to 10:16:00",
@@ -190,7 +190,26 @@ def test_reasons_are_for_people() -> None:
 def tick(number: int, state: TickState = TickState.CLAIMED, started: str | None = None) -> Tick:
     due = at(f"10:{5 * number:02}")
     begun = at(started) if started else None
-    claimed = (due, 0, state, None, 1, None, ("run:list",), "web1:1:a", None, 0, 0, False, None, None, due, begun, None)
+    claimed = (
+        due,
+        0,
+        state,
+        None,
+        1,
+        None,
+        ("run:list",),
+        "web1:1:a",
+        None,
+        0,
+        None,
+        None,
+        False,
+        None,
+        None,
+        due,
+        begun,
+        None,
+    )
     return Tick(number, "tock", *claimed)
 
 
@@ -201,33 +220,38 @@ STILL = "the tick of 10:05:00 is still running, since 10:05:01"
 
 
 @pytest.mark.parametrize(
-    ("overlap", "earlier", "unknown", "under_way", "move", "reason"),
+    ("overlap", "earlier", "unknown", "under_way", "action", "reason"),
     [
-        (Overlap.SKIP, [], [], None, Move.RUN, None),
-        (Overlap.SKIP, [RUNNING], [], None, Move.SKIP, STILL),
-        (Overlap.SKIP, [RUNNING], [RUNNING], None, Move.HOLD, None),
-        (Overlap.SKIP, [], [], RUN_812, Move.SKIP, RUN_812),
-        (Overlap.SKIP, [tick(1)], [], None, Move.SKIP, "the tick of 10:05:00 is about to start"),
-        (Overlap.SKIP, [RUNNING, WAITING], [], None, Move.SKIP, "the tick of 10:10:00 is waiting already"),
-        (Overlap.QUEUE_ONE, [], [], None, Move.RUN, None),
-        (Overlap.QUEUE_ONE, [RUNNING], [RUNNING], None, Move.WAIT, f"waited: {STILL}"),
-        (Overlap.QUEUE_ONE, [], [], RUN_812, Move.WAIT, f"waited: {RUN_812}"),
-        (Overlap.QUEUE_ONE, [RUNNING, WAITING], [], None, Move.SKIP, "the tick of 10:10:00 is waiting already"),
-        (Overlap.CANCEL_RUNNING, [], [], None, Move.RUN, None),
-        (Overlap.CANCEL_RUNNING, [RUNNING], [RUNNING], None, Move.CANCEL, "ended for the tick of 10:15:00"),
-        (Overlap.CANCEL_RUNNING, [], [], RUN_812, Move.CANCEL, "ended for the tick of 10:15:00"),
+        (Overlap.SKIP, [], [], None, Action.RUN, None),
+        (Overlap.SKIP, [RUNNING], [], None, Action.SKIP, STILL),
+        (Overlap.SKIP, [RUNNING], [RUNNING], None, Action.HOLD, None),
+        (Overlap.SKIP, [], [], RUN_812, Action.SKIP, RUN_812),
+        (Overlap.SKIP, [tick(1)], [], None, Action.SKIP, "the tick of 10:05:00 is about to start"),
+        (Overlap.SKIP, [RUNNING, WAITING], [], None, Action.SKIP, "the tick of 10:10:00 is waiting already"),
+        (Overlap.QUEUE_ONE, [], [], None, Action.RUN, None),
+        (Overlap.QUEUE_ONE, [RUNNING], [RUNNING], None, Action.WAIT, f"waited: {STILL}"),
+        (Overlap.QUEUE_ONE, [], [], RUN_812, Action.WAIT, f"waited: {RUN_812}"),
+        (Overlap.QUEUE_ONE, [RUNNING, WAITING], [], None, Action.SKIP, "the tick of 10:10:00 is waiting already"),
+        (Overlap.CANCEL_RUNNING, [], [], None, Action.RUN, None),
+        (Overlap.CANCEL_RUNNING, [RUNNING], [RUNNING], None, Action.CANCEL, "ended for the tick of 10:15:00"),
+        (Overlap.CANCEL_RUNNING, [], [], RUN_812, Action.CANCEL, "ended for the tick of 10:15:00"),
     ],
 )
 def test_what_is_under_way_decides_by_the_overlap_policy(
-    overlap: Overlap, earlier: list[Tick], unknown: list[Tick], under_way: str | None, move: Move, reason: str | None
+    overlap: Overlap,
+    earlier: list[Tick],
+    unknown: list[Tick],
+    under_way: str | None,
+    action: Action,
+    reason: str | None,
 ) -> None:
-    verdict = judge(tick(3), overlap, earlier, unknown, under_way, say)
-    assert (verdict.move, verdict.reason) == (move, reason)
+    decision = decide(tick(3), overlap, earlier, unknown, under_way, show)
+    assert (decision.action, decision.reason) == (action, reason)
 
 
 @pytest.mark.parametrize("overlap", list(Overlap))
 def test_a_tick_that_waits_runs_as_soon_as_nothing_is_under_way(overlap: Overlap) -> None:
     waiting = tick(3, TickState.WAITING)
-    assert judge(waiting, overlap, [RUNNING], [], None, say).move is Move.HOLD
-    assert judge(waiting, overlap, [], [], RUN_812, say).move is Move.HOLD
-    assert judge(waiting, overlap, [], [], None, say).move is Move.RUN
+    assert decide(waiting, overlap, [RUNNING], [], None, show).action is Action.HOLD
+    assert decide(waiting, overlap, [], [], RUN_812, show).action is Action.HOLD
+    assert decide(waiting, overlap, [], [], None, show).action is Action.RUN

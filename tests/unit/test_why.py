@@ -24,7 +24,7 @@ TICK = Tick(
     id=7,
     entry="sweep",
     due_at=DUE,
-    turn=0,
+    clock_epoch=0,
     state=TickState.DONE,
     reason=None,
     covers=1,
@@ -32,8 +32,9 @@ TICK = Tick(
     command=("floor:sweep",),
     scheduler="hall:4711",
     pid=12,
-    claim=1,
-    beat=3,
+    lease_id=3,
+    fence=1,
+    birth="here:17",
     cancel=False,
     exit_code=0,
     output=None,
@@ -81,8 +82,8 @@ def why(facts: Facts, moment: datetime = DUE, now: datetime = NOW) -> Answer:
             "the tick of 10:05:00 was skipped: run 812 is still active, page 7 of 40, since 10:02",
         ),
         (
-            {"state": TickState.DONE, "turn": 1, "scheduler": None},
-            f"{RAN}; it is of turn 1, which is counted since the clock was set back",
+            {"state": TickState.DONE, "clock_epoch": 1, "scheduler": None},
+            f"{RAN}; it is of clock epoch 1, which is counted since the clock was set back",
         ),
     ],
 )
@@ -105,7 +106,7 @@ def test_a_row_that_stands_for_several_ticks_tells_of_each() -> None:
 
 def test_the_tick_s_own_row_counts_before_one_that_covers_it_and_the_last_turn_before_others() -> None:
     covering = replace(TICK, state=TickState.SKIPPED, due_at=DUE - 10 * MINUTE, covers=9, until_at=DUE + 5 * MINUTE)
-    later = replace(TICK, turn=1, state=TickState.FAILED)
+    later = replace(TICK, clock_epoch=1, state=TickState.FAILED)
     assert why(replace(FACTS, ticks=(covering, TICK))).verdict is TickState.DONE
     assert why(replace(FACTS, ticks=(covering, TICK, later))).verdict is TickState.FAILED
 

@@ -74,7 +74,8 @@ class Deploy(BaseCommand):
         return deployment.show()
 
     def _plan(self, given: dict[str, Any]) -> Plan:
-        from gengfu.deploy.plan import Plan, program
+        from gengfu.deploy.plan import Plan
+        from gengfu.process.child import program
 
         settings = self._settings(given["folder"])
         return Plan(

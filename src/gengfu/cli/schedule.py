@@ -88,12 +88,8 @@ class ScheduleWork(BaseCommand):
     log_file = LOG
 
     def handle(self, grace: float) -> int:
-        from gengfu.process.monitor import Monitor
-
         scheduler = scheduling.open_scheduler(self.app, self.out, lambda _: None)
-        clock = self.app.clock
-        monitor = Monitor(self.app.db, "scheduler", scheduler.name, {}, scheduler.progress, clock)
-        with scheduling.stopped_by_signals(scheduler.stop), monitor:
+        with scheduling.stopped_by_signals(scheduler.stop):
             self.out.note(f"scheduler ready ({scheduler.name})")
             scheduler.work(grace)
         self.out.answer({"status": "ended"})
@@ -118,15 +114,15 @@ class ScheduleTest(BaseCommand):
     options = (click.Argument(["name"], metavar="NAME"),)
 
     def handle(self, name: str) -> int:
-        from gengfu.schedule.runner import PROGRAM, environment
+        from gengfu.process.child import program
 
         entry = scheduling.named(scheduling.load(self.app).entries, name)[0]
         sys.stdout.flush()
         started = monotonic()
         process = subprocess.Popen(
-            [*PROGRAM, *entry.argv],
+            [*program(), *entry.argv],
             cwd=self.app.settings.home,
-            env=environment(self.app.settings),
+            env={**os.environ, "GENGFU_HOME": str(self.app.settings.home)},
             stdout=sys.stderr if self.out.as_json else None,
         )
         code = _wait(process)
@@ -200,8 +196,9 @@ class ScheduleResume(BaseCommand):
                     continue
                 # What came due until now came due in the pause, though no scheduler may have looked.
                 found = plan(entry, cron_of(entry), row, now, self.out.moment)
-                if found is not None:
-                    ticks.account(execute, entry.name, entry.argv, row, found.row, found.ticks, _who(), now)
+                if found is not None and ticks.advance(execute, entry.name, row, found.row):
+                    for new in found.ticks:
+                        ticks.record(execute, entry.name, found.row.clock_epoch, entry.argv, new, _who(), now)
                 ticks.resume(execute, entry.name)
             return before
 

@@ -258,4 +258,6 @@ def _row_json(row: EntryRow) -> Mapping[str, Any]:
     """What the schedule remembers of the entry."""
     from dataclasses import asdict
 
-    return asdict(row)
+    values = asdict(row)
+    values["turn"] = values.pop("clock_epoch")
+    return values

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,15 +116,6 @@ class Piece:
 
     name: str
     text: str
-
-
-def program() -> tuple[str, ...]:
-    """How this program is started from anywhere: its script beside the interpreter, or else the interpreter itself.
-
-    `-P` keeps Python from taking modules out of the folder in which it is started.
-    """
-    script = Path(sys.executable).with_name("gengfu")
-    return (str(script),) if script.is_file() else (sys.executable, "-P", "-m", "gengfu")
 
 
 def options(section: str, pairs: Mapping[str, object] | Iterable[tuple[str, object]]) -> str:

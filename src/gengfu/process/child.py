@@ -1,104 +1,116 @@
-"""One child of a supervisor: a process, the words that it says about itself, and the lines that it writes."""
+"""The one way to start a child process, hear what it says, and end it in time."""
 
 from __future__ import annotations
 
+import logging
 import os
-import signal
-import socket
+import select
 import subprocess
+import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from typing import IO, ClassVar
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from signal import Signals
 
 from gengfu.clock import monotonic
-from gengfu.process.notify_socket import ALIVE, PARENT, READY
+from gengfu.process.notify_socket import ALIVE, PARENT, READY, NotifySocket
 
-Tell = Callable[[str, str], None]
-"""Takes the name of a child and a line."""
-AT_ONCE = signal.SIGUSR1
-"""What children get in place of a second SIGTERM or SIGINT: those may reach them twice, from their parent and from
-whoever told the whole group of processes to end."""
+log = logging.getLogger("gengfu.process.child")
+
+AT_ONCE = Signals.SIGUSR1
+"""What children of a supervisor get in place of a second SIGTERM or SIGINT: those may reach them twice, from their
+parent and from whoever told the whole group of processes to end."""
+STUCK_AFTER = 15.0
+"""Seconds of silence that mean that a child is stuck."""
+LONGEST_LINE = 64 * 1024
+"""Bytes of a line; a longer one is given in parts."""
+LINGER = 1.0
+"""Seconds for which the output of a child that has ended is still read, where something it left holds it open."""
+_READY_AFTER = 120.0
+"""Seconds that a child may take until its first word, beyond those that mean that it is stuck."""
+_LISTENS = 1.0
+"""The most seconds between two times of listening that count as listened."""
+_LOOK = 1.0
+"""Seconds between two looks whether a child that writes nothing has ended."""
+_SHORTEST_LOOK = 0.005
 
 
-class Ear:
-    """A socket on which one child after the other is heard. It is open for as long as its owner lives, so that one on
-    which nobody listens was left by an owner that is dead."""
+def program() -> tuple[str, ...]:
+    """How this program is started from anywhere: its script beside the interpreter, or else the interpreter itself.
 
-    def __init__(self, address: str) -> None:
-        """Raises OSError where the socket cannot be made."""
-        self.address = address
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        try:
-            self._socket.bind(address)
-            self._socket.setblocking(False)
-        except OSError:
-            self._socket.close()
-            raise
-
-    def heard(self) -> Iterator[str]:
-        """What was said since the last call, word by word."""
-        while True:
-            try:
-                said = self._socket.recv(4096)
-            except OSError:
-                return
-            yield from said.decode("utf-8", "replace").split("\n")
-
-    def close(self) -> None:
-        """Hears no more."""
-        self._socket.close()
+    `-P` keeps Python from taking modules out of the folder in which it is started.
+    """
+    script = Path(sys.executable).with_name("gengfu")
+    return (str(script),) if script.is_file() else (sys.executable, "-P", "-m", "gengfu")
 
 
 class Child:
-    """A process that knows its parent and is heard by it, from its start until `close`.
+    """A process that this one started, in a process group of its own, until `close`.
 
-    Its silence is the time without a word of progress, counted only while its parent listened: neither a parent that
-    was put to sleep nor a machine that was makes a child silent.
+    1. `output` is given each line that it writes, from a thread; without it the child writes where this process does.
+    2. With a `socket` it knows its parent and is heard. Its silence is the time without a word of progress, counted
+       only while its parent listened: neither a parent that was put to sleep nor a machine that was makes it silent.
+    3. `end` tells it to end, and `enforce`, called now and then, kills it when the time for that is over; with
+       `whole_group`, all that it started in its group too.
+    4. Nothing is sent once it was seen to have ended, since its number may be another process's by then.
     """
 
-    STUCK_AFTER: ClassVar[float] = 15.0
-    """Seconds of silence that mean that a child is stuck."""
-    _READY_AFTER = 120.0
-    """Seconds that a child may take until its first word, beyond that."""
-    _LISTENS = 1.0
-    """The most seconds between two times of listening that count as listened."""
-    _LINE = 8192
-
-    def __init__(self, argv: Sequence[str], ear: Ear, stuck_after: float, output: Callable[[str], None] | None) -> None:
-        """`output`: is given each line that the child writes, from a thread; without it the child writes where this
-        process does.
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        output: Callable[[str], None] | None = None,
+        on_end: Callable[[], None] = lambda: None,
+        socket: NotifySocket | None = None,
+        stuck_after: float = STUCK_AFTER,
+        whole_group: bool = False,
+        environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        """
+        Args:
+            on_end: called from the thread that reads the output, once the child has ended and all of it was read.
+            stuck_after: what the child is told of the seconds of silence that are borne.
+            environment: what is added to that of this process.
+            folder: its working folder; this process's by default.
 
         Raises:
             OSError: the program cannot be started.
         """
-        self.replaced = False
-        """Whether it was told to end for being stuck, so that its end is no good one, whatever it says."""
         self.last_line = ""
         self._started = self._listened = monotonic()
-        self._silence = -self._READY_AFTER
+        self._silence = -_READY_AFTER
         self._output = output
-        self._ear = ear
-        # What an earlier child said last.
-        for _ in ear.heard():
-            pass
-        environment = {**os.environ, PARENT: str(os.getpid()), "NOTIFY_SOCKET": ear.address}
-        environment["WATCHDOG_USEC"] = str(int(stuck_after * 1e6))
+        self._on_end = on_end
+        self._socket = socket
+        self._whole_group = whole_group
+        self._kill_at: float | None = None
+        self._lock = threading.Lock()
+        told = _words_for(socket, stuck_after) if socket is not None else {}
         out, err = (None, None) if output is None else (subprocess.PIPE, subprocess.STDOUT)
         self._process: subprocess.Popen[bytes] = subprocess.Popen(
-            list(argv), env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err, process_group=0
+            list(argv),
+            env={**os.environ, **(environment or {}), **told},
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            process_group=0,
+            bufsize=0,
         )
         self.pid = self._process.pid
         self._reader: threading.Thread | None = None
         if self._process.stdout is not None:
-            self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
+            self._reader = threading.Thread(target=self._read, name=f"gengfu-child-{self.pid}", daemon=True)
             self._reader.start()
 
     def heard(self) -> Iterator[str]:
         """The words that it said since the last call."""
         now = monotonic()
-        self._silence += min(now - self._listened, self._LISTENS)
+        self._silence += min(now - self._listened, _LISTENS)
         self._listened = now
-        for word in self._ear.heard():
+        for word in self._socket.heard() if self._socket is not None else ():
             if word in (ALIVE, READY):
                 self._silence = 0.0
             yield word
@@ -113,28 +125,104 @@ class Child:
 
     def code(self) -> int | None:
         """Its exit code, negative for a signal; None while it runs."""
-        return self._process.poll()
+        with self._lock:
+            before = self._process.returncode
+            code = self._process.poll()
+            if before is None and code == -Signals.SIGKILL and self._whole_group:
+                self._kill_group()
+            return code
 
-    def signal(self, number: signal.Signals) -> None:
+    @property
+    def is_told(self) -> bool:
+        """Whether it was told to end."""
+        return self._kill_at is not None
+
+    def signal(self, number: Signals) -> None:
         """Sends a signal, unless it has ended."""
-        self._process.send_signal(number)
+        with self._lock:
+            if self._process.poll() is not None:
+                return
+            try:
+                (os.killpg if self._whole_group else os.kill)(self.pid, number)
+            except (ProcessLookupError, PermissionError):
+                pass
 
-    def end(self) -> None:
+    def end(self, patience: float, number: Signals = Signals.SIGTERM) -> None:
+        """Tells it to end. `patience`: seconds until `enforce` kills it, unless an earlier call named fewer."""
+        kill_at = monotonic() + patience
+        self._kill_at = kill_at if self._kill_at is None else min(self._kill_at, kill_at)
+        self.signal(number)
+
+    def enforce(self) -> bool:
+        """Kills it where it was told to end and its time is over; True when it does."""
+        if self._kill_at is None or monotonic() < self._kill_at:
+            return False
+        self._kill_at = float("inf")
+        self.signal(Signals.SIGKILL)
+        return True
+
+    def kill(self) -> None:
         """Kills it and waits for its end."""
-        self._process.kill()
+        self.signal(Signals.SIGKILL)
         self._process.wait()
         self.close()
 
     def close(self) -> None:
         """Lets go of it after its end, with its last lines read."""
         if self._reader is not None:
-            # A process that it left behind may keep the pipe open.
-            self._reader.join(1.0)
+            self._reader.join(_LOOK + 2 * LINGER)
 
-    def _read(self, pipe: IO[bytes]) -> None:
+    def _kill_group(self) -> None:
+        try:
+            os.killpg(self.pid, Signals.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as pipe:
+            self._read_lines(pipe.fileno())
+        pause = _SHORTEST_LOOK
+        # It has ended, as a rule; but a process may close its output and go on.
+        while self.code() is None:
+            time.sleep(pause)
+            pause = min(2 * pause, _LOOK / 4)
+        self._on_end()
+
+    def _read_lines(self, pipe: int) -> None:
+        rest, over_at = b"", float("inf")
+        while monotonic() < over_at:
+            if select.select([pipe], [], [], _LOOK)[0]:
+                data = os.read(pipe, LONGEST_LINE)
+                if not data:
+                    break
+                *lines, rest = (rest + data).split(b"\n")
+                if len(rest) > LONGEST_LINE:
+                    lines.append(rest)
+                    rest = b""
+                for line in lines:
+                    self._give(line)
+            if over_at == float("inf") and self.code() is not None:
+                over_at = monotonic() + LINGER
+        if rest:
+            self._give(rest)
+
+    def _give(self, line: bytes) -> None:
         assert self._output is not None
-        with pipe:
-            while data := pipe.readline(self._LINE):
-                line = data.decode("utf-8", "replace").rstrip("\r\n")
-                self.last_line = line or self.last_line
-                self._output(line)
+        text = line.decode("utf-8", "replace").rstrip("\r")
+        self.last_line = text or self.last_line
+        try:
+            self._output(text)
+        except Exception:
+            log.exception("a line of a child was lost", extra={"pid": self.pid})
+
+
+def _words_for(socket: NotifySocket, stuck_after: float) -> dict[str, str]:
+    """The environment of a child that is heard there; what an earlier one said last is forgotten."""
+    for _ in socket.heard():
+        pass
+    return {
+        PARENT: str(os.getpid()),
+        "NOTIFY_SOCKET": socket.address,
+        "WATCHDOG_USEC": str(int(stuck_after * 1e6)),
+    }

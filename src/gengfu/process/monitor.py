@@ -92,6 +92,7 @@ class Monitor:
         self._opening = threading.Lock()
         self._notifier = Notifier.take()
         self._parent = Parent.take()
+        self._started = False
         self._ended = threading.Event()
         self._said_stopping = False
         self._away = False
@@ -119,7 +120,10 @@ class Monitor:
             return self._lease
 
     def start(self) -> None:
-        """The process is ready from now on."""
+        """The process is ready from now on; called again, nothing changes."""
+        if self._started:
+            return
+        self._started = True
         for thread in self._threads:
             thread.start()
         self._notifier.say(READY)
@@ -131,7 +135,10 @@ class Monitor:
             self._notifier.say(STOPPING)
 
     def end(self) -> None:
-        """Ends the renewals and removes the row, waiting no longer than `LAST_WRITE` for a database that hangs."""
+        """Ends the renewals and removes the row, waiting no longer than `LAST_WRITE` for a database that hangs; of a
+        monitor that was never started there is nothing to end."""
+        if not self._started:
+            return
         self.stopping()
         self._ended.set()
         self._threads[1].join(LAST_WRITE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 
 from gengfu.clock import monotonic
 
@@ -59,6 +59,35 @@ class Notifier:
                 link.sendto(word.encode(), address)
         except OSError:
             pass
+
+
+class NotifySocket:
+    """The other end: a socket on which one child after the other is heard. It is open for as long as its owner lives,
+    so that one on which nobody listens was left by an owner that is dead."""
+
+    def __init__(self, address: str) -> None:
+        """Raises OSError where the socket cannot be made."""
+        self.address = address
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            self._socket.bind(address)
+            self._socket.setblocking(False)
+        except OSError:
+            self._socket.close()
+            raise
+
+    def heard(self) -> Iterator[str]:
+        """What was said since the last call, word by word."""
+        while True:
+            try:
+                said = self._socket.recv(4096)
+            except OSError:
+                return
+            yield from said.decode("utf-8", "replace").split("\n")
+
+    def close(self) -> None:
+        """Hears no more."""
+        self._socket.close()
 
 
 class Parent:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import queue
 import signal
 import tempfile
@@ -15,12 +14,15 @@ from types import FrameType
 
 from gengfu.clock import monotonic
 from gengfu.errors import FileError
-from gengfu.process.child import AT_ONCE, Child, Ear, Tell
-from gengfu.process.notify_socket import ALIVE, READY, STOPPING, Notifier, Parent
+from gengfu.process.child import AT_ONCE, STUCK_AFTER, Child
+from gengfu.process.notify_socket import ALIVE, READY, STOPPING, Notifier, NotifySocket, Parent
 from gengfu.process.sockets import FOLDER, dead_supervisor_sockets, remove
 from gengfu.process.sockets import place as socket_place
 
 log = logging.getLogger("gengfu.process.supervisor")
+
+Tell = Callable[[str, str], None]
+"""Takes the name of a child and a line."""
 
 LONGEST_PAUSE = 60.0
 KILL_AFTER = 30.0
@@ -75,14 +77,16 @@ def pause_before(deaths: int) -> float:
 class _Place:
     name: str
     role: Role
-    ear: Ear
+    socket: NotifySocket
     child: Child | None = None
     deaths: int = 0
     was_ready: bool = False
     start_at: float | None = 0.0
     """When the next child is to start; None when none is."""
     told: bool = False
-    kill_at: float | None = None
+    """Whether its child was told to end for good."""
+    was_stuck: bool = False
+    """Whether its child was told to end for being stuck, so that its end is no good one, whatever it says."""
 
 
 class Supervisor:
@@ -100,7 +104,7 @@ class Supervisor:
         tell: Tell | None = None,
         *,
         pause: Callable[[int], float] = pause_before,
-        stuck_after: float = Child.STUCK_AFTER,
+        stuck_after: float = STUCK_AFTER,
     ) -> None:
         """
         Args:
@@ -139,14 +143,16 @@ class Supervisor:
                     signal.signal(number, handler)
                 for place in self._places:
                     if place.child is not None:
-                        place.child.end()
-                    place.ear.close()
+                        place.child.kill()
+                    place.socket.close()
         return self._code
 
     def _make_places(self, folder: Path) -> list[_Place]:
         return [
             _Place(
-                f"{role.name} {number}" if role.count > 1 else role.name, role, Ear(str(folder / f"{index}.{number}"))
+                f"{role.name} {number}" if role.count > 1 else role.name,
+                role,
+                NotifySocket(str(folder / f"{index}.{number}")),
             )
             for index, role in enumerate(self._roles)
             for number in range(1, role.count + 1)
@@ -176,22 +182,19 @@ class Supervisor:
         code = child.code()
         if code is not None:
             self._ended(place, child, code)
-        elif place.kill_at is not None:
-            if monotonic() >= place.kill_at:
+        elif child.is_told:
+            if child.enforce():
                 self._say(logging.ERROR, f"{place.name} (process {child.pid}) did not end when told to; killed")
-                child.signal(signal.SIGKILL)
-                place.kill_at = math.inf
         elif place.role.watched and child.silence() > self._stuck_after:
             self._say(logging.ERROR, f"{place.name} (process {child.pid}) is stuck; it is replaced")
-            child.replaced = True
-            child.signal(signal.SIGTERM)
-            place.kill_at = monotonic() + STUCK_GRACE
+            place.was_stuck = True
+            child.end(STUCK_GRACE)
 
     def _start(self, place: _Place) -> None:
-        place.start_at = place.kill_at = None
+        place.start_at, place.was_stuck = None, False
         output = None if self._tell is None else (lambda line, name=place.name: self._write(name, line))
         try:
-            place.child = Child(place.role.argv, place.ear, self._stuck_after, output)
+            place.child = Child(place.role.argv, output=output, socket=place.socket, stuck_after=self._stuck_after)
         except OSError as error:
             self._say(logging.ERROR, f"{place.name} cannot be started: {error}")
             self._start_later(place)
@@ -205,7 +208,7 @@ class Supervisor:
         if place.told or self._heard:
             self._say(logging.INFO, ended)
             return
-        what = Next.REPLACE_LATER if child.replaced else place.role.follow(code, place.was_ready)
+        what = Next.REPLACE_LATER if place.was_stuck else place.role.follow(code, place.was_ready)
         if what is Next.GIVE_UP:
             self._say(logging.ERROR, f"{ended}: its command line or its configuration is refused, so all end")
             self._code = MISUSE
@@ -246,8 +249,7 @@ class Supervisor:
     def _stop(self, place: _Place, number: signal.Signals) -> None:
         assert place.child is not None
         place.told = True
-        place.kill_at = place.kill_at or monotonic() + place.role.grace + KILL_AFTER
-        place.child.signal(number)
+        place.child.end(place.role.grace + KILL_AFTER, number)
 
     def _notify(self) -> None:
         """To systemd: ready when all have started, alive while this loop turns."""

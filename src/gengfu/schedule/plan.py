@@ -18,7 +18,7 @@ from gengfu.store.ticks import NewTick
 if TYPE_CHECKING:
     from gengfu.schedule.cron import Cron
 
-Say = Callable[[datetime], str]
+FormatMoment = Callable[[datetime], str]
 """Writes a moment as people read it."""
 
 SMALL_STEP = timedelta(seconds=60)
@@ -43,7 +43,7 @@ class Plan:
     ticks: Sequence[NewTick] = ()
 
 
-class Move(StrEnum):
+class Action(StrEnum):
     """What is done with a tick that is to start."""
 
     RUN = "run"
@@ -56,10 +56,10 @@ class Move(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Decision:
     """What is done with a tick, and why."""
 
-    move: Move
+    action: Action
     reason: str | None = None
 
 
@@ -78,7 +78,7 @@ def fingerprint(entry: Entry) -> str:
     return f"{schedule.cron}|{schedule.timezone}{jitter}"[-255:]
 
 
-def plan(entry: Entry, cron: Cron, row: EntryRow | None, now: datetime, say: Say) -> Plan | None:
+def plan(entry: Entry, cron: Cron, row: EntryRow | None, now: datetime, show: FormatMoment) -> Plan | None:
     """What becomes of the entry's due moments since its last pass; None where nothing is to be written."""
     mark = fingerprint(entry)
     if mark == DISABLED:
@@ -97,22 +97,27 @@ def plan(entry: Entry, cron: Cron, row: EntryRow | None, now: datetime, say: Say
     moments, exact = _moments(cron, row.planned_until, until)
     paused_at = row.paused_at
     active = [due for due in moments if paused_at is None or due + late_by <= paused_at]
-    ticks = _active(entry, active, row.planned_until + late_by, now, say, exact)
+    ticks = _active(entry, active, row.planned_until + late_by, now, show, exact)
     asleep = moments[len(active) :]
     if asleep:
-        ticks.append(_together(asleep, TickState.SKIPPED, paused_because(row, say), extends=True))
+        ticks.append(_together(asleep, TickState.SKIPPED, paused_because(row, show), extends=True))
     return Plan(replace(row, planned_until=until), ticks)
 
 
-def paused_because(row: EntryRow, say: Say) -> str:
+def paused_because(row: EntryRow, show: FormatMoment) -> str:
     """Who paused the entry, since when, and why."""
-    since = f" since {say(row.paused_at)}" if row.paused_at is not None else ""
+    since = f" since {show(row.paused_at)}" if row.paused_at is not None else ""
     return f"paused by {row.paused_by}{since}" + (f": {row.pause_reason}" if row.pause_reason else "")
 
 
-def judge(
-    tick: Tick, overlap: Overlap, earlier: Sequence[Tick], unknown: Sequence[Tick], under_way: str | None, say: Say
-) -> Verdict:
+def decide(
+    tick: Tick,
+    overlap: Overlap,
+    earlier: Sequence[Tick],
+    unknown: Sequence[Tick],
+    under_way: str | None,
+    show: FormatMoment,
+) -> Decision:
     """What is done with a tick that is to start.
 
     Args:
@@ -121,18 +126,18 @@ def judge(
         under_way: what its command says is still under way; asked only where there is no earlier tick.
     """
     if tick.state is TickState.WAITING:
-        return Verdict(Move.HOLD if earlier or under_way else Move.RUN)
+        return Decision(Action.HOLD if earlier or under_way else Action.RUN)
     if not earlier and under_way is None:
-        return Verdict(Move.RUN)
+        return Decision(Action.RUN)
     if overlap is Overlap.CANCEL_RUNNING:
-        return Verdict(Move.CANCEL, f"ended for the tick of {say(tick.due_at)}")
+        return Decision(Action.CANCEL, f"ended for the tick of {show(tick.due_at)}")
     waiting = [other for other in earlier if other.state is TickState.WAITING]
     if waiting:
-        return Verdict(Move.SKIP, f"the tick of {say(waiting[-1].due_at)} is waiting already")
-    reason = _in_the_way(earlier[-1], say) if earlier else under_way
+        return Decision(Action.SKIP, f"the tick of {show(waiting[-1].due_at)} is waiting already")
+    reason = _in_the_way(earlier[-1], show) if earlier else under_way
     if overlap is Overlap.QUEUE_ONE:
-        return Verdict(Move.WAIT, f"waited: {reason}")
-    return Verdict(Move.HOLD) if unknown else Verdict(Move.SKIP, reason)
+        return Decision(Action.WAIT, f"waited: {reason}")
+    return Decision(Action.HOLD) if unknown else Decision(Action.SKIP, reason)
 
 
 def is_late(entry: Entry, due_at: datetime, now: datetime) -> bool:
@@ -140,10 +145,10 @@ def is_late(entry: Entry, due_at: datetime, now: datetime) -> bool:
     return now - due_at - offset(entry) > timedelta(seconds=entry.schedule.grace)
 
 
-def _in_the_way(other: Tick, say: Say) -> str:
+def _in_the_way(other: Tick, show: FormatMoment) -> str:
     if other.started_at is None:
-        return f"the tick of {say(other.due_at)} is about to start"
-    return f"the tick of {say(other.due_at)} is still running, since {say(other.started_at)}"
+        return f"the tick of {show(other.due_at)} is about to start"
+    return f"the tick of {show(other.due_at)} is still running, since {show(other.started_at)}"
 
 
 def _start(entry: Entry, until: datetime) -> datetime:
@@ -164,7 +169,7 @@ def _set_back(cron: Cron, row: EntryRow, until: datetime) -> Plan | None:
     step = row.planned_until - until
     if step <= SMALL_STEP or (step < FIXED_STEP and cron.is_fixed):
         return None
-    return Plan(replace(row, planned_until=until, turn=row.turn + 1))
+    return Plan(replace(row, planned_until=until, clock_epoch=row.clock_epoch + 1))
 
 
 def _moments(cron: Cron, after: datetime, until: datetime) -> tuple[list[datetime], bool]:
@@ -178,7 +183,7 @@ def _moments(cron: Cron, after: datetime, until: datetime) -> tuple[list[datetim
 
 
 def _active(
-    entry: Entry, moments: list[datetime], since: datetime, now: datetime, say: Say, exact: bool
+    entry: Entry, moments: list[datetime], since: datetime, now: datetime, show: FormatMoment, exact: bool
 ) -> list[NewTick]:
     """The ticks of moments at which the entry was not paused."""
     late = [due for due in moments if is_late(entry, due, now)]
@@ -186,7 +191,7 @@ def _active(
     few = {CatchUp.NONE: 0, CatchUp.LATEST: 1, CatchUp.ALL: max(0, entry.schedule.catch_up_limit)}
     wanted = min(few[entry.schedule.catch_up], len(late))
     missed, caught_up = late[: len(late) - wanted], late[len(late) - wanted :]
-    span = f"no scheduler was running from {say(since)} to {say(now)}"
+    span = f"no scheduler was running from {show(since)} to {show(now)}"
     ticks = []
     if missed:
         ticks.append(_together(missed, TickState.MISSED, span if exact else f"{span}; there are more than these"))

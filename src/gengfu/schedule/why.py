@@ -42,7 +42,7 @@ class Facts:
     anyone: bool
     """Whether the schedule remembers any entry."""
     ticks: Sequence[Tick]
-    """The rows that stand for that moment, by due time and turn."""
+    """The rows that stand for that moment, by due time and clock epoch."""
     first_due: datetime | None
     """When its earliest tick on record was due."""
 
@@ -126,8 +126,8 @@ def _of_row(tick: Tick, moment: datetime, tell: Tell) -> Answer:
     told = f"the tick of {tell(moment)} {_became(tick, tell)}"
     if tick.covers > 1 and tick.until_at is not None:
         told += f"; its row stands for {tick.covers} ticks, from {tell(tick.due_at)} to {tell(tick.until_at)}"
-    if tick.turn > 0:
-        told += f"; it is of turn {tick.turn}, which is counted since the clock was set back"
+    if tick.clock_epoch > 0:
+        told += f"; it is of clock epoch {tick.clock_epoch}, which is counted since the clock was set back"
     return Answer(tick.state, told)
 
 

@@ -381,13 +381,13 @@ schedule_entry = Table(
     Column("name", String(64), primary_key=True),
     Column("fingerprint", String(255), nullable=False),
     Column("planned_until", Moment, nullable=False),
-    Column("turn", Integer, nullable=False),
+    Column("clock_epoch", Integer, nullable=False),
     Column("paused_at", Moment),
     Column("paused_by", String(255)),
     Column("pause_reason", _text),
 )
 """What the schedule remembers of an entry. Every tick up to and including `planned_until` has been accounted for;
-`fingerprint` tells the expression and zone for which; `turn` grows when the clock was set back."""
+`fingerprint` tells the expression and zone for which; `clock_epoch` grows when the clock was set back."""
 
 schedule_tick = Table(
     "schedule_tick",
@@ -395,29 +395,31 @@ schedule_tick = Table(
     Column("id", _serial, primary_key=True),
     Column("entry", String(64), nullable=False),
     Column("due_at", Moment, nullable=False),
-    Column("turn", Integer, nullable=False),
+    Column("clock_epoch", Integer, nullable=False),
     Column("state", String(16), nullable=False),
     Column("reason", _text),
     Column("covers", Integer, nullable=False),
     Column("until_at", Moment),
     Column("command", Json, nullable=False),
     Column("scheduler", String(255)),
+    Column("lease_id", BigInteger),
+    Column("fence", Integer, nullable=False),
     Column("pid", Integer),
-    Column("claim", Integer, nullable=False),
-    Column("beat", BigInteger, nullable=False),
+    Column("birth", String(64)),
     Column("cancel", Boolean, nullable=False),
     Column("exit_code", Integer),
     Column("output", _text),
     Column("claimed_at", Moment, nullable=False),
     Column("started_at", Moment),
     Column("finished_at", Moment),
-    UniqueConstraint("entry", "due_at", "turn", name="uq_schedule_tick_moment"),
+    UniqueConstraint("entry", "due_at", "clock_epoch", name="uq_schedule_tick_moment"),
     Index("ix_schedule_tick_state", "state"),
     Index("ix_schedule_tick_claimed_at", "claimed_at"),
 )
 """One row per due moment of an entry; that it is unique is what makes a tick fire once. A row may stand for `covers`
-ticks in a row, up to `until_at`, that share one fate, as where no scheduler was running. `claim` fences; `beat` grows
-while a scheduler has the command running; `cancel` asks that scheduler to end it."""
+ticks in a row, up to `until_at`, that share one fate, as where no scheduler was running. A scheduler holds it
+under its lease `lease_id`, and `fence` grows with each that takes it; `pid` and `birth` are those of its command's
+process; `cancel` asks the scheduler to end it."""
 
 lease = Table(
     "lease",

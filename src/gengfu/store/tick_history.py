@@ -39,7 +39,7 @@ class TickHistory:
             query = query.where(schedule_tick.c.state == state)
         if entry is not None:
             query = query.where(schedule_tick.c.entry == entry)
-            return self._ticks(query.order_by(schedule_tick.c.due_at.desc(), schedule_tick.c.turn.desc()))
+            return self._ticks(query.order_by(schedule_tick.c.due_at.desc(), schedule_tick.c.clock_epoch.desc()))
         # Of all entries, those written last: for them there is a key to read by.
         found = self._ticks(query.order_by(schedule_tick.c.id.desc()))
         return sorted(found, key=lambda tick: (tick.due_at, tick.id), reverse=True)
@@ -52,7 +52,7 @@ class TickHistory:
             rows = connection.execute(nearest.order_by(schedule_tick.c.due_at.desc()).limit(LOOKED_THROUGH)).all()
         there = [number for number, due_at, until_at in rows if (until_at or due_at) >= moment]
         query = select(schedule_tick).where(schedule_tick.c.id.in_(there))
-        return self._ticks(query.order_by(schedule_tick.c.due_at, schedule_tick.c.turn))
+        return self._ticks(query.order_by(schedule_tick.c.due_at, schedule_tick.c.clock_epoch))
 
     def first_due(self, entry: str) -> datetime | None:
         """When the earliest tick was due that is still on record."""

@@ -44,16 +44,17 @@ class Tick:
     id: int
     entry: str
     due_at: datetime
-    turn: int
+    clock_epoch: int
     state: TickState
     reason: str | None
     covers: int
     until_at: datetime | None
     command: tuple[str, ...]
     scheduler: str | None
+    lease_id: int | None
+    fence: int
     pid: int | None
-    claim: int
-    beat: int
+    birth: str | None
     cancel: bool
     exit_code: int | None
     output: str | None
@@ -63,13 +64,21 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
+class Holder:
+    """The scheduler that has a tick in its hands: its name for people, and its lease."""
+
+    name: str
+    lease_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class EntryRow:
     """A row of `schedule_entry`."""
 
     name: str
     fingerprint: str
     planned_until: datetime
-    turn: int
+    clock_epoch: int
     paused_at: datetime | None
     paused_by: str | None
     pause_reason: str | None

@@ -1,7 +1,7 @@
-"""Entries and ticks of the schedule as rows: recording, claiming, beating and ending them.
+"""Entries and ticks of the schedule as rows: recording, claiming, taking over and ending them.
 
 Each function is a few statements in a transaction of `light.transact`, in the SQL that every database speaks. A tick is
-written to only by who holds its `claim`, so what is done twice, or by somebody who was given up, changes nothing.
+written to only under its `fence`, so what is done twice, or by somebody who was given up, changes nothing.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from gengfu.store.leases import HELD
 from gengfu.store.light import Executor, Row, moment, value
-from gengfu.store.tick_rows import EntryRow, Tick, TickState
+from gengfu.store.tick_rows import EntryRow, Holder, Tick, TickState
 
 _OPEN = "('claimed', 'waiting', 'running')"
 _COLUMNS = (
-    "id, entry, due_at, turn, state, reason, covers, until_at, command, scheduler, pid, claim, beat, cancel, "
-    "exit_code, claimed_at, started_at, finished_at"
+    "id, entry, due_at, clock_epoch, state, reason, covers, until_at, command, scheduler, lease_id, fence, pid, birth, "
+    "cancel, exit_code, claimed_at, started_at, finished_at"
 )
+_ORPHANED = f"(lease_id IS NULL OR lease_id NOT IN {HELD})"
+"""The condition by which nobody who lives has it in its hands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,58 +60,47 @@ def advance(execute: Executor, name: str, old: EntryRow | None, fresh: EntryRow)
         "name": name,
         "fingerprint": fresh.fingerprint,
         "planned_until": fresh.planned_until,
-        "turn": fresh.turn,
+        "clock_epoch": fresh.clock_epoch,
     }
     if old is None:
         return execute.insert("schedule_entry", values, or_ignore=True) is not None
     met = execute.change(
-        "UPDATE schedule_entry SET fingerprint = :fingerprint, planned_until = :planned_until, turn = :turn"
-        " WHERE name = :name AND planned_until = :old AND turn = :old_turn AND fingerprint = :old_fingerprint",
-        values | {"old": old.planned_until, "old_turn": old.turn, "old_fingerprint": old.fingerprint},
+        "UPDATE schedule_entry SET fingerprint = :fingerprint, planned_until = :planned_until,"
+        " clock_epoch = :clock_epoch WHERE name = :name AND planned_until = :old AND clock_epoch = :old_epoch"
+        " AND fingerprint = :old_fingerprint",
+        values | {"old": old.planned_until, "old_epoch": old.clock_epoch, "old_fingerprint": old.fingerprint},
     )
     return met == 1
 
 
-def account(
-    execute: Executor,
-    name: str,
-    command: Sequence[str],
-    old: EntryRow | None,
-    fresh: EntryRow,
-    new: Sequence[NewTick],
-    scheduler: str,
-    now: datetime,
-) -> None:
-    """Advances an entry and writes its new ticks down, or nothing where another scheduler was first."""
-    if advance(execute, name, old, fresh):
-        for tick in new:
-            record(execute, name, fresh.turn, command, tick, scheduler, now)
-
-
 def record(
-    execute: Executor, entry: str, turn: int, command: Sequence[str], new: NewTick, scheduler: str, now: datetime
-) -> None:
-    """Writes a tick down, unless it is there already: the row is the claim."""
+    execute: Executor, entry: str, epoch: int, command: Sequence[str], new: NewTick, holder: Holder | str, now: datetime
+) -> int | None:
+    """Writes a tick down; None where it is there already, or was added to the entry's last row.
+
+    `holder`: who has a claimed one in its hands; the name alone where it is left to whichever scheduler looks next.
+    """
     if new.extends and _extend(execute, entry, new, now):
-        return
+        return None
     over = new.state not in (TickState.CLAIMED, TickState.WAITING)
+    held = isinstance(holder, Holder) and new.state is TickState.CLAIMED
     row = {
         "entry": entry,
         "due_at": new.due_at,
-        "turn": turn,
+        "clock_epoch": epoch,
         "state": new.state.value,
         "reason": new.reason,
         "covers": new.covers,
         "until_at": new.until_at,
         "command": list(command),
-        "scheduler": scheduler,
-        "claim": 0,
-        "beat": 0,
+        "scheduler": holder.name if isinstance(holder, Holder) else holder,
+        "lease_id": holder.lease_id if held and isinstance(holder, Holder) else None,
+        "fence": 0,
         "cancel": False,
         "claimed_at": now,
         "finished_at": now if over else None,
     }
-    execute.insert("schedule_tick", row, or_ignore=True)
+    return execute.insert("schedule_tick", row, or_ignore=True)
 
 
 def _extend(execute: Executor, entry: str, new: NewTick, now: datetime) -> bool:
@@ -132,46 +124,47 @@ def open_ticks(execute: Executor) -> list[Tick]:
     return [_tick(row) for row in rows]
 
 
-def beat(execute: Executor, scheduler: str) -> None:
-    """A sign of life for all that this scheduler holds."""
-    execute.change(
-        "UPDATE schedule_tick SET beat = beat + 1 WHERE scheduler = :scheduler AND state IN ('claimed', 'running')",
-        {"scheduler": scheduler},
-    )
-
-
-def begin(execute: Executor, tick: Tick, scheduler: str, now: datetime) -> bool:
+def begin(execute: Executor, tick: Tick, holder: Holder, now: datetime) -> bool:
     """Makes the tick a running one, unless an earlier one of its entry is open, or another scheduler was first. To be
     committed before its command is started."""
-    # Held to the end of the transaction, so that of two ticks that begin at once one sees the other.
-    execute.change("UPDATE schedule_entry SET turn = turn WHERE name = :name", {"name": tick.entry})
-    earlier = f"SELECT count(*) AS found FROM schedule_tick WHERE entry = :entry AND id < :id AND state IN {_OPEN}"
-    found = execute.one(earlier, {"entry": tick.entry, "id": tick.id})
-    if found is None or found["found"]:
+    if not _is_first(execute, tick):
         return False
     met = execute.change(
-        "UPDATE schedule_tick SET state = 'running', scheduler = :scheduler, claim = :next, beat = beat + 1,"
-        " started_at = :now WHERE id = :id AND claim = :claim AND state = :state",
-        _held(tick) | {"next": tick.claim + 1, "scheduler": scheduler, "now": now, "state": tick.state.value},
+        "UPDATE schedule_tick SET state = 'running', scheduler = :scheduler, lease_id = :lease, fence = :next,"
+        " started_at = :now WHERE id = :id AND fence = :fence AND state = :state",
+        _fenced(tick) | _taken(tick, holder) | {"now": now, "state": tick.state.value},
     )
     if met == 1:
         return True
     # A transaction whose answer was lost is run again.
-    row = execute.one("SELECT scheduler, claim, state FROM schedule_tick WHERE id = :id", {"id": tick.id})
-    return row is not None and (row["scheduler"], row["claim"], row["state"]) == (scheduler, tick.claim + 1, "running")
+    row = execute.one("SELECT lease_id, fence, state FROM schedule_tick WHERE id = :id", {"id": tick.id})
+    found = (row["lease_id"], row["fence"], row["state"]) if row is not None else None
+    return found == (holder.lease_id, tick.fence + 1, "running")
 
 
-def started(execute: Executor, tick: Tick, pid: int) -> None:
+def _is_first(execute: Executor, tick: Tick) -> bool:
+    """Whether no earlier tick of its entry is open. The entry's row is held to the end of the transaction, so that of
+    two ticks that begin at once one sees the other."""
+    execute.change("UPDATE schedule_entry SET clock_epoch = clock_epoch WHERE name = :name", {"name": tick.entry})
+    earlier = f"SELECT count(*) AS found FROM schedule_tick WHERE entry = :entry AND id < :id AND state IN {_OPEN}"
+    found = execute.one(earlier, {"entry": tick.entry, "id": tick.id})
+    return found is not None and not found["found"]
+
+
+def started(execute: Executor, tick: Tick, pid: int, birth: str | None) -> None:
     """Notes the process in which the tick's command runs."""
-    execute.change("UPDATE schedule_tick SET pid = :pid WHERE id = :id AND claim = :claim", _held(tick) | {"pid": pid})
+    execute.change(
+        "UPDATE schedule_tick SET pid = :pid, birth = :birth WHERE id = :id AND fence = :fence",
+        _fenced(tick) | {"pid": pid, "birth": birth},
+    )
 
 
 def wait(execute: Executor, tick: Tick, reason: str) -> None:
     """Lets a claimed tick wait for an earlier one; whichever scheduler finds it free begins it."""
     execute.change(
-        "UPDATE schedule_tick SET state = 'waiting', reason = :reason WHERE id = :id AND claim = :claim"
-        " AND state = 'claimed'",
-        _held(tick) | {"reason": reason},
+        "UPDATE schedule_tick SET state = 'waiting', reason = :reason, lease_id = NULL"
+        " WHERE id = :id AND fence = :fence AND state = 'claimed'",
+        _fenced(tick) | {"reason": reason},
     )
 
 
@@ -180,9 +173,9 @@ def end(execute: Executor, tick: Tick, ending: Ending, now: datetime) -> bool:
     becomes what it was."""
     met = execute.change(
         "UPDATE schedule_tick SET state = :state, reason = COALESCE(:reason, reason), exit_code = :code,"
-        " output = :output, finished_at = :now WHERE id = :id AND claim = :claim"
+        " output = :output, finished_at = :now WHERE id = :id AND fence = :fence"
         f" AND (state IN {_OPEN} OR state = 'lost')",
-        _held(tick)
+        _fenced(tick)
         | {
             "state": ending.state.value,
             "reason": ending.reason,
@@ -201,21 +194,21 @@ def ask_to_end(execute: Executor, tick: Tick) -> None:
     )
 
 
-def take_over(execute: Executor, tick: Tick, scheduler: str) -> bool:
+def take_over(execute: Executor, tick: Tick, holder: Holder) -> bool:
     """Takes a claimed tick from a scheduler that died before it could start it; False where it lives after all."""
     met = execute.change(
-        "UPDATE schedule_tick SET scheduler = :scheduler, claim = :next, beat = beat + 1"
-        " WHERE id = :id AND claim = :claim AND beat = :beat AND state = 'claimed'",
-        _held(tick) | {"next": tick.claim + 1, "scheduler": scheduler, "beat": tick.beat},
+        "UPDATE schedule_tick SET scheduler = :scheduler, lease_id = :lease, fence = :next"
+        f" WHERE id = :id AND fence = :fence AND state = 'claimed' AND {_ORPHANED}",
+        _fenced(tick) | _taken(tick, holder),
     )
     return met == 1
 
 
-def hand_on(execute: Executor, scheduler: str) -> None:
+def hand_on(execute: Executor, holder: Holder) -> None:
     """Leaves the ticks that this scheduler has claimed and not started to whichever looks next."""
     execute.change(
-        "UPDATE schedule_tick SET scheduler = NULL WHERE scheduler = :scheduler AND state = 'claimed'",
-        {"scheduler": scheduler},
+        "UPDATE schedule_tick SET scheduler = NULL, lease_id = NULL WHERE lease_id = :lease AND state = 'claimed'",
+        {"lease": holder.lease_id},
     )
 
 
@@ -223,8 +216,8 @@ def give_up(execute: Executor, tick: Tick, reason: str, now: datetime) -> bool:
     """Marks a running tick as lost; False where its scheduler lives after all."""
     met = execute.change(
         "UPDATE schedule_tick SET state = 'lost', reason = :reason, finished_at = :now"
-        " WHERE id = :id AND claim = :claim AND beat = :beat AND state = 'running'",
-        _held(tick) | {"reason": reason, "now": now, "beat": tick.beat},
+        f" WHERE id = :id AND fence = :fence AND state = 'running' AND {_ORPHANED}",
+        _fenced(tick) | {"reason": reason, "now": now},
     )
     return met == 1
 
@@ -240,7 +233,7 @@ def prune(execute: Executor, before: datetime) -> int:
 
 def pause(execute: Executor, name: str, by: str, reason: str | None, now: datetime) -> bool:
     """Pauses an entry; False where it is paused already."""
-    unseen = {"name": name, "fingerprint": "", "planned_until": now, "turn": 0}
+    unseen = {"name": name, "fingerprint": "", "planned_until": now, "clock_epoch": 0}
     execute.insert("schedule_entry", unseen, or_ignore=True)
     met = execute.change(
         "UPDATE schedule_entry SET paused_at = :now, paused_by = :by, pause_reason = :reason"
@@ -269,8 +262,12 @@ def server_time(execute: Executor, kind: str) -> datetime:
     return now
 
 
-def _held(tick: Tick) -> dict[str, Any]:
-    return {"id": tick.id, "claim": tick.claim}
+def _fenced(tick: Tick) -> dict[str, Any]:
+    return {"id": tick.id, "fence": tick.fence}
+
+
+def _taken(tick: Tick, holder: Holder) -> dict[str, Any]:
+    return {"scheduler": holder.name, "lease": holder.lease_id, "next": tick.fence + 1}
 
 
 def _entry(row: Row) -> EntryRow:
@@ -278,7 +275,7 @@ def _entry(row: Row) -> EntryRow:
         name=row["name"],
         fingerprint=row["fingerprint"],
         planned_until=_moment(row["planned_until"]),
-        turn=row["turn"],
+        clock_epoch=row["clock_epoch"],
         paused_at=moment(row["paused_at"]),
         paused_by=row["paused_by"],
         pause_reason=row["pause_reason"],
@@ -290,16 +287,17 @@ def _tick(row: Row) -> Tick:
         id=row["id"],
         entry=row["entry"],
         due_at=_moment(row["due_at"]),
-        turn=row["turn"],
+        clock_epoch=row["clock_epoch"],
         state=TickState(row["state"]),
         reason=row["reason"],
         covers=row["covers"],
         until_at=moment(row["until_at"]),
         command=tuple(value(row["command"])),
         scheduler=row["scheduler"],
+        lease_id=row["lease_id"],
+        fence=row["fence"],
         pid=row["pid"],
-        claim=row["claim"],
-        beat=row["beat"],
+        birth=row["birth"],
         cancel=bool(row["cancel"]),
         exit_code=row["exit_code"],
         output=None,

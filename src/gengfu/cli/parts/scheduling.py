@@ -64,7 +64,7 @@ class EntryReader:
         return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-class CommandProbe:
+class CommandEarlierWork:
     """Asks commands what they have under way. One that fails to say is taken to have nothing."""
 
     def __init__(self, app: App, out: Output) -> None:
@@ -103,7 +103,8 @@ def load(app: App) -> Entries:
 
 def open_scheduler(app: App, out: Output, on_over: Callable[[Tick], None]) -> Scheduler:
     """A scheduler on the program's database."""
-    from gengfu.schedule.runner import Launcher
+    from gengfu.schedule.entry_logs import EntryLogs
+    from gengfu.schedule.running import Running
     from gengfu.schedule.scheduler import Scheduler
     from gengfu.schedule.server_clock import clock_of
 
@@ -111,10 +112,10 @@ def open_scheduler(app: App, out: Output, on_over: Callable[[Tick], None]) -> Sc
     return Scheduler(
         db,
         EntryReader(app),
-        Launcher(app.settings),
-        CommandProbe(app, out),
+        Running(app.settings, EntryLogs(app.settings)),
+        CommandEarlierWork(app, out),
         clock=clock_of(db, app.clock),
-        say=out.moment,
+        show=out.moment,
         on_over=on_over,
     )
 

@@ -74,9 +74,9 @@ def _placed(clock_time: datetime, zone: str) -> datetime:
 def tick_json(tick: Tick, *, output: bool = False) -> dict[str, Any]:
     """A tick for a program; what its command printed only if that is wanted."""
     values = asdict(tick)
-    for internal in ("claim", "beat", "cancel", *(() if output else ("output",))):
+    for internal in ("lease_id", "fence", "birth", "cancel", *(() if output else ("output",))):
         del values[internal]
-    values["command"] = list(tick.command)
+    values["command"], values["turn"] = list(tick.command), values.pop("clock_epoch")
     return {"tick": values.pop("id"), **values, "seconds": seconds(tick.started_at, tick.finished_at)}
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from gengfu.errors import ConfigError
 from gengfu.logs import MAX_BYTES
+from gengfu.process.child import program
 from gengfu.process.sockets import dead_supervisor_sockets, is_dead, remove
 from gengfu.services.doctor.findings import Finding, Patient, error, ok, warning
 from gengfu.settings import Settings, load_settings
@@ -30,12 +31,6 @@ LARGE_FOLDER = 2_000_000_000
 """Bytes of a folder of log files that nobody rotates as it should."""
 REMOTE = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "fuse.glusterfs", "ceph")
 """What the types of file systems begin with on which SQLite and Valkey cannot lock files reliably."""
-
-
-def program() -> list[str]:
-    """The command line, with full paths, by which this installation is called."""
-    script = Path(sys.executable).with_name("gengfu")
-    return [str(script)] if script.is_file() else [sys.executable, "-m", "gengfu"]
 
 
 def interpreter(_: Patient) -> Iterator[Finding]:

@@ -1,0 +1,119 @@
+"""Accounts for the due moments of all entries: what becomes of each is decided once and written down."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gengfu.schedule.cron import Cron, cron_of
+from gengfu.schedule.plan import FormatMoment, Plan, offset, paused_because, plan
+from gengfu.schedule.policy import Entry
+from gengfu.store import ticks
+from gengfu.store.light import Executor, transact
+from gengfu.store.tick_rows import EntryRow, Holder, TickState
+
+if TYPE_CHECKING:
+    from gengfu.store.database import Database
+
+log = logging.getLogger("gengfu.schedule.planner")
+
+PLAN_EVERY = timedelta(seconds=20)
+"""So often a pass is recorded although nothing is due, as a sign of life."""
+
+
+class Planner:
+    """Makes passes over the entries. Whoever accounts for a due moment first writes it down; the row of its entry tells
+    the others. An entry that cannot be planned keeps no other from running."""
+
+    def __init__(
+        self,
+        db: Database | Path,
+        read_entries: Callable[[], Mapping[str, Entry]],
+        show: FormatMoment,
+        patience: float,
+    ) -> None:
+        """`patience`: seconds for which a database that is away is asked again."""
+        self.entries: Mapping[str, Entry] = {}
+        """As they were at the last pass, by name."""
+        self.paused: Mapping[str, str] = {}
+        """Why entries are paused, by name."""
+        self._db = db
+        self._read_entries = read_entries
+        self._show = show
+        self._patience = patience
+        self._crons: dict[tuple[str, str | None], Cron] = {}
+        self._last: datetime | None = None
+        self._next: datetime | None = None
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether it is time for a pass."""
+        last = self._last
+        return last is None or not last <= now < last + PLAN_EVERY or (self._next is not None and now >= self._next)
+
+    def until_next(self, now: datetime) -> float | None:
+        """Seconds until the next tick is due; None where there is none."""
+        return (self._next - now).total_seconds() if self._next is not None else None
+
+    def make_pass(self, now: datetime, name: str, hold: Callable[[], Holder]) -> None:
+        """Accounts for all ticks up to now.
+
+        Args:
+            name: the name of the scheduler.
+            hold: asked for where ticks are to be claimed.
+
+        Raises:
+            StoreError: the database cannot do it.
+        """
+        self.entries = self._read_entries()
+        rows = transact(self._db, ticks.entry_rows, self._patience)
+        self.paused = {key: paused_because(row, self._show) for key, row in rows.items() if row.paused_at is not None}
+        plans = self.plans(rows, now)
+        claims = any(new.state is TickState.CLAIMED for found in plans.values() for new in found.ticks)
+        holder = hold() if claims else name
+
+        def write(execute: Executor) -> None:
+            for key, found in plans.items():
+                if ticks.advance(execute, key, rows.get(key), found.row):
+                    for new in found.ticks:
+                        epoch, argv = found.row.clock_epoch, self.entries[key].argv
+                        ticks.record(execute, key, epoch, argv, new, holder, now)
+
+        transact(self._db, write, self._patience)
+        self._last, self._next = now, self._next_due(now)
+
+    def plans(self, rows: Mapping[str, EntryRow], now: datetime) -> dict[str, Plan]:
+        """What a pass at that time writes, by entry, in the order of their names."""
+        found: dict[str, Plan] = {}
+        for name, entry in sorted(self.entries.items()):
+            try:
+                planned = plan(entry, self._cron(entry), rows.get(name), now, self._show)
+            except Exception:
+                log.exception("an entry cannot be planned; the others go on", extra={"entry": name})
+            else:
+                found |= {name: planned} if planned is not None else {}
+        return found
+
+    def _next_due(self, now: datetime) -> datetime | None:
+        """When the next tick of any entry is due after that time; None where there is none."""
+        moments = []
+        for name, entry in self.entries.items():
+            if entry.schedule.enabled:
+                late_by = offset(entry)
+                try:
+                    due = self._cron(entry).after(now - late_by)
+                except Exception:
+                    log.debug("an entry has no next tick", extra={"entry": name})
+                else:
+                    moments += [due + late_by] if due is not None else []
+        return min(moments, default=None)
+
+    def _cron(self, entry: Entry) -> Cron:
+        """Each expression is read once."""
+        schedule = entry.schedule
+        key = (schedule.cron, schedule.timezone)
+        if key not in self._crons:
+            self._crons[key] = cron_of(entry)
+        return self._crons[key]
