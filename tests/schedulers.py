@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import select
 
 from gengfu.clock import Clock, utcnow
+from gengfu.schedule.enqueue import Enqueuer
 from gengfu.schedule.entry_logs import EntryLogs
 from gengfu.schedule.policy import CatchUp, Entry, Overlap, Schedule
 from gengfu.schedule.running import Running
@@ -31,6 +32,10 @@ NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 def entry(name: str, program: str, cron: str = "* * * * *", **schedule: Any) -> Entry:
     return Entry(name, (program,), Schedule(cron, **{"timezone": "UTC"} | schedule), "test")
+
+
+def show(moment: datetime) -> str:
+    return moment.strftime("%H:%M:%S")
 
 
 class NoEarlierWork:
@@ -54,12 +59,18 @@ class Rig:
     def __init__(self, database: Database, home: Path) -> None:
         self.database = database
         self.home = home
-        self.settings = Settings(home=home, api_password=Secret("Kiefer4711"), gengfu_timezone="UTC")
+        api = {
+            "api_wechat_url": "http://127.0.0.1:9/",
+            "api_username": "operator",
+            "api_password": Secret("Kiefer4711"),
+        }
+        self.settings = Settings(home=home, gengfu_timezone="UTC", **api)
         self.now = NOON
         self.program: tuple[str, ...] = PROGRAM
         self.earlier_work = NoEarlierWork()
         self.entries: dict[str, Entry] = {}
         self.over: list[Tick] = []
+        self.notified: list[tuple[str, int]] = []
 
     def add(self, *entries: Entry) -> None:
         self.entries |= {found.name: found for found in entries}
@@ -69,11 +80,17 @@ class Rig:
             self.database.path or self.database,
             lambda: self.entries,
             Running(self.settings, EntryLogs(self.settings), self.program),
+            Enqueuer(lambda: self.settings, show, clock or (lambda: self.now)),
             self.earlier_work,
             clock=clock or (lambda: self.now),
-            show=lambda moment: moment.strftime("%H:%M:%S"),
+            show=show,
+            notify=self.notify,
             on_over=self.over.append,
         )
+
+    def notify(self, queue: str, job_id: int) -> str | None:
+        self.notified.append((queue, job_id))
+        return None
 
     def run_at(self, time: str) -> list[str]:
         """A pass at that time (`12:05`); the ticks of all times, in brief."""
@@ -143,7 +160,8 @@ def main(told: dict[str, Any]) -> None:
     settings = Settings(home=home, gengfu_timezone="UTC")
     clock = clock_of(db, utcnow)
     running = Running(settings, EntryLogs(settings), PROGRAM)
-    scheduler = Scheduler(db, lambda: entries, running, NoEarlierWork(), clock=clock, show=str)
+    queueing = (Enqueuer(lambda: settings, str, utcnow), NoEarlierWork())
+    scheduler = Scheduler(db, lambda: entries, running, *queueing, clock=clock, show=str, notify=lambda *_: None)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: scheduler.stop())
     scheduler.work(float(told.get("grace", 5.0)))

@@ -189,3 +189,15 @@ def test_a_run_that_is_still_active_is_the_reason_of_a_skip(home: Home) -> None:
     (tick, *_) = home.ask("schedule:run", "--json").json["ticks"]
     assert tick["state"] == "skipped"
     assert tick["reason"].startswith("run 1 is still active, no worker has taken it yet, since ")
+
+
+def test_a_list_that_is_due_is_queued_in_place_of_a_process_and_history_and_why_tell_of_it(home: Home) -> None:
+    home.set(API_WECHAT_URL="http://127.0.0.1:9/", API_USERNAME="a", API_PASSWORD="Zirbelnuss88", GENGFU_TIMEZONE="UTC")
+    (home.folder / "gengfu.toml").write_text('[schedule.device_list]\ncron = "* * * * *"\n')
+    (tick,) = [each for each in home.ask("schedule:run", "--json").json["ticks"] if each["entry"] == "device_list"]
+    assert (tick["state"], tick["run"], tick["job"], tick["pid"], tick["exit_code"]) == ("done", 1, 1, None, None)
+    (recorded,) = home.ask("schedule:history", "device_list", "--json").json["ticks"]
+    assert (recorded["run"], recorded["output"]) == (1, "Run 1 of the device list accepted (scope 0, job 1).\n")
+    told = home.ask("schedule:why", "device_list", "--json").json
+    assert "ran: run 1 was queued as job 1 at " in told["answer"]
+    assert "Run 1 of the device list accepted (scope 0, job 1). tick=" in home.logged("device_list.log")

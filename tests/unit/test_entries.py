@@ -17,7 +17,7 @@ from documents import ROOT, plain, rows
 from gengfu.cli.base import BaseCommand
 from gengfu.cli.catalogue import Catalogue
 from gengfu.schedule.entries import Entries, load_entries
-from gengfu.schedule.policy import CatchUp, Overlap, Schedule
+from gengfu.schedule.policy import CatchUp, JobRequest, Overlap, RunRequest, Schedule
 from gengfu.settings import load_settings
 
 
@@ -103,6 +103,28 @@ def test_an_entry_knows_which_list_it_brings_up_to_date(home: Path) -> None:
     found = entries(home, told).entries
     lists = {name: entry.mirrors for name, entry in found.items() if entry.mirrors is not None}
     assert lists == {"device_list": ("device", "0"), "gone": ("device", "1"), "accounts": ("account", "all")}
+
+
+def test_an_entry_knows_what_its_command_queues_where_it_does_nothing_else(home: Path) -> None:
+    told = """
+        [schedule.device_list]
+        command = "device:list --is-del 1"
+        [schedule.watched]
+        command = "device:list --wait"
+        cron = "@hourly"
+        [schedule.accounts]
+        command = "account:list --now"
+        cron = "@hourly"
+        [schedule.backups]
+        command = "backup:data --queue"
+        cron = "@daily"
+    """
+    found = entries(home, told).entries
+    queued = {name: entry.queues for name, entry in found.items() if entry.queues is not None}
+    assert queued == {
+        "device_list": RunRequest("device", "1", "device list"),
+        "backups": JobRequest("BackupDataJob", "backup", 3, "backup:data", "Backup"),
+    }
 
 
 def test_the_zone_is_that_of_the_settings_unless_an_entry_names_one(home: Path) -> None:

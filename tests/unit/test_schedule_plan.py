@@ -190,27 +190,12 @@ def test_reasons_are_for_people() -> None:
 def tick(number: int, state: TickState = TickState.CLAIMED, started: str | None = None) -> Tick:
     due = at(f"10:{5 * number:02}")
     begun = at(started) if started else None
-    claimed = (
-        due,
-        0,
-        state,
-        None,
-        1,
-        None,
-        ("run:list",),
-        "web1:1:a",
-        None,
-        0,
-        None,
-        None,
-        False,
-        None,
-        None,
-        due,
-        begun,
-        None,
+    none = dict.fromkeys(
+        ("reason", "until_at", "pid", "birth", "exit_code", "output", "run_id", "job_id", "finished_at")
     )
-    return Tick(number, "tock", *claimed)
+    held = {"command": ("run:list",), "scheduler": "web1:1:a", "lease_id": 7, "fence": 0, "cancel": False}
+    when = {"due_at": due, "clock_epoch": 0, "claimed_at": due, "started_at": begun}
+    return Tick(id=number, entry="tock", state=state, covers=1, **none, **held, **when)  # type: ignore[arg-type]
 
 
 RUNNING = tick(1, TickState.RUNNING, "10:05:01")

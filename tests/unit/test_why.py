@@ -38,6 +38,8 @@ TICK = Tick(
     cancel=False,
     exit_code=0,
     output=None,
+    run_id=None,
+    job_id=None,
     claimed_at=DUE,
     started_at=DUE + timedelta(seconds=1),
     finished_at=DUE + timedelta(seconds=4.5),
@@ -66,6 +68,14 @@ def why(facts: Facts, moment: datetime = DUE, now: datetime = NOW) -> Answer:
         (
             {"state": TickState.RUNNING, "finished_at": None},
             "the tick of 10:05:00 is running: it was started at 10:05:01 by hall:4711",
+        ),
+        (
+            {"state": TickState.DONE, "exit_code": None, "run_id": 812, "job_id": 900},
+            "the tick of 10:05:00 ran: run 812 was queued as job 900 at 10:05:01 by hall:4711",
+        ),
+        (
+            {"state": TickState.DONE, "exit_code": None, "job_id": 900},
+            "the tick of 10:05:00 ran: job 900 was queued at 10:05:01 by hall:4711",
         ),
         ({"state": TickState.CLAIMED}, "the tick of 10:05:00 is about to be started by hall:4711"),
         ({"state": TickState.WAITING}, "the tick of 10:05:00 waits: an earlier tick is under way"),

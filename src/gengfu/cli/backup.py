@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import click
 from gengfu.cli.base import BaseCommand
 from gengfu.cli.output import Column
 from gengfu.errors import BackupError, UsageError
-from gengfu.schedule.policy import CatchUp, Schedule
+from gengfu.schedule.policy import CatchUp, JobRequest, Schedule
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,6 +59,14 @@ class BackupData(BaseCommand):
     options = (click.Option(["--queue"], is_flag=True, help="Leave it to a worker, in the queue `backup`."),)
     log_file = LOG
     schedule = Schedule("0 2 * * *", catch_up=CatchUp.LATEST, grace=600.0, timeout=10_800.0)
+
+    @classmethod
+    def queues(cls, options: Mapping[str, Any]) -> JobRequest | None:
+        if not options.get("queue"):
+            return None
+        from gengfu.backup.job import SUBJECT, BackupDataJob
+
+        return JobRequest(BackupDataJob.__name__, BackupDataJob.queue, BackupDataJob.tries, SUBJECT, "Backup")
 
     def under_way(self, **_: Any) -> str | None:
         from gengfu.backup.shelf import Shelf

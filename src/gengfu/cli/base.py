@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
-from gengfu.schedule.policy import Schedule
+from gengfu.schedule.policy import JobRequest, RunRequest, Schedule
 
 if TYPE_CHECKING:
     from gengfu.app import App
@@ -73,6 +73,12 @@ class BaseCommand:
     @classmethod
     def mirrors(cls, options: Mapping[str, Any]) -> tuple[str, str] | None:  # noqa: ARG003 (for those that do)
         """The list and the scope that a start with these options brings up to date."""
+        return None
+
+    @classmethod
+    def queues(cls, options: Mapping[str, Any]) -> RunRequest | JobRequest | None:  # noqa: ARG003 (for those that do)
+        """What a start with these options queues, where it does nothing else: the schedule queues that itself then, in
+        the transaction that records its tick, and starts no process. None where `handle` must be called."""
         return None
 
     @classmethod

@@ -14,7 +14,7 @@ import click
 
 from gengfu.errors import ConfigError
 from gengfu.schedule.cron import Cron
-from gengfu.schedule.policy import CatchUp, Entry, Overlap, Schedule
+from gengfu.schedule.policy import CatchUp, Entry, JobRequest, Overlap, RunRequest, Schedule
 from gengfu.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class Declaring(Protocol):
     def click_command(self, run: Callable[[Any, dict[str, Any]], int]) -> click.Command: ...
 
     def mirrors(self, options: Mapping[str, Any]) -> tuple[str, str] | None: ...
+
+    def queues(self, options: Mapping[str, Any]) -> RunRequest | JobRequest | None: ...
 
 
 class Declarations(Protocol):
@@ -155,6 +157,7 @@ def _tables(path: Path, problems: list[str]) -> Iterator[tuple[str, Mapping[str,
 class _Line:
     argv: tuple[str, ...]
     mirrors: tuple[str, str] | None
+    queues: RunRequest | JobRequest | None
 
 
 class _Reader:
@@ -181,7 +184,7 @@ class _Reader:
             values["timezone"] = self._zone
         if self.problems or line is None or cron is None:
             return None
-        return Entry(self._name, line.argv, Schedule(**values), self._draft.source, line.mirrors)
+        return Entry(self._name, line.argv, Schedule(**values), self._draft.source, line.mirrors, line.queues)
 
     def _read(self, key: str, given: _Given) -> Any:
         try:
@@ -202,7 +205,8 @@ class _Reader:
             self._wrong("command", f"there is no command {words[0]!r}; {hint}")
             return None
         try:
-            return _Line(words, declaring.mirrors(_options(declaring, words)))
+            options = _options(declaring, words)
+            return _Line(words, declaring.mirrors(options), declaring.queues(options))
         except ValueError as wrong:
             self._wrong("command", f"{shlex.join(words)!r} cannot be run: {wrong}; see: gengfu {words[0]} --help")
             return None

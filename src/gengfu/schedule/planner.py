@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gengfu.schedule.cron import Cron, cron_of
+from gengfu.schedule.enqueue import Enqueuer, Settled
 from gengfu.schedule.plan import FormatMoment, Plan, offset, paused_because, plan
 from gengfu.schedule.policy import Entry
 from gengfu.store import ticks
@@ -32,6 +33,7 @@ class Planner:
         self,
         db: Database | Path,
         read_entries: Callable[[], Mapping[str, Entry]],
+        enqueuer: Enqueuer,
         show: FormatMoment,
         patience: float,
     ) -> None:
@@ -42,6 +44,7 @@ class Planner:
         """Why entries are paused, by name."""
         self._db = db
         self._read_entries = read_entries
+        self._enqueuer = enqueuer
         self._show = show
         self._patience = patience
         self._crons: dict[tuple[str, str | None], Cron] = {}
@@ -57,8 +60,8 @@ class Planner:
         """Seconds until the next tick is due; None where there is none."""
         return (self._next - now).total_seconds() if self._next is not None else None
 
-    def make_pass(self, now: datetime, name: str, hold: Callable[[], Holder]) -> None:
-        """Accounts for all ticks up to now.
+    def make_pass(self, now: datetime, name: str, hold: Callable[[], Holder]) -> list[Settled]:
+        """Accounts for all ticks up to now; what became of those that only queue.
 
         Args:
             name: the name of the scheduler.
@@ -71,18 +74,31 @@ class Planner:
         rows = transact(self._db, ticks.entry_rows, self._patience)
         self.paused = {key: paused_because(row, self._show) for key, row in rows.items() if row.paused_at is not None}
         plans = self.plans(rows, now)
-        claims = any(new.state is TickState.CLAIMED for found in plans.values() for new in found.ticks)
-        holder = hold() if claims else name
+        claimed = {key for key, found in plans.items() if any(new.state is TickState.CLAIMED for new in found.ticks)}
+        holder = hold() if any(self.entries[key].queues is None for key in claimed) else name
 
-        def write(execute: Executor) -> None:
+        def write(execute: Executor) -> list[Settled]:
+            settled = []
             for key, found in plans.items():
                 if ticks.advance(execute, key, rows.get(key), found.row):
-                    for new in found.ticks:
-                        epoch, argv = found.row.clock_epoch, self.entries[key].argv
-                        ticks.record(execute, key, epoch, argv, new, holder, now)
+                    settled += self._record(execute, self.entries[key], found, holder, name, now)
+            return settled
 
-        transact(self._db, write, self._patience)
+        settled = transact(self._db, write, self._patience)
         self._last, self._next = now, self._next_due(now)
+        return settled
+
+    def _record(
+        self, execute: Executor, entry: Entry, found: Plan, holder: Holder | str, name: str, now: datetime
+    ) -> list[Settled]:
+        settled = []
+        for new in found.ticks:
+            claimer = holder if entry.queues is None else name
+            tick_id = ticks.record(execute, entry.name, found.row.clock_epoch, entry.argv, new, claimer, now)
+            if tick_id is not None and entry.queues is not None and new.state is TickState.CLAIMED:
+                done = self._enqueuer.settle(execute, ticks.tick_of(execute, tick_id), entry, name)
+                settled += [done] if done is not None else []
+        return settled
 
     def plans(self, rows: Mapping[str, EntryRow], now: datetime) -> dict[str, Plan]:
         """What a pass at that time writes, by entry, in the order of their names."""

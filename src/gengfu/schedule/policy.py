@@ -53,6 +53,30 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
+class RunRequest:
+    """A run of a list that is to be queued."""
+
+    resource: str
+    scope: str
+    title: str
+    """What people call the list: `device list`."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """A job that is to be queued, unless one for the same subject is queued or running."""
+
+    job: str
+    """The name of its class."""
+    queue: str
+    tries: int
+    subject: str
+    """What it works for."""
+    title: str
+    """What people call it: `Backup`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A schedule entry: a name, what it runs, and when."""
 
@@ -66,3 +90,5 @@ class Entry:
     """Where it was declared, for people: `device:list` for a command's class, `gengfu.toml` for the file."""
     mirrors: tuple[str, str] | None = None
     """The list and the scope that the command brings up to date, where it does."""
+    queues: RunRequest | JobRequest | None = None
+    """What the command queues, where it does nothing else: then no process is started for it."""

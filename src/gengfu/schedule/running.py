@@ -41,7 +41,7 @@ class Running:
     def __init__(self, settings: Settings, entry_logs: EntryLogs, argv: Sequence[str] | None = None) -> None:
         """`argv`: what comes before the words of a command; by default it is this program."""
         self._settings = settings
-        self._logs = entry_logs
+        self.logs = entry_logs
         self._argv = tuple(argv or program())
         self._commands: dict[int, _Command] = {}
         self.unwritten: list[tuple[Tick, Ending]] = []
@@ -63,8 +63,8 @@ class Running:
         Raises:
             OSError: it cannot be started.
         """
-        self._logs.open(tick.entry)
-        command = _Command(tick, timeout, lambda line: self._logs.write(tick, line))
+        self.logs.open(tick.entry)
+        command = _Command(tick, timeout, lambda line: self.logs.write(tick, line))
         environment = {"GENGFU_HOME": str(self._settings.home), "PYTHONUNBUFFERED": "1", TICK: str(tick.id)}
         command.child = Child(
             [*self._argv, *tick.command],
@@ -113,7 +113,7 @@ class Running:
         """Kills what is still under way, and closes the log files."""
         for command in self._commands.values():
             command.child.kill()
-        self._logs.close()
+        self.logs.close()
 
 
 class _Command:

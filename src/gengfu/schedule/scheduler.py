@@ -16,6 +16,7 @@ from gengfu.process.monitor import Monitor
 from gengfu.process.pids import process_name
 from gengfu.process.wake_pipe import WakePipe
 from gengfu.schedule.earlier_work import EarlierWork
+from gengfu.schedule.enqueue import Enqueuer, Settled
 from gengfu.schedule.others import Others
 from gengfu.schedule.plan import Action, FormatMoment, decide, is_late
 from gengfu.schedule.planner import Planner
@@ -61,10 +62,12 @@ class Scheduler:
         db: Database | Path,
         entries: Callable[[], Mapping[str, Entry]],
         running: Running,
+        enqueuer: Enqueuer,
         earlier_work: EarlierWork,
         *,
         clock: Clock,
         show: FormatMoment,
+        notify: Callable[[str, int], str | None],
         on_over: Callable[[Tick], None] = lambda _: None,
     ) -> None:
         """
@@ -72,6 +75,7 @@ class Scheduler:
             entries: reads the entries anew.
             clock: that of the schedule.
             show: writes a moment as people read it.
+            notify: tells workers of a job, by its queue; the reason if they could not be told.
             on_over: is told of each tick that this scheduler saw to its end, as its row has become.
         """
         self.name = process_name()
@@ -79,11 +83,13 @@ class Scheduler:
         self.monitor = Monitor(db, "scheduler", self.name, {}, self.progress)
         self._db = db
         self._running = running
+        self._enqueuer = enqueuer
         self._earlier_work = earlier_work
         self._clock = clock
         self._show = show
+        self._notify = notify
         self._on_over = on_over
-        self._planner = Planner(db, entries, show, PATIENCE)
+        self._planner = Planner(db, entries, enqueuer, show, PATIENCE)
         self._others = Others()
         self._open: dict[int, Tick] = {}
         self._next_prune = monotonic() + 600.0
@@ -151,7 +157,8 @@ class Scheduler:
         self.pulse.turn()
         self._running.gather()
         if passing and self._planner.is_due(now):
-            self._planner.make_pass(now, self.name, self._hold)
+            for settled in self._planner.make_pass(now, self.name, self._hold):
+                self._settled(settled, now)
         self._look(now)
         if not self._stops:
             self._start_all(now)
@@ -250,6 +257,13 @@ class Scheduler:
                 self._close(tick, Ending(TickState.SKIPPED, "its entry was removed"))
 
     def _consider(self, tick: Tick, entry: Entry, now: datetime) -> None:
+        if entry.queues is not None:
+            settled = self._do(lambda execute: self._enqueuer.settle(execute, tick, entry, self.name))
+            # Where it stays open its fencing number has changed, so it is read anew before anything else is done.
+            del self._open[tick.id]
+            if settled is not None:
+                self._settled(settled, now)
+            return
         earlier = [other for other in self._open.values() if other.entry == tick.entry and other.id < tick.id]
         strangers = [other for other in earlier if _is_held(other) and not self._is_mine(other)]
         unknown = [other for other in strangers if not self._others.is_known(other)]
@@ -315,6 +329,16 @@ class Scheduler:
         self._on_over(ended)
         told = {"tick": tick.id, "entry": tick.entry, "state": str(ended.state), "why": ended.reason or ""}
         log.log(logging.WARNING if ended.state is TickState.FAILED else logging.INFO, "tick over", extra=told)
+
+    def _settled(self, settled: Settled, now: datetime) -> None:
+        """A tick that only queues is over: tells workers, and whoever reads its entry's log."""
+        self._tell(settled.tick, settled.ending, now)
+        if settled.queued is not None:
+            self._running.logs.write(settled.tick, settled.queued.text)
+            problem = self._notify(settled.queued.queue, settled.queued.job_id)
+            if problem is not None:
+                told = {"job": settled.queued.job_id, "error": problem}
+                log.warning("no worker could be told; the next one finds the job by itself", extra=told)
 
     def _prune(self, now: datetime) -> None:
         gone = self._do(lambda execute: ticks.prune(execute, now - TICKS_KEPT))

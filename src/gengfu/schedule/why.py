@@ -139,6 +139,10 @@ def _became(tick: Tick, tell: Tell) -> str:
     if tick.started_at is not None and tick.finished_at is not None:
         took = f" after {max(0.0, (tick.finished_at - tick.started_at).total_seconds()):.1f} s"
     match tick.state:
+        case TickState.DONE if tick.job_id is not None:
+            run = f"run {tick.run_id} was queued as " if tick.run_id is not None else ""
+            when = f" at {tell(tick.started_at)}" if tick.started_at is not None else ""
+            return f"ran: {run}job {tick.job_id}{'' if run else ' was queued'}{when}{where}"
         case TickState.DONE:
             return f"ran: it {started} and ended well{took}"
         case TickState.FAILED:

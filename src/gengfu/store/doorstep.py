@@ -155,11 +155,29 @@ def active_run(db: Database | Path, source: Source, resource: str, scope: str) -
         StoreError: the database cannot do it.
     """
 
-    def work(execute: Executor) -> Accepted | None:
-        active = _active(execute, active_key(record_source(execute, source), resource, scope))
-        return active if active is not None and _has_job(execute, active.run_id) else None
+    return transact(db, lambda execute: active_within(execute, source, resource, scope))
 
-    return transact(db, work)
+
+def active_within(execute: Executor, source: Source, resource: str, scope: str) -> Accepted | None:
+    """`active_run` within an open transaction."""
+    active = _active(execute, active_key(record_source(execute, source), resource, scope))
+    return active if active is not None and _has_job(execute, active.run_id) else None
+
+
+def abort_within(execute: Executor, run_id: int, reason: str, now: datetime) -> None:
+    """Ends a run as failed, whatever it is at, if it is active; within an open transaction."""
+    execute.change(
+        "UPDATE sync_run SET active_key = NULL, state = 'closed', verdict = 'failed', finished_at = :now,"
+        " reason = :reason, fence = fence + 1 WHERE id = :id AND active_key IS NOT NULL",
+        {"now": now, "id": run_id, "reason": reason},
+    )
+
+
+def live_job(execute: Executor, subject: str) -> int | None:
+    """A job that works for the subject and is queued or runs; within an open transaction."""
+    live = "SELECT min(id) AS id FROM job WHERE subject = :subject AND state IN ('queued', 'running')"
+    row = execute.one(live, {"subject": subject})
+    return row["id"] if row is not None else None
 
 
 def accept_within(
@@ -222,11 +240,7 @@ def _close_abandoned(execute: Executor, active: Accepted, key: str, now: datetim
 
 
 def _has_job(execute: Executor, run_id: int) -> bool:
-    live = execute.one(
-        "SELECT count(*) AS jobs FROM job WHERE subject = :subject AND state IN ('queued', 'running')",
-        {"subject": run_subject(run_id)},
-    )
-    return live is None or bool(live["jobs"])
+    return live_job(execute, run_subject(run_id)) is not None
 
 
 def active_key(source_id: int, resource: str, scope: str) -> str:

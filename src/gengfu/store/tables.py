@@ -409,6 +409,8 @@ schedule_tick = Table(
     Column("cancel", Boolean, nullable=False),
     Column("exit_code", Integer),
     Column("output", _text),
+    Column("run_id", BigInteger),
+    Column("job_id", BigInteger),
     Column("claimed_at", Moment, nullable=False),
     Column("started_at", Moment),
     Column("finished_at", Moment),
@@ -419,7 +421,7 @@ schedule_tick = Table(
 """One row per due moment of an entry; that it is unique is what makes a tick fire once. A row may stand for `covers`
 ticks in a row, up to `until_at`, that share one fate, as where no scheduler was running. A scheduler holds it
 under its lease `lease_id`, and `fence` grows with each that takes it; `pid` and `birth` are those of its command's
-process; `cancel` asks the scheduler to end it."""
+process; `cancel` asks the scheduler to end it. `run_id` and `job_id` are what was queued in place of a process."""
 
 lease = Table(
     "lease",

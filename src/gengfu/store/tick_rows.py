@@ -58,6 +58,8 @@ class Tick:
     cancel: bool
     exit_code: int | None
     output: str | None
+    run_id: int | None
+    job_id: int | None
     claimed_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

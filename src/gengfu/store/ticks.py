@@ -7,7 +7,7 @@ written to only under its `fence`, so what is done twice, or by somebody who was
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from gengfu.store.tick_rows import EntryRow, Holder, Tick, TickState
 _OPEN = "('claimed', 'waiting', 'running')"
 _COLUMNS = (
     "id, entry, due_at, clock_epoch, state, reason, covers, until_at, command, scheduler, lease_id, fence, pid, birth, "
-    "cancel, exit_code, claimed_at, started_at, finished_at"
+    "cancel, exit_code, run_id, job_id, claimed_at, started_at, finished_at"
 )
 _ORPHANED = f"(lease_id IS NULL OR lease_id NOT IN {HELD})"
 """The condition by which nobody who lives has it in its hands."""
@@ -45,6 +45,17 @@ class Ending:
     reason: str | None
     exit_code: int | None = None
     output: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """What was queued for a tick in place of a process."""
+
+    queue: str
+    job_id: int
+    run_id: int | None
+    text: str
+    """In words for people."""
 
 
 def entry_rows(execute: Executor) -> dict[str, EntryRow]:
@@ -124,6 +135,40 @@ def open_ticks(execute: Executor) -> list[Tick]:
     return [_tick(row) for row in rows]
 
 
+def tick_of(execute: Executor, tick_id: int) -> Tick:
+    """The tick of that id, without its output."""
+    row = execute.one(f"SELECT {_COLUMNS} FROM schedule_tick WHERE id = :id", {"id": tick_id})
+    assert row is not None
+    return _tick(row)
+
+
+def fence(execute: Executor, tick: Tick) -> Tick | None:
+    """The open tick under the next fencing number, its row and its entry's held to the end of the transaction; None
+    where it was changed since it was read."""
+    _hold_entry(execute, tick)
+    met = execute.change(
+        "UPDATE schedule_tick SET fence = fence + 1 WHERE id = :id AND fence = :fence AND state = :state",
+        _fenced(tick) | {"state": tick.state.value},
+    )
+    return replace(tick, fence=tick.fence + 1) if met == 1 else None
+
+
+def earlier_ticks(execute: Executor, tick: Tick) -> list[Tick]:
+    """The earlier ticks of its entry that are not over, oldest first."""
+    return [other for other in open_ticks(execute) if other.entry == tick.entry and other.id < tick.id]
+
+
+def queued(execute: Executor, tick: Tick, made: Queued, ending: Ending, scheduler: str, now: datetime) -> None:
+    """Closes a tick whose work was queued in this transaction."""
+    execute.change(
+        "UPDATE schedule_tick SET state = :state, scheduler = :scheduler, output = :output, run_id = :run,"
+        " job_id = :job, started_at = :now, finished_at = :now WHERE id = :id AND fence = :fence",
+        _fenced(tick)
+        | {"state": ending.state.value, "scheduler": scheduler, "output": ending.output, "now": now}
+        | {"run": made.run_id, "job": made.job_id},
+    )
+
+
 def begin(execute: Executor, tick: Tick, holder: Holder, now: datetime) -> bool:
     """Makes the tick a running one, unless an earlier one of its entry is open, or another scheduler was first. To be
     committed before its command is started."""
@@ -142,10 +187,15 @@ def begin(execute: Executor, tick: Tick, holder: Holder, now: datetime) -> bool:
     return found == (holder.lease_id, tick.fence + 1, "running")
 
 
-def _is_first(execute: Executor, tick: Tick) -> bool:
-    """Whether no earlier tick of its entry is open. The entry's row is held to the end of the transaction, so that of
-    two ticks that begin at once one sees the other."""
+def _hold_entry(execute: Executor, tick: Tick) -> None:
+    """Holds the row of its entry to the end of the transaction, so that of two ticks that begin at once one sees the
+    other."""
     execute.change("UPDATE schedule_entry SET clock_epoch = clock_epoch WHERE name = :name", {"name": tick.entry})
+
+
+def _is_first(execute: Executor, tick: Tick) -> bool:
+    """Whether no earlier tick of its entry is open."""
+    _hold_entry(execute, tick)
     earlier = f"SELECT count(*) AS found FROM schedule_tick WHERE entry = :entry AND id < :id AND state IN {_OPEN}"
     found = execute.one(earlier, {"entry": tick.entry, "id": tick.id})
     return found is not None and not found["found"]
@@ -301,6 +351,8 @@ def _tick(row: Row) -> Tick:
         cancel=bool(row["cancel"]),
         exit_code=row["exit_code"],
         output=None,
+        run_id=row["run_id"],
+        job_id=row["job_id"],
         claimed_at=_moment(row["claimed_at"]),
         started_at=moment(row["started_at"]),
         finished_at=moment(row["finished_at"]),

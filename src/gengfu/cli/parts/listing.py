@@ -10,6 +10,7 @@ import click
 
 from gengfu.cli.base import INTERRUPTED, BaseCommand
 from gengfu.errors import UsageError
+from gengfu.schedule.policy import RunRequest
 
 if TYPE_CHECKING:
     from gengfu.mirror.resource import Resource
@@ -38,6 +39,12 @@ class ListCommand(BaseCommand):
     @classmethod
     def mirrors(cls, options: Mapping[str, Any]) -> tuple[str, str] | None:
         return cls.resource, cls._scope(options.get("scope"))
+
+    @classmethod
+    def queues(cls, options: Mapping[str, Any]) -> RunRequest | None:
+        if options.get("wait") or options.get("now"):
+            return None
+        return RunRequest(cls.resource, cls._scope(options.get("scope")), cls.title)
 
     def under_way(self, *_: Any, scope: str | None = None, **options: Any) -> str | None:
         from gengfu.store.doorstep import active_run

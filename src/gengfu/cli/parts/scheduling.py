@@ -103,19 +103,23 @@ def load(app: App) -> Entries:
 
 def open_scheduler(app: App, out: Output, on_over: Callable[[Tick], None]) -> Scheduler:
     """A scheduler on the program's database."""
+    from gengfu.schedule.enqueue import Enqueuer
     from gengfu.schedule.entry_logs import EntryLogs
     from gengfu.schedule.running import Running
     from gengfu.schedule.scheduler import Scheduler
     from gengfu.schedule.server_clock import clock_of
+    from gengfu.settings import load_settings
 
     db = app.light_db
     return Scheduler(
         db,
         EntryReader(app),
         Running(app.settings, EntryLogs(app.settings)),
+        Enqueuer(load_settings, out.moment, app.clock),
         CommandEarlierWork(app, out),
         clock=clock_of(db, app.clock),
         show=out.moment,
+        notify=app.nudge,
         on_over=on_over,
     )
 

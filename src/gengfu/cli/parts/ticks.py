@@ -77,6 +77,7 @@ def tick_json(tick: Tick, *, output: bool = False) -> dict[str, Any]:
     for internal in ("lease_id", "fence", "birth", "cancel", *(() if output else ("output",))):
         del values[internal]
     values["command"], values["turn"] = list(tick.command), values.pop("clock_epoch")
+    values["run"], values["job"] = values.pop("run_id"), values.pop("job_id")
     return {"tick": values.pop("id"), **values, "seconds": seconds(tick.started_at, tick.finished_at)}
 
 

@@ -1,0 +1,170 @@
+"""Queues the work of entries that do nothing else, in the transaction that records their tick."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from gengfu.clock import Clock
+from gengfu.errors import ConfigError
+from gengfu.mirror.job import ListJob
+from gengfu.schedule.plan import Action, FormatMoment, decide
+from gengfu.schedule.policy import Entry, JobRequest, RunRequest
+from gengfu.settings import Settings
+from gengfu.store import doorstep, ticks
+from gengfu.store.light import Executor
+from gengfu.store.sources import Source, default_source
+from gengfu.store.tick_rows import Tick, TickState
+from gengfu.store.ticks import Ending, Queued
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of a tick that only queues."""
+
+    tick: Tick
+    ending: Ending
+    queued: Queued | None = None
+    """What workers are to be told of."""
+
+
+class Enqueuer:
+    """Decides what becomes of ticks that only queue, by the overlap policy of their entry, and queues their work.
+
+    All of it is in one transaction of the caller's: there is no tick without its job, and no job without its tick.
+    """
+
+    def __init__(self, read_settings: Callable[[], Settings], show: FormatMoment, clock: Clock) -> None:
+        """
+        Args:
+            read_settings: reads them anew, since a scheduler runs for long.
+            clock: that of the host, by which jobs are due.
+        """
+        self._read_settings = read_settings
+        self._show = show
+        self._clock = clock
+
+    def settle(self, execute: Executor, tick: Tick, entry: Entry, scheduler: str) -> Settled | None:
+        """Ends the tick, with its work queued where that is the decision; None where it stays open, or was changed by
+        another scheduler meanwhile."""
+        try:
+            request = self._checked(entry.queues)
+        except ConfigError as error:
+            return self._end(execute, tick, Ending(TickState.FAILED, str(error)))
+        earlier = ticks.earlier_ticks(execute, tick)
+        under_way = None if earlier else request.under_way(execute, self._show)
+        decision = decide(tick, entry.schedule.overlap, earlier, (), under_way, self._show)
+        fenced = ticks.fence(execute, tick) if decision.action is not Action.HOLD else None
+        if fenced is None:
+            return None
+        reason = decision.reason or ""
+        if decision.action is Action.CANCEL and earlier:
+            return self._cancel_ticks(execute, fenced, entry, scheduler, earlier, reason)
+        if decision.action is Action.CANCEL:
+            request.cancel(execute, self._clock())
+        if decision.action in (Action.RUN, Action.CANCEL):
+            return self._enqueue(execute, fenced, request, scheduler)
+        if decision.action is Action.SKIP:
+            return self._end(execute, fenced, Ending(TickState.SKIPPED, reason))
+        if decision.action is Action.WAIT:
+            ticks.wait(execute, fenced, reason)
+        return None
+
+    def _cancel_ticks(
+        self, execute: Executor, tick: Tick, entry: Entry, scheduler: str, earlier: list[Tick], reason: str
+    ) -> Settled | None:
+        """Ends what waits of the earlier ticks, and asks for the end of what runs: then this one stays open."""
+        waiting = [other for other in earlier if other.state is TickState.WAITING]
+        for other in waiting:
+            ticks.end(execute, other, Ending(TickState.CANCELLED, reason), self._clock())
+        for other in earlier:
+            if other not in waiting:
+                ticks.ask_to_end(execute, other)
+        return self.settle(execute, tick, entry, scheduler) if len(waiting) == len(earlier) else None
+
+    def _checked(self, request: RunRequest | JobRequest | None) -> _Run | _Job:
+        """The work that is asked for.
+
+        Raises:
+            ConfigError: it could not be done as the settings are.
+        """
+        if isinstance(request, JobRequest):
+            return _Job(request)
+        assert request is not None
+        settings = self._read_settings()
+        settings.api()
+        return _Run(request, default_source(settings))
+
+    def _enqueue(self, execute: Executor, tick: Tick, request: _Run | _Job, scheduler: str) -> Settled | None:
+        now = self._clock()
+        queued = request.enqueue(execute, tick, now)
+        if queued is None:
+            return self._end(execute, tick, Ending(TickState.SKIPPED, request.under_way(execute, self._show)))
+        ending = Ending(TickState.DONE, None, None, f"{queued.text}\n")
+        ticks.queued(execute, tick, queued, ending, scheduler, now)
+        begun = replace(tick, scheduler=scheduler, run_id=queued.run_id, job_id=queued.job_id, started_at=now)
+        return Settled(begun, ending, queued)
+
+    def _end(self, execute: Executor, tick: Tick, ending: Ending) -> Settled | None:
+        return Settled(tick, ending) if ticks.end(execute, tick, ending, self._clock()) else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A run of a list."""
+
+    request: RunRequest
+    source: Source
+
+    def under_way(self, execute: Executor, show: FormatMoment) -> str | None:
+        """What an earlier start has left under way, for people."""
+        active = self._active(execute)
+        if active is None:
+            return None
+        return f"run {active.run_id} is still active, {active.progress}, since {show(active.since)}"
+
+    def cancel(self, execute: Executor, now: datetime) -> None:
+        """Ends that."""
+        active = self._active(execute)
+        if active is not None:
+            doorstep.abort_within(execute, active.run_id, "cancelled for a later start", now)
+
+    def enqueue(self, execute: Executor, tick: Tick, now: datetime) -> Queued | None:
+        """None where another run of that list is active."""
+        resource, scope = self.request.resource, self.request.scope
+        job, queue = doorstep.list_job(resource), doorstep.list_queue(resource)
+        made = doorstep.accept_within(execute, self.source, resource, scope, job, queue, ListJob.tries, now, tick.id)
+        if made.job_id is None:
+            return None
+        text = f"Run {made.run_id} of the {self.request.title} accepted (scope {scope}, job {made.job_id})."
+        return Queued(queue, made.job_id, made.run_id, text)
+
+    def _active(self, execute: Executor) -> doorstep.Accepted | None:
+        return doorstep.active_within(execute, self.source, self.request.resource, self.request.scope)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A job that stands alone."""
+
+    request: JobRequest
+
+    def under_way(self, execute: Executor, show: FormatMoment) -> str | None:
+        """What an earlier start has left under way, for people."""
+        job_id = doorstep.live_job(execute, self.request.subject)
+        return f"job {job_id} is queued or running already" if job_id is not None else None
+
+    def cancel(self, execute: Executor, now: datetime) -> None:
+        """Does nothing: a job goes on to its end."""
+
+    def enqueue(self, execute: Executor, tick: Tick, now: datetime) -> Queued | None:
+        """None where such a job is queued or running."""
+        asked = self.request
+        if doorstep.live_job(execute, asked.subject) is not None:
+            return None
+        named: dict[str, Any] = {"queue": asked.queue, "tries": asked.tries, "subject": asked.subject}
+        job_id = execute.insert("job", doorstep.new_job(asked.job, {}, now=now, available_at=now, **named))
+        assert job_id is not None
+        return Queued(asked.queue, job_id, None, f"{asked.title} accepted (job {job_id}).")
