@@ -9,7 +9,6 @@ from benchmarks.figures import Figure, Size, middle
 from benchmarks.house import House
 from benchmarks.warm import WarmWorker
 from gengfu.app import App
-from gengfu.mirror.device import DEVICE
 from gengfu.settings import load_settings
 from gengfu_simulator.testing import Simulator
 
@@ -49,9 +48,7 @@ def _pick_up(size: Size) -> Iterator[Figure]:
         app = App(load_settings(house.environment))
         try:
             for _ in range(size.repetitions * 4):
-                accepted = app.accept_list("device", "0")
-                assert accepted.job_id is not None
-                app.nudge(DEVICE.queue, accepted.job_id)
+                app.runs.notify("device", app.runs.start("device", "0"))
                 spent.append(house.last_run()["pick_up"] * 1000)
         finally:
             app.close()

@@ -135,13 +135,13 @@ class _Inside:
 
         app = self.app(database)
         app.mirror.runs.latest(1)
-        accepted = app.accept_list("device", "0")
-        assert accepted.job_id is not None
+        start = app.runs.start("device", "0")
+        assert start.job is not None
         started, busy = perf_counter(), process_time()
-        app.mirror.work(accepted.run_id, _Hold(accepted.job_id))
+        app.mirror.work(start.run, _Hold(start.job))
         seconds, busy = perf_counter() - started, process_time() - busy
         app.db.write(lambda connection: connection.execute(update(job).values(state="done")))
-        run = asdict(app.mirror.runs.get(accepted.run_id))
+        run = asdict(app.mirror.runs.get(start.run))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         return {"seconds": seconds, "cpu": busy, "peak": peak, **{name: run[name] for name in COUNTS}}
 

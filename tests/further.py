@@ -74,9 +74,9 @@ class World:
             resource.table.create(self.app.db.engine, checkfirst=True)
 
     def accept(self) -> tuple[int, Hold]:
-        accepted = self.app.accept_list(self.resource.name, self.resource.scopes[0].name)
-        assert accepted.job_id is not None
-        return accepted.run_id, Hold(accepted.job_id)
+        start = self.app.runs.start(self.resource.name, self.resource.scopes[0].name)
+        assert start.job is not None
+        return start.run, Hold(start.job)
 
     def run(self, tries: int = 3) -> Run:
         """A run with all of its jobs, each tried `tries` times."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,6 @@ from gengfu.mirror.job import ListJob, WindowJobs
 from gengfu.queue.registry import Makers, Waiting, make
 from gengfu.services.user_code import UserCode
 from gengfu.settings import Settings, load_settings
-from gengfu.store.doorstep import Accepted
 from gengfu.store.sources import Source, default_source, source_id
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from gengfu.queue.job import Job, Jobs
     from gengfu.queue.ledger import Ledger
     from gengfu.queue.wire import Wire
+    from gengfu.services.devices import DeviceService
+    from gengfu.services.jobs import JobService
+    from gengfu.services.runs import RunService
     from gengfu.store.database import Database
     from gengfu.vendor.auth import AuthService
     from gengfu.vendor.client import VendorClient
@@ -129,6 +132,40 @@ class App:
         return Mirror(self.db, self.vendor, WindowJobs(self.ledger), self.settings, lists, self.clock)
 
     @cached_property
+    def runs(self) -> RunService:
+        """Runs: started, followed, told of, decided on."""
+        from gengfu.services.runs import RunService, Workings
+
+        return RunService(
+            self.settings,
+            self.clock,
+            Workings(
+                self.source, lambda: self.light_db, lambda: self.db, lambda: self.mirror, self.nudge, self._inline
+            ),
+        )
+
+    @contextmanager
+    def _inline(self, subject: str) -> Iterator[Callable[[], None]]:
+        from gengfu.queue.inline import Inline
+
+        with Inline(self.ledger, self.jobs, subject) as inline:
+            yield inline.check
+
+    @cached_property
+    def devices(self) -> DeviceService:
+        """The mirror's devices: searched, shown, exported."""
+        from gengfu.services.devices import DeviceService
+
+        return DeviceService(self.db, self.source_id, self.settings.gengfu_timezone)
+
+    @cached_property
+    def queue(self) -> JobService:
+        """The jobs: what became of them, and once more for those that failed."""
+        from gengfu.services.jobs import JobService
+
+        return JobService(self.ledger, lambda: self.jobs)
+
+    @cached_property
     def resources(self) -> Mapping[str, Resource]:
         """The vendor lists that are mirrored, by name."""
         from gengfu.mirror.lists import BUILT_IN
@@ -181,17 +218,6 @@ class App:
             StoreError: the database cannot tell.
         """
         return source_id(self.light_db, self.source)
-
-    def accept_list(self, resource: str, scope: str) -> Accepted:
-        """Records a run of that list with its job, unless one of that scope is active.
-
-        Raises:
-            StoreError: the database cannot do it.
-        """
-        from gengfu.store import doorstep
-
-        job, queue = doorstep.list_job(resource), doorstep.list_queue(resource)
-        return doorstep.accept(self.light_db, self.source, resource, scope, job, queue, ListJob.tries, self.clock())
 
     def dispatch(self, job: type[Job], /, *, subject: str | None = None, delay: float = 0.0, **args: Any) -> int:
         """Queues a job and returns its id.

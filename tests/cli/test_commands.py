@@ -344,7 +344,7 @@ def test_xlsx_comes_back_as_it_was(fleet: Home, vendor: Simulator) -> None:
 
 
 def test_a_sheet_is_not_begun_that_cannot_hold_all_rows(fleet: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gengfu.cli.parts.exporting.XLSX_ROWS", 100)
+    monkeypatch.setattr("gengfu.services.export.XLSX_ROWS", 100)
     refused = fleet.ask("device:export", "many.xlsx")
     assert refused.code == 2
     assert "an xlsx sheet holds 100 rows, and there are 117" in refused.err

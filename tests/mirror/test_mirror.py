@@ -35,9 +35,9 @@ class World:
         self.app = app
 
     def accept(self, scope: str = "0") -> tuple[int, Hold]:
-        accepted = self.app.accept_list("device", scope)
-        assert accepted.job_id is not None
-        return accepted.run_id, Hold(accepted.job_id)
+        start = self.app.runs.start("device", scope)
+        assert start.job is not None
+        return start.run, Hold(start.job)
 
     def run(self, scope: str = "0", tries: int = 3) -> Run:
         """A run with all of its jobs, each tried `tries` times."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gengfu.cli.parts.listing import ListCommand
+from gengfu.cli.listing import ListCommand
 
 
 class AccountList(ListCommand):

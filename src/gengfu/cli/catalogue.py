@@ -38,7 +38,7 @@ class Catalogue(UserCode):
         """The commands of the resources of user code."""
         if not self.resources:
             return {}
-        from gengfu.cli.parts.listing import list_command
+        from gengfu.cli.listing import list_command
 
         return {resource.command: list_command(resource) for resource in self.resources.values()}
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gengfu.cli.base import BaseCommand
 from gengfu.cli.output import Column
-from gengfu.errors import NotFound, RunError, UsageError
+from gengfu.errors import UsageError
 
 if TYPE_CHECKING:
-    from gengfu.cli.parts.exporting import Format
-    from gengfu.store.devices import Which
-    from gengfu.store.run_rows import Run
+    from gengfu.services.devices import Device, Presence
+    from gengfu.services.runs import HeldRun
 
 
 class DeviceShow(BaseCommand):
@@ -34,26 +32,17 @@ class DeviceShow(BaseCommand):
     )
 
     def handle(self, device_id: int, changes: int) -> int:
-        from gengfu.cli.parts import views
-        from gengfu.store.changes import ChangeStore
-        from gengfu.store.devices import DeviceStore
+        from gengfu.cli.wording import ends_of
 
-        devices = DeviceStore(self.app.db, self.app.source_id)
-        row = devices.get(device_id)
-        if row is None:
-            raise NotFound(f"there is no device {device_id} in the mirror; search with: gengfu device:find TEXT")
-        latest = ChangeStore(self.app.db, self.app.source_id).of_row("device", device_id, changes)
-        status = views.device_status(row, devices.missed_by(device_id))
-        self.out.record([("status", status), *row.items()])
-        if latest:
+        found = self.app.devices.one(device_id, changes)
+        values = {name: getattr(found.device, name) for name in type(found.device).__dataclass_fields__}
+        self.out.record([("status", found.status), *values.items()])
+        if found.changes:
             self.out.say()
             columns = [Column("changed"), Column("run", right=True), Column("field"), Column("old", shrinks=True)]
-            shown = map(views.readable, latest)
-            lines = [[c["changed_at"], c["run_id"], c["field"], c["old"], c["new"]] for c in shown]
+            lines = [[change.changed_at, change.run_id, change.field, *ends_of(change)] for change in found.changes]
             self.out.table([*columns, Column("new", shrinks=True)], lines)
-        kept = ("run_id", "field", "old", "new", "changed_at")
-        told = [{name: getattr(change, name) for name in kept} for change in latest]
-        self.out.answer({"status": status, "device": row, "changes": told})
+        self.out.answer(found)
         return 0
 
 
@@ -76,34 +65,36 @@ class DeviceFind(BaseCommand):
     )
 
     def handle(self, text: str, limit: int, gone: bool, everything: bool) -> int:
-        from gengfu.cli.parts import choosing
-        from gengfu.store.devices import DeviceStore, Presence
-
-        presence = choosing.presence(gone, everything)
-        if not text.strip():
-            raise UsageError("TEXT is empty; to list all devices: gengfu device:export -")
-        devices = DeviceStore(self.app.db, self.app.source_id)
-        found = devices.find(text, presence, limit + 1)
-        more, found = len(found) > limit, found[:limit]
+        found = self.app.devices.search(text, _presence(gone, everything), limit)
         columns = [Column("id", right=True), Column("imei"), Column("name", shrinks=True), Column("phone")]
         columns += [Column("memo", shrinks=True), Column("group", shrinks=True), Column("state")]
-        if found:
-            self.out.table(columns, map(_found, found))
-        elif presence is Presence.PRESENT and (past := devices.find(text, Presence.GONE, 1)):
-            self.out.note(f"no device found that is present; gone is {past[0]['id']}, see --all")
+        if found.devices:
+            self.out.table(columns, map(_line, found.devices))
+        elif found.gone is not None:
+            self.out.note(f"no device found that is present; gone is {found.gone}, see --all")
         else:
             self.out.note("no device found")
-        if more:
+        if found.more:
             self.out.note(f"there are more than {limit}; see --limit")
-        self.out.answer({"devices": found, "count": len(found), "more": more})
+        self.out.answer(found)
         return 0
 
 
-def _found(row: Mapping[str, Any]) -> list[object]:
-    from gengfu.cli.parts import views
+def _line(device: Device) -> list[object]:
+    return [device.id, device.imei, device.name, device.phone, device.memo, device.group_name, device.state]
 
-    state = "gone" if row["gone_at"] else {True: "alive", False: "dead", None: None}[row["alive"]]
-    return [row["id"], row["imei"], views.device_name(row), row["phone"], row["memo"], row["group_name"], state]
+
+def _presence(gone: bool, everything: bool) -> Presence:
+    """What `--gone` and `--all` ask for.
+
+    Raises:
+        UsageError: both are given.
+    """
+    from gengfu.services.devices import Presence
+
+    if gone and everything:
+        raise UsageError("--gone and --all cannot be combined")
+    return Presence.GONE if gone else Presence.ALL if everything else Presence.PRESENT
 
 
 class DeviceExport(BaseCommand):
@@ -135,52 +126,39 @@ class DeviceExport(BaseCommand):
         click.Option(["--force"], is_flag=True, help="Overwrite the file if it is there."),
     )
 
-    def handle(self, file: str, kind: str | None, columns: str | None, force: bool, **filters: Any) -> int:
-        from gengfu.cli.parts import choosing, exporting
+    def handle(
+        self,
+        file: str,
+        kind: str | None,
+        columns: str | None,
+        force: bool,
+        gone: bool,
+        everything: bool,
+        changed_since: str | None,
+        **equal: Any,
+    ) -> int:
+        from gengfu.services.devices import Which, columns_named
+        from gengfu.services.times import moment_of
 
-        names = choosing.columns(columns)
-        which = choosing.which(**filters, zone=self.app.settings.gengfu_timezone, now=self.app.clock())
-        if file == "-":
-            if self.out.as_json:
-                raise UsageError("--json and the file - cannot be combined: both want stdout")
-            if kind is None:
-                raise UsageError("which format is stdout to get? give --format csv or --format jsonl")
-            number, _ = self._write(exporting.Format(kind), sys.stdout.buffer, which, names)
-            self.out.note(f"{number} devices written")
-            return 0
-        path = Path(file)
-        form = exporting.format_of(path, kind)
-        if path.exists() and not force:
-            raise UsageError(f"{path} is there already; give --force to overwrite it")
-        with exporting.whole(path) as part:
-            number, notes = self._write(form, part, which, names)
-        for note in notes:
-            self.out.note(note)
-        self.out.say(f"{number} devices written to {path}.")
-        self.out.answer({"file": str(path.absolute()), "format": form, "count": number, "notes": notes})
-        return 0
-
-    def _write(
-        self, form: Format, place: Path | IO[bytes], which: Which, names: Sequence[str]
-    ) -> tuple[int, list[str]]:
-        """How many devices were written, and what there is to say about it."""
-        from zoneinfo import ZoneInfo
-
-        from gengfu.cli.parts import exporting
-        from gengfu.store.devices import DeviceStore
-
-        devices = DeviceStore(self.app.db, self.app.source_id)
-        total = devices.count(which)
-        if form is exporting.Format.XLSX and total > exporting.XLSX_ROWS:
-            raise UsageError(exporting.too_many_rows(total))
-        writer = exporting.writer(form, place, names, ZoneInfo(self.app.settings.gengfu_timezone))
+        names, presence = columns_named(columns), _presence(gone, everything)
+        zone, now = self.app.settings.gengfu_timezone, self.app.clock()
+        since = moment_of(changed_since, zone, now) if changed_since is not None else None
+        which = Which(presence, changed_since=since, **equal)
+        if file == "-" and self.out.as_json:
+            raise UsageError("--json and the file - cannot be combined: both want stdout")
         with self.out.progress("writing", "devices") as bar:
-            number = exporting.copy(devices.stream(which, names), writer, lambda done: bar.show(done, total))
-        return number, writer.notes
-
-
-_SHOWN = 20
-"""So many of the rows at stake are shown."""
+            if file == "-":
+                done = self.app.devices.export_stream(sys.stdout.buffer, which, names, kind, bar.show)
+            else:
+                done = self.app.devices.export_file(Path(file), which, names, kind, force=force, tell=bar.show)
+        if file == "-":
+            self.out.note(f"{done.count} devices written")
+            return 0
+        for note in done.notes:
+            self.out.note(note)
+        self.out.say(f"{done.count} devices written to {file}.")
+        self.out.answer(done)
+        return 0
 
 
 class _Decision(BaseCommand):
@@ -198,44 +176,30 @@ class _Decision(BaseCommand):
             NotFound, RunError: there is no such run, or it is not held.
             UsageError: nobody is there to be asked.
         """
-        from gengfu.cli.parts import views
-        from gengfu.store.run_rows import RunState
+        from gengfu.cli.wording import run_summary
 
-        run = self.app.mirror.runs.get(run_id)
-        if run is None:
-            raise NotFound(f"there is no run {run_id}")
-        if run.state != RunState.HELD:
-            raise RunError(f"run {run_id} is not held; it is {run.verdict or run.state}")
-        for line in views.run_summary(run):
+        held = self.app.runs.held(run_id)
+        for line in run_summary(held.run):
             self.out.say(line)
-        number = self._show_stake(run)
+        self._show(held)
         if yes:
             return True
-        answer = self.out.confirm(question.format(number=number))
+        answer = self.out.confirm(question.format(number=held.number))
         if answer is None:
             raise UsageError(f"{self.name} asks before it acts; without a terminal, give --yes")
         return answer
 
-    def _show_stake(self, run: Run) -> int:
-        """Shows the first of the rows that wait for a word; how many there are."""
-        from gengfu.cli.parts import views
-        from gengfu.store import absences
-        from gengfu.store.devices import DeviceStore
-
+    def _show(self, held: HeldRun) -> None:
+        """The first of the rows that wait for a word."""
         columns = [Column("id", right=True)]
-        if run.resource == "device":
-            number, rows = DeviceStore(self.app.db, self.app.source_id).held_back(run.id, _SHOWN)
+        lines: list[list[object]] = [[row.id] for row in held.rows]
+        if held.run.resource == "device":
             columns += [Column("imei"), Column("name", shrinks=True), Column("memo", shrinks=True)]
-            lines = [[row["id"], row["imei"], views.device_name(row), row["memo"]] for row in rows]
-        else:
-            with self.app.db.read() as connection:
-                keys = sorted(absences.held_back(connection, run))
-            number, lines = len(keys), [[key] for key in keys[:_SHOWN]]
+            lines = [[row.id, row.imei, row.name, row.memo] for row in held.rows]
         if lines:
             self.out.table(columns, lines)
-        if number > len(lines):
-            self.out.say(f"... and {number - len(lines)} more.")
-        return number
+        if held.number > len(lines):
+            self.out.say(f"... and {held.number - len(lines)} more.")
 
     def refused(self, run_id: int) -> int:
         """Nothing was done, as the person wanted."""
@@ -255,11 +219,13 @@ class DeviceApprove(_Decision):
     name = "device:approve"
 
     def handle(self, run_id: int, yes: bool) -> int:
+        from gengfu.cli.wording import rows_of
+
         if not self.consent(run_id, "Mark these {number} rows as gone?", yes):
             return self.refused(run_id)
-        marked = self.app.mirror.approve(run_id)
-        self.out.say(f"Run {run_id} approved: {marked} devices marked as gone.")
-        self.out.answer({"run": run_id, "status": "approved", "gone": marked})
+        done = self.app.runs.approve(run_id)
+        self.out.say(f"Run {run_id} approved: {done.gone} {rows_of(self.app.runs.get(run_id))} marked as gone.")
+        self.out.answer(done)
         return 0
 
 
@@ -275,7 +241,7 @@ class DeviceDiscard(_Decision):
     def handle(self, run_id: int, yes: bool) -> int:
         if not self.consent(run_id, "Discard the run and leave these {number} rows as they are?", yes):
             return self.refused(run_id)
-        self.app.mirror.discard(run_id)
-        self.out.say(f"Run {run_id} discarded: no device was marked as gone.")
-        self.out.answer({"run": run_id, "status": "discarded", "gone": 0})
+        done = self.app.runs.discard(run_id)
+        self.out.say(f"Run {run_id} discarded: nothing was marked as gone.")
+        self.out.answer(done)
         return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from gengfu.cli.parts.listing import HOW_TO_END, ListCommand
+from gengfu.cli.listing import HOW_TO_END, ListCommand
 
 
 class DeviceList(ListCommand):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from datetime import datetime
+from typing import TYPE_CHECKING, Self, TextIO
 
 from gengfu.clock import monotonic
 from gengfu.errors import FileError
+from gengfu.services.json import to_json
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -60,12 +61,13 @@ class Output:
         """A line beside the matter: a hint, a warning, something that takes long."""
         _print(f"gengfu: {text}", sys.stderr)
 
-    def answer(self, thing: Mapping[str, Any]) -> None:
-        """The JSON object, where JSON is asked for; the first one counts."""
+    def answer(self, thing: object) -> None:
+        """The JSON object, where JSON is asked for; the first one counts. `thing` is what a service answered with, or a
+        mapping."""
         if not self.as_json or self._answered:
             return
         self._answered = True
-        text = json.dumps(thing, ensure_ascii=False, default=_json_value) + "\n"
+        text = json.dumps(to_json(thing), ensure_ascii=False) + "\n"
         # JSON is UTF-8 whatever the terminal speaks; a lone surrogate becomes the escape that JSON has for it.
         try:
             sys.stdout.flush()
@@ -255,9 +257,3 @@ def _visible(character: str) -> str:
     # Spaces of other widths, and what joins emoji.
     harmless = unicodedata.category(character) == "Zs" or character in "\u200c\u200d"
     return character if harmless or character.isprintable() else repr(character)[1:-1]
-
-
-def _json_value(value: object) -> object:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
-    raise TypeError(f"{type(value).__name__} has no JSON form")

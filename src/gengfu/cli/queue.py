@@ -10,11 +10,12 @@ import click
 
 from gengfu.cli.base import BaseCommand
 from gengfu.cli.output import Column
-from gengfu.errors import NotFound, UsageError
+from gengfu.errors import UsageError
+from gengfu.services.times import seconds
 
 if TYPE_CHECKING:
+    from gengfu.services.jobs import AttemptRecord
     from gengfu.settings import Settings
-    from gengfu.store.jobs import AttemptRecord
 
 log = logging.getLogger("gengfu.cli.queue")
 
@@ -112,9 +113,7 @@ class QueueFailed(BaseCommand):
         return self._list(limit) if job_id is None else self._show(job_id)
 
     def _list(self, limit: int) -> int:
-        from gengfu.cli.parts import views
-
-        jobs = self.app.ledger.failed_jobs(limit)
+        jobs = self.app.queue.failed(limit)
         columns = [Column("job", right=True), Column("name"), Column("for"), Column("attempts", right=True)]
         columns += [Column("failed"), Column("cause", shrinks=True)]
         rows = [[job.id, job.name, job.subject, job.attempts, job.finished_at, job.cause] for job in jobs]
@@ -122,30 +121,29 @@ class QueueFailed(BaseCommand):
             self.out.table(columns, rows)
         else:
             self.out.note("no job has failed")
-        self.out.answer({"jobs": [views.job_json(job) for job in jobs], "count": len(jobs)})
+        self.out.answer({"jobs": jobs, "count": len(jobs)})
         return 0
 
     def _show(self, job_id: int) -> int:
-        from gengfu.cli.parts import views
-
-        found = self.app.ledger.show(job_id)
-        if found is None:
-            raise NotFound(f"there is no job {job_id} in the ledger; see: gengfu queue:failed")
-        job, attempts = found
-        self.out.record(views.job_json(job).items())
-        if attempts:
+        found = self.app.queue.one(job_id)
+        self.out.record([("job", found.job.id), *((name, getattr(found.job, name)) for name in _SHOWN)])
+        if found.history:
             self.out.say()
             columns = [Column("attempt", right=True), Column("worker"), Column("outcome"), Column("started")]
             columns += [Column("seconds", right=True), Column("cause", wraps=True)]
-            self.out.table(columns, map(_attempt, attempts))
-        self.out.answer({**views.job_json(job), "history": [views.attempt_json(attempt) for attempt in attempts]})
+            self.out.table(columns, map(_attempt, found.history))
+        self.out.answer(found)
         return 0
 
 
-def _attempt(attempt: AttemptRecord) -> list[object]:
-    from gengfu.cli.parts import views
+_SHOWN = (
+    *("queue", "name", "args", "subject", "state", "tries", "attempts", "worker", "available_at", "cause", "note"),
+    *("created_at", "started_at", "finished_at"),
+)
 
-    took = views.seconds(attempt.started_at, attempt.finished_at)
+
+def _attempt(attempt: AttemptRecord) -> list[object]:
+    took = seconds(attempt.started_at, attempt.finished_at)
     outcome = attempt.outcome or "running"
     return [attempt.attempt, attempt.worker, outcome, attempt.started_at, took, attempt.cause]
 
@@ -164,36 +162,13 @@ class QueueRetry(BaseCommand):
     def handle(self, job: str) -> int:
         if job != "all" and not (job.isascii() and job.isdigit()):
             raise UsageError(f"{job!r} is neither a job's number nor the word all; see: gengfu queue:failed")
-        sent = self._all() if job == "all" else self._one(int(job))
+        sent = self.app.queue.retry_all() if job == "all" else self.app.queue.retry(int(job))
         if sent:
             self.out.say(f"Sent again: {', '.join(map(str, sent))}.")
         else:
             self.out.note("no job has failed")
         self.out.answer({"retried": sent, "count": len(sent)})
         return 0
-
-    def _all(self) -> list[int]:
-        sent: list[int] = []
-        for job in reversed(self.app.ledger.failed_jobs(limit=100_000)):
-            sent += self._again(job.id, job.name, job.args)
-        return sent
-
-    def _one(self, job_id: int) -> list[int]:
-        from gengfu.store.jobs import JobState
-
-        found = self.app.ledger.show(job_id)
-        if found is None:
-            raise NotFound(f"there is no job {job_id} in the ledger; see: gengfu queue:failed")
-        if found[0].state is not JobState.FAILED:
-            raise NotFound(f"job {job_id} has not failed; it is {found[0].state}")
-        return self._again(job_id, found[0].name, found[0].args)
-
-    def _again(self, job_id: int, name: str, args: dict[str, Any]) -> list[int]:
-        """The job is told first, since a worker may take it the moment it is queued."""
-        make = self.app.jobs.get(name)
-        if make is not None:
-            make().again(**args)
-        return self.app.ledger.retry(job_id)
 
 
 class QueueStatus(BaseCommand):
@@ -206,17 +181,11 @@ class QueueStatus(BaseCommand):
     name = "queue:status"
 
     def handle(self) -> int:
-        from gengfu.store.jobs import JobState
-
-        counts = self.app.ledger.counts()
-        queues = sorted({queue for queue, _ in counts})
-        table = {queue: {str(state): counts.get((queue, state), 0) for state in JobState} for queue in queues}
-        if table:
-            columns = [Column("queue"), *(Column(str(state), right=True) for state in JobState)]
-            self.out.table(columns, [[queue, *states.values()] for queue, states in table.items()])
+        queues = self.app.queue.status()
+        if queues:
+            columns = [Column("queue"), *(Column(str(state), right=True) for state in queues[0].jobs)]
+            self.out.table(columns, [[queue.queue, *queue.jobs.values()] for queue in queues])
         else:
             self.out.note("the ledger holds no job")
-        self.out.answer(
-            {"queues": [{"queue": queue, **states} for queue, states in table.items()], "count": len(table)}
-        )
+        self.out.answer({"queues": queues, "count": len(queues)})
         return 0

@@ -24,7 +24,7 @@ from gengfu.app import App
 from gengfu.cli.base import INTERRUPTED
 from gengfu.cli.device_list import DeviceList
 from gengfu.cli.output import Column, Output
-from gengfu.cli.parts.views import COUNTS, readable
+from gengfu.cli.wording import COUNTS, ends_of
 from gengfu.clock import monotonic
 from gengfu.errors import GengfuError
 from gengfu.mirror.device import DEVICE
@@ -32,7 +32,6 @@ from gengfu.mirror.resource import Kind
 from gengfu.process.notify_socket import PARENT
 from gengfu.queue.guardian import SERVER_LOCK
 from gengfu.settings import Settings
-from gengfu.store.changes import ChangeStore
 from gengfu.store.devices import COLUMNS, DeviceStore, Presence, Which
 from gengfu_simulator.errors import SimulatorError
 from gengfu_simulator.testing import Simulator
@@ -127,7 +126,7 @@ class Demonstration:
         self._out.say("Second run: only what differs is written.")
         self._run()
         devices = DeviceStore(app.db, app.source_id)
-        self._show_changes()
+        self._show_changes(app)
         return differences(before, vendor.snapshot(), devices)
 
     def _start_vendor(self) -> Simulator:
@@ -167,16 +166,15 @@ class Demonstration:
             raise KeyboardInterrupt
         self._runs.append(told)
 
-    def _show_changes(self) -> None:
+    def _show_changes(self, app: App) -> None:
         run = self._runs[-1]["run"]
-        app = self._open_app()
-        found = [readable(change) for change in ChangeStore(app.db, app.source_id).of_run(run, None)]
-        some = [change for change in found if change["field"] == "memo"][:6]
-        some += [change for change in found if change["field"] == "gone_at"][:4]
+        found = app.runs.detail(run, None).changes
+        some = [change for change in found if change.field == "memo"][:6]
+        some += [change for change in found if change.field == "gone_at"][:4]
         self._out.say(f"\nSome of what run {run} found:")
         columns = [Column("device", right=True), Column("field"), Column("old", shrinks=True)]
         columns.append(Column("new", shrinks=True))
-        self._out.table(columns, [[c["row_id"], c["field"], c["old"], c["new"]] for c in some])
+        self._out.table(columns, [[change.row_id, change.field, *ends_of(change)] for change in some])
 
     def _conclude(self, wrong: list[str]) -> None:
         self._out.say("\nBoth runs:")

@@ -11,11 +11,11 @@ from zoneinfo import ZoneInfo
 from gengfu.app import App
 from gengfu.cli.output import Column, Output
 from gengfu.cli.parts import scheduling
-from gengfu.cli.parts.views import seconds
 from gengfu.errors import UsageError
 from gengfu.schedule.cron import clock_changes, cron_of
 from gengfu.schedule.entries import Entries
 from gengfu.schedule.policy import Entry
+from gengfu.services.times import seconds
 from gengfu.store.tick_rows import EntryRow, Tick
 
 _CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")

@@ -1,18 +1,17 @@
-"""Following a run to its end, with a bar on a terminal."""
+"""Follows a run to its end, and says what is amiss meanwhile."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gengfu.clock import monotonic
 from gengfu.errors import RunError, StoreError
 from gengfu.store.run_rows import Run, RunState
-from gengfu.store.runs import RunStore
 
 if TYPE_CHECKING:
-    from gengfu.cli.output import Output, Progress
     from gengfu.store.runs import RunStore
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 0.2
@@ -25,15 +24,28 @@ DATABASE_PATIENCE = 60.0
 """Seconds for which a database that is away is asked again."""
 
 
-class Follower:
-    """Watches one run until nobody works on it any more, and says once what is amiss meanwhile."""
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is new about a run that is followed: how far it is, or a warning."""
 
-    def __init__(self, runs: RunStore, out: Output, *, elsewhere: bool) -> None:
+    done: int = 0
+    """Pages read in this pass ..."""
+    total: int | None = None
+    """... of so many, if that is known."""
+    words: str = ""
+    warning: str | None = None
+    """What is amiss; each is told once."""
+
+
+class Follower:
+    """Watches one run until nobody works on it any more."""
+
+    def __init__(self, runs: RunStore, tell: Callable[[Step], None], *, elsewhere: bool) -> None:
         """`elsewhere`: workers of other processes are to do the work."""
         self._runs = runs
-        self._out = out
+        self._tell = tell
         self._elsewhere = elsewhere
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
 
     def follow(self, run_id: int, meanwhile: Callable[[], None] = lambda: None) -> Run:
         """The run as it ended; `meanwhile` is called at each look.
@@ -46,19 +58,18 @@ class Follower:
         moved = monotonic()
         last: Run | None = None
         rate = _Rate()
-        with self._out.progress(f"run {run_id}", "pages") as bar:
-            while True:
-                meanwhile()
-                run = self._look(run_id)
-                if last is None or _mark(run) != _mark(last):
-                    moved = monotonic()
-                last = run
-                self._show(bar, run, rate)
-                if not run.active:
-                    return run
-                self._worry(run, monotonic() - moved)
-                time.sleep(pause)
-                pause = min(pause * 1.1, LONGEST_PAUSE)
+        while True:
+            meanwhile()
+            run = self._look(run_id)
+            if last is None or _mark(run) != _mark(last):
+                moved = monotonic()
+            last = run
+            self._tell(self._step(run, rate))
+            if not run.active:
+                return run
+            self._check(run, monotonic() - moved)
+            time.sleep(pause)
+            pause = min(pause * 1.1, LONGEST_PAUSE)
 
     def _look(self, run_id: int) -> Run:
         deadline = monotonic() + DATABASE_PATIENCE
@@ -68,38 +79,37 @@ class Follower:
             except StoreError as error:
                 if monotonic() > deadline:
                     raise
-                self._say_once("database", f"{error}; trying on")
+                self._warn("database", f"{error}; trying on")
                 time.sleep(LONGEST_PAUSE)
                 continue
             if run is None:
                 raise RunError(f"there is no run {run_id}")
             return run
 
-    def _show(self, bar: Progress, run: Run, rate: _Rate) -> None:
+    def _step(self, run: Run, rate: _Rate) -> Step:
         if run.started_at is None:
-            bar.show(0, None, "waits for a worker" if self._elsewhere else "starts")
-            return
+            return Step(words="waits for a worker" if self._elsewhere else "starts")
         words = [f"pass {run.pass_number}"] if run.pass_number > 1 else []
         if run.state == RunState.CLOSING:
             words.append("closing")
         elif run.active and (speed := rate.of(run)) is not None:
             words.append(f"{speed:.0f} pages/s")
         done = run.pages_done if run.pages is None else min(run.pages_done, run.pages)
-        bar.show(done, run.pages, ", ".join(words))
+        return Step(done, run.pages, ", ".join(words))
 
-    def _worry(self, run: Run, still: float) -> None:
+    def _check(self, run: Run, still: float) -> None:
         if run.state == RunState.QUEUED and self._elsewhere and still > WORKER_PATIENCE:
-            self._say_once("worker", "no worker has taken the run yet; start one with: gengfu queue:work")
+            self._warn("worker", "no worker has taken the run yet; start one with: gengfu queue:work")
         elif still > STANDSTILL:
             if not self._runs.has_jobs(run.id):
                 raise RunError(f"no job is left to work for run {run.id}; the next {run.resource}:list closes it")
             hint = "; is a worker running? (gengfu queue:work)" if self._elsewhere else ""
-            self._say_once("standstill", f"the run has not moved for {STANDSTILL:.0f} s{hint}")
+            self._warn("standstill", f"the run has not moved for {STANDSTILL:.0f} s{hint}")
 
-    def _say_once(self, topic: str, text: str) -> None:
-        if topic not in self._said:
-            self._said.add(topic)
-            self._out.note(text)
+    def _warn(self, topic: str, text: str) -> None:
+        if topic not in self._warned:
+            self._warned.add(topic)
+            self._tell(Step(warning=text))
 
 
 def _mark(run: Run) -> tuple[object, ...]:

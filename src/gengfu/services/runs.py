@@ -1,0 +1,374 @@
+"""Runs: start one and see it through, list them, tell what one did, and decide on one that is held."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, fields
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gengfu.clock import Clock
+from gengfu.errors import NotFound, RunError
+from gengfu.services.following import Follower, Step
+from gengfu.services.json import object_of, to_json
+from gengfu.services.times import seconds
+from gengfu.store.run_rows import OPEN_END, Run, RunState, Verdict, WindowState
+
+if TYPE_CHECKING:
+    from gengfu.mirror.mirror import Mirror
+    from gengfu.settings import Settings
+    from gengfu.store.changes import Change
+    from gengfu.store.database import Database
+    from gengfu.store.runs import RunStore
+    from gengfu.store.sources import Source
+
+__all__ = ["Decision", "HeldRun", "Run", "RunDetail", "RunService", "Start", "StartStatus", "Step", "Verdict"]
+
+log = logging.getLogger("gengfu.services.runs")
+
+Told = TypeVar("Told")
+
+CHANGES_SHOWN = 20
+"""So many changes of a run are told where not all are asked for."""
+
+
+class StartStatus(StrEnum):
+    """What became of the wish to start a run."""
+
+    ACCEPTED = "accepted"
+    """A new one waits for a worker."""
+    SKIPPED = "skipped"
+    """One of that list and scope is active already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What became of the wish to start a run."""
+
+    status: StartStatus
+    run: int
+    """The new run, or the active one."""
+    job: int | None
+    """The job that waits for a worker; None where the run is not new."""
+    scope: str
+    since: datetime
+    """When that run was accepted."""
+    progress: str | None
+    """How far the active run is, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRow:
+    """Consecutive pages of a run that one job reads."""
+
+    id: int
+    pass_number: int
+    first_page: int
+    last_page: int | None
+    """None as long as nobody knows the end."""
+    state: WindowState
+    job_id: int
+    reason: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    pages_read: int
+
+
+@dataclass(frozen=True, slots=True)
+class PageRow:
+    """A page that a run read."""
+
+    pass_number: int
+    page: int
+    rows: int
+    total: int
+    took_ms: int
+    attempts: int
+    fetched_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RejectRow:
+    """A row of the vendor's that a run set aside."""
+
+    id: int
+    page: int
+    reason: str
+    raw: str
+
+
+@dataclass(frozen=True, slots=True)
+class PageTimes:
+    """How long the vendor took for a page, in milliseconds."""
+
+    median: int
+    longest: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunDetail:
+    """All that is known of a run. As JSON it is the run itself with the rest beside it."""
+
+    run: Run
+    windows: Sequence[WindowRow]
+    pages: Sequence[PageRow]
+    rejects: Sequence[RejectRow]
+    changed_fields: Mapping[str, int]
+    """How often each field changed, the most frequent first."""
+    changes: Sequence[Change]
+    """The first ones by row, or all."""
+
+    @property
+    def page_times(self) -> PageTimes | None:
+        """None where no page was read."""
+        took = sorted(page.took_ms for page in self.pages)
+        return PageTimes(took[len(took) // 2], took[-1]) if took else None
+
+    @property
+    def more_changes(self) -> int:
+        """How many changes were found beyond those that are told."""
+        return sum(self.changed_fields.values()) - len(self.changes)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRow:
+    """A row that a held run did not find."""
+
+    id: int
+    imei: str | None = None
+    name: str | None = None
+    memo: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRun:
+    """A held run with what is at stake: so many rows would be marked as gone; the first of them are told."""
+
+    run: Run
+    number: int
+    rows: Sequence[HeldRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a person's word on a held run did."""
+
+    run: int
+    status: str
+    """`approved` or `discarded`."""
+    gone: int
+    """How many rows were marked as gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workings:
+    """What runs need of the program; each part is made when it is used, since queueing a run needs few."""
+
+    source: Source
+    light_db: Callable[[], Database | Path]
+    db: Callable[[], Database]
+    mirror: Callable[[], Mirror]
+    notify: Callable[[str, int], str | None]
+    """Tells the workers of a queue of a job; why they could not be told."""
+    inline: Callable[[str], AbstractContextManager[Callable[[], None]]]
+    """Does the jobs of a subject in this process; gives what raises an error that stopped it."""
+
+
+class RunService:
+    """Runs of one source. Starting one, and asking for one that is active, needs no toolkit on SQLite."""
+
+    def __init__(self, settings: Settings, clock: Clock, workings: Workings) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._workings = workings
+
+    def start(self, resource: str, scope: str) -> Start:
+        """Records a run of that list with its job, unless one of that scope is active.
+
+        Raises:
+            ConfigError: the vendor's address or the credentials are not set.
+            StoreError: the database cannot do it.
+        """
+        from gengfu.mirror.job import ListJob
+        from gengfu.store import doorstep
+
+        self._settings.api()
+        job, queue = doorstep.list_job(resource), doorstep.list_queue(resource)
+        made = doorstep.accept(
+            self._workings.light_db(), self._workings.source, resource, scope, job, queue, ListJob.tries, self._clock()
+        )
+        status = StartStatus.SKIPPED if made.job_id is None else StartStatus.ACCEPTED
+        log.info("run %s", status, extra={"run": made.run_id, "scope": scope})
+        return Start(status, made.run_id, made.job_id, scope, made.since, made.progress or None)
+
+    def notify(self, resource: str, start: Start) -> str | None:
+        """Tells the workers of a run that was accepted. Where they cannot be told, why: the next one finds it then."""
+        from gengfu.store.doorstep import list_queue
+
+        if start.job is None:
+            return None
+        problem = self._workings.notify(list_queue(resource), start.job)
+        if problem is not None:
+            log.warning("workers could not be told", extra={"job": start.job, "error": problem})
+        return problem
+
+    def active(self, resource: str, scope: str) -> Start | None:
+        """The active run of that list and scope for which there is still a job, if there is one.
+
+        Raises:
+            StoreError: the database cannot tell.
+        """
+        from gengfu.store.doorstep import active_run
+
+        found = active_run(self._workings.light_db(), self._workings.source, resource, scope)
+        if found is None:
+            return None
+        return Start(StartStatus.SKIPPED, found.run_id, None, scope, found.since, found.progress or None)
+
+    def cancel(self, resource: str, scope: str, reason: str) -> None:
+        """Ends the active run of that list and scope as failed."""
+        active = self.active(resource, scope)
+        if active is not None:
+            self._store().abort(active.run, reason)
+
+    def follow(self, run_id: int, tell: Callable[[Step], None]) -> Run:
+        """The run as workers ended it; `tell` hears how it goes.
+
+        Raises:
+            StoreError: the database has been away for a minute.
+            RunError: there is no such run, or nobody is left to work for it.
+        """
+        run = Follower(self._store(), tell, elsewhere=True).follow(run_id)
+        log.info("run closed", extra={"run": run.id, "verdict": run.verdict, "why": run.reason or ""})
+        return run
+
+    def perform(self, run_id: int, tell: Callable[[Step], None]) -> Run:
+        """The run as this process, or one that was at it already, ended it; `tell` hears how it goes.
+
+        Raises:
+            StoreError, RunError: as `follow`.
+        """
+        from gengfu.store.doorstep import run_subject
+
+        follower = Follower(self._workings.mirror().runs, tell, elsewhere=False)
+        with self._workings.inline(run_subject(run_id)) as check:
+            return follower.follow(run_id, check)
+
+    def latest(
+        self, limit: int = 20, *, resource: str | None = None, scope: str | None = None, verdict: Verdict | None = None
+    ) -> list[Run]:
+        """The newest runs, newest first; of that list and scope, with that verdict."""
+        return self._store().latest(limit, scope, verdict, resource)
+
+    def get(self, run_id: int) -> Run:
+        """The run of that id.
+
+        Raises:
+            NotFound: there is none.
+        """
+        run = self._store().get(run_id)
+        if run is None:
+            raise NotFound(f"there is no run {run_id}; see: gengfu run:list")
+        return run
+
+    def detail(self, run_id: int, changes: int | None = CHANGES_SHOWN) -> RunDetail:
+        """What a run read, decided and changed; `changes` of its changes, or all for None.
+
+        Raises:
+            NotFound: there is no such run.
+        """
+        from gengfu.store.changes import ChangeStore
+
+        store, run = self._store(), self.get(run_id)
+        windows = [_row(WindowRow, row, last_page=_known(row["last_page"])) for row in store.windows(run_id)]
+        pages = [_row(PageRow, row) for row in store.pages(run_id)]
+        rejects = [_row(RejectRow, row) for row in store.rejects(run_id)]
+        log = ChangeStore(self._workings.db(), run.source_id)
+        found = log.of_run(run_id, changes)
+        return RunDetail(run, windows, pages, rejects, log.fields_of_run(run_id), found)
+
+    def held(self, run_id: int, limit: int = 20) -> HeldRun:
+        """The held run, and the first `limit` of the rows that wait for a decision.
+
+        Raises:
+            NotFound: there is no such run.
+            RunError: it is not held.
+        """
+        run = self.get(run_id)
+        if run.state != RunState.HELD:
+            raise RunError(f"run {run_id} is not held; it is {run.verdict or run.state}")
+        number, rows = self._held_rows(run, limit)
+        return HeldRun(run, number, rows)
+
+    def _held_rows(self, run: Run, limit: int) -> tuple[int, list[HeldRow]]:
+        from gengfu.services.devices import Device
+        from gengfu.store import absences
+        from gengfu.store.devices import DeviceStore
+
+        db = self._workings.db()
+        if run.resource == "device":
+            number, rows = DeviceStore(db, run.source_id).held_back(run.id, limit)
+            devices = [Device(**row) for row in rows]
+            return number, [HeldRow(device.id, device.imei, device.name, device.memo) for device in devices]
+        with db.read() as connection:
+            keys = sorted(absences.held_back(connection, run))
+        return len(keys), [HeldRow(key) for key in keys[:limit]]
+
+    def approve(self, run_id: int) -> Decision:
+        """Marks what is still missing since a held run as gone.
+
+        Raises:
+            RunError: the run is not held.
+        """
+        return Decision(run_id, "approved", self._workings.mirror().approve(run_id))
+
+    def discard(self, run_id: int) -> Decision:
+        """Closes a held run without marking anything.
+
+        Raises:
+            RunError: the run is not held.
+        """
+        self._workings.mirror().discard(run_id)
+        return Decision(run_id, "discarded", 0)
+
+    def _store(self) -> RunStore:
+        from gengfu.store.runs import RunStore
+
+        return RunStore(self._workings.db(), self._clock)
+
+
+def _row(kind: type[Told], row: Mapping[str, Any], **other: Any) -> Told:
+    """A row of a table as that dataclass has it."""
+    return kind(**{field.name: row[field.name] for field in fields(kind)} | other)  # type: ignore[arg-type]
+
+
+def _known(last_page: int) -> int | None:
+    return None if last_page == OPEN_END else last_page
+
+
+_INTERNAL = (
+    *("id", "pass_number", "active_key", "fence", "closer", "source_id", "tick_id"),
+    *("decision", "decided_by", "decided_at"),
+)
+
+
+@to_json.register(Run)
+def _run(run: Run) -> dict[str, Any]:
+    told = object_of(run, without=_INTERNAL)
+    took = seconds(run.created_at, run.finished_at)
+    return {"run": run.id, "active": run.active, "seconds": took, "pass": run.pass_number, **told}
+
+
+@to_json.register(RunDetail)
+def _detail(detail: RunDetail) -> dict[str, Any]:
+    row = "device_id" if detail.run.resource == "device" else "row_id"
+    changes = [
+        {row: change["row_id"], **{name: change[name] for name in ("field", "old", "new", "changed_at")}}
+        for change in map(object_of, detail.changes)
+    ]
+    told = to_json({name: getattr(detail, name) for name in ("windows", "changed_fields", "rejects")})
+    return {**to_json(detail.run), **told, "changes": changes, "pages_read": to_json(detail.pages)}
