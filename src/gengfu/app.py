@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gengfu.queue.job import Job, Jobs
     from gengfu.queue.ledger import Ledger
     from gengfu.queue.wire import Wire
+    from gengfu.services.backups import BackupService
     from gengfu.services.devices import DeviceService
     from gengfu.services.jobs import JobService
     from gengfu.services.runs import RunService
@@ -164,6 +165,13 @@ class App:
         from gengfu.services.jobs import JobService
 
         return JobService(self.ledger, lambda: self.jobs)
+
+    @cached_property
+    def backups(self) -> BackupService:
+        """The backups."""
+        from gengfu.services.backups import BackupService
+
+        return BackupService(self.settings, self.clock, lambda: self.bare_db)
 
     @cached_property
     def resources(self) -> Mapping[str, Resource]:

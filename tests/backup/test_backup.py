@@ -7,7 +7,6 @@ import json
 import os
 import stat
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,14 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, text
 
-from backups import Nest, contents, count, fill, swell
+from backups import BackupHome, contents, count, fill, swell
 from gengfu.backup import making
-from gengfu.backup.kinds import Contents, Copied
+from gengfu.backup.contents import LEFT_OUT, Contents, Copied
+from gengfu.backup.folder import BackupFolder
+from gengfu.backup.in_use import user_of
 from gengfu.backup.restoring import Restorer
-from gengfu.backup.shelf import Shelf
-from gengfu.backup.sqlite import SqliteKind
+from gengfu.backup.sqlite import SqliteCopier
 from gengfu.backup.streams import Progress
-from gengfu.backup.usage import in_use
 from gengfu.errors import BackupError, Stopped
 from gengfu.queue.job import Hold
 from gengfu.store import schema
@@ -32,47 +31,48 @@ from gengfu.store.tables import change, lease, metadata, sync_reject
 NOW = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
 
 
-@pytest.fixture
-def nest(home: Path, database_url: str) -> Iterator[Nest]:
-    opened = Nest(home, database_url)
-    yield opened
-    opened.db.dispose()
-
-
-@pytest.fixture
-def small(home: Path, sqlite_database_url: str) -> Iterator[Nest]:
-    """One on SQLite, for what is the same everywhere."""
-    opened = Nest(home, sqlite_database_url)
-    yield opened
-    opened.db.dispose()
-
-
-def test_every_row_of_every_table_comes_back(nest: Nest) -> None:
-    fill(nest.db)
-    before = contents(nest.db)
-    made = nest.home.ask("backup:data", "--json")
+def test_every_row_of_every_table_comes_back(place: BackupHome) -> None:
+    fill(place.db)
+    before = contents(place.db)
+    made = place.home.ask("backup:data", "--json")
     assert (made.code, made.json["status"]) == (0, "done"), made.err
-    assert made.json["tables"] == {name: len(rows) for name, rows in before.items()} | {"alembic_version": 1}
+    empty = dict.fromkeys(LEFT_OUT & set(metadata.tables), 0)
+    assert made.json["tables"] == {name: len(rows) for name, rows in before.items()} | empty | {"alembic_version": 1}
     for table in metadata.sorted_tables:
-        nest.db.write(lambda connection, table=table: connection.execute(table.delete()))
-    nest.db.write(
+        place.db.write(lambda connection, table=table: connection.execute(table.delete()))
+    place.db.write(
         lambda connection: connection.execute(text("INSERT INTO sync_absence VALUES (1, 'later', 1, 1, TRUE)"))
     )
-    restored = nest.home.ask("backup:restore", "latest", "--yes", "--force", "--json")
+    restored = place.home.ask("backup:restore", "latest", "--yes", "--force", "--json")
     assert restored.code == 0, restored.err
     assert restored.json["tables"] == made.json["tables"]
-    assert contents(nest.db) == before
+    assert contents(place.db) == before
     # New rows get new numbers.
-    nest.db.write(lambda connection: connection.execute(insert(sync_reject), [_reject(1)]))
-    assert count(nest.db, "sync_reject") == len(before["sync_reject"]) + 1
+    place.db.write(lambda connection: connection.execute(insert(sync_reject), [_reject(1)]))
+    assert count(place.db, "sync_reject") == len(before["sync_reject"]) + 1
     safety = restored.json["safety_copy"]
-    assert nest.home.ask("backup:restore", safety, "--yes", "--force").code == 0
-    assert [count(nest.db, name) for name in ("sync_absence", "device")] == [1, 0]
+    assert place.home.ask("backup:restore", safety, "--yes", "--force").code == 0
+    assert [count(place.db, name) for name in ("sync_absence", "device")] == [1, 0]
 
 
-def test_the_copy_is_of_one_moment_while_others_write(nest: Nest) -> None:
-    swell(nest.db, 3000, 320)
-    changes = count(nest.db, "sync_reject") - count(nest.db, "change")
+def test_what_is_secret_or_of_processes_never_enters_a_backup(place: BackupHome) -> None:
+    secrets = [f"secret-{number}-" + "x" * 40 for number in range(50)]
+    rows = [
+        {"kind": "worker", "name": name, "host": "h", "pid": 1, "birth": "1", "details": {}, "renewals": 1}
+        | {"started_at": NOW, "renewed_at": NOW}
+        for name in secrets
+    ]
+    place.db.write(lambda connection: connection.execute(insert(lease), rows))
+    # What was removed may still lie in free pages.
+    place.db.write(lambda connection: connection.execute(text("DELETE FROM lease WHERE name < 'secret-3'")))
+    made = place.make()
+    assert made.manifest.tables["lease"] == 0
+    assert b"secret-" not in gzip.decompress(made.path.read_bytes())
+
+
+def test_the_copy_is_of_one_moment_while_others_write(place: BackupHome) -> None:
+    swell(place.db, 3000, 320)
+    changes = count(place.db, "sync_reject") - count(place.db, "change")
     stop = threading.Event()
 
     def write_pairs() -> None:
@@ -84,12 +84,12 @@ def test_the_copy_is_of_one_moment_while_others_write(nest: Nest) -> None:
                 connection.execute(insert(sync_reject), [_reject(number)])
                 connection.execute(insert(change), [_change(number)])
 
-            nest.db.write(pair)
+            place.db.write(pair)
 
     writer = threading.Thread(target=write_pairs)
     writer.start()
     try:
-        made = [nest.make() for _ in range(3)]
+        made = [place.make() for _ in range(3)]
     finally:
         stop.set()
         writer.join()
@@ -109,25 +109,25 @@ def _change(number: int) -> dict[str, Any]:
 
 
 def test_an_older_backup_is_brought_up_to_date_afterwards(empty_database_url: str, home: Path) -> None:
-    nest = Nest(home, empty_database_url)
+    place = BackupHome(home, empty_database_url)
     try:
         first = schema.REVISIONS[0]
-        _migrate_to(nest.db, first)
-        made = nest.make()
+        _migrate_to(place.db, first)
+        made = place.make()
         assert made.manifest.schema_version == first
-        schema.upgrade(nest.db)
-        restored = nest.home.ask("backup:restore", made.manifest.file, "--yes", "--json")
+        schema.upgrade(place.db)
+        restored = place.home.ask("backup:restore", made.manifest.file, "--yes", "--json")
         assert restored.code == 0, restored.err
         later = list(schema.REVISIONS[1:])
-        if nest.db.kind == "sqlite":
+        if place.db.kind == "sqlite":
             assert (restored.json["upgraded"], restored.json["pending"]) == (later, [])
         else:
             assert (restored.json["upgraded"], restored.json["pending"]) == ([], later)
             assert ("now run: gengfu db:upgrade" in restored.err) is bool(later)
-            assert nest.home.ask("db:upgrade").code == 0
-        assert schema.pending(nest.db) == []
+            assert place.home.ask("db:upgrade").code == 0
+        assert schema.pending(place.db) == []
     finally:
-        nest.db.dispose()
+        place.db.dispose()
 
 
 def _migrate_to(db: Database, revision: str) -> None:
@@ -142,69 +142,72 @@ def _migrate_to(db: Database, revision: str) -> None:
     db.write(work)
 
 
-def test_a_restore_that_is_stopped_on_the_way_changes_nothing_or_can_be_done_again(nest: Nest) -> None:
-    fill(nest.db)
-    swell(nest.db, 9000, 640)
-    saved = contents(nest.db)
-    made = nest.make()
-    nest.db.write(lambda connection: connection.execute(change.delete()))
-    before = contents(nest.db)
+def test_a_restore_that_is_stopped_on_the_way_changes_nothing_or_can_be_done_again(place: BackupHome) -> None:
+    fill(place.db)
+    swell(place.db, 9000, 640)
+    saved = contents(place.db)
+    made = place.make()
+    place.db.write(lambda connection: connection.execute(change.delete()))
+    before = contents(place.db)
     told: list[str] = []
     progress = Progress(lambda what, done, total: told.append(what), lambda: "restoring" in told)
-    maker = nest.maker()
-    backup = maker.shelf.find("latest", nest.db.kind, nest.folder)
-    with maker.shelf.alone("a restore", NOW):
-        whole = Restorer(nest.db, maker, backup, Progress()).examine()
+    maker = place.maker()
+    backup = maker.folder.find("latest", place.db.kind, place.folder)
+    with maker.folder.alone("a restore", NOW):
+        whole = Restorer(place.db, maker, backup, Progress()).examine()
         with pytest.raises(Stopped):
-            Restorer(nest.db, maker, backup, progress).restore(whole, None)
-        if nest.db.kind != "mysql":
-            assert contents(nest.db) == before
-        Restorer(nest.db, maker, backup, Progress()).restore(whole, None)
-    assert contents(nest.db) == saved
-    assert nest.files == {made.manifest.file, f"{made.manifest.file}.json"}
+            Restorer(place.db, maker, backup, progress).restore(whole, None)
+        if place.db.kind != "mysql":
+            assert contents(place.db) == before
+        Restorer(place.db, maker, backup, Progress()).restore(whole, None)
+    assert contents(place.db) == saved
+    assert place.files == {made.manifest.file, f"{made.manifest.file}.json"}
 
 
-def test_other_rows_than_expected_fail_the_restore_and_undo_it_on_postgresql(nest: Nest) -> None:
-    fill(nest.db)
-    made = nest.make()
-    nest.db.write(lambda connection: connection.execute(change.delete()))
-    before = contents(nest.db)
-    maker = nest.maker()
-    restorer = Restorer(nest.db, maker, maker.shelf.find("latest", nest.db.kind, nest.folder), Progress())
-    with maker.shelf.alone("a restore", NOW):
+def test_other_rows_than_expected_fail_the_restore_and_undo_it_on_postgresql(place: BackupHome) -> None:
+    fill(place.db)
+    made = place.make()
+    place.db.write(lambda connection: connection.execute(change.delete()))
+    before = contents(place.db)
+    maker = place.maker()
+    restorer = Restorer(place.db, maker, maker.folder.find("latest", place.db.kind, place.folder), Progress())
+    with maker.folder.alone("a restore", NOW):
         whole = restorer.examine()
         wrong = Contents({**whole.tables, "device": 1}, whole.schema_version, whole.sha256)
         with pytest.raises(BackupError, match=f"{made.manifest.file} was not restored: .*rows"):
             restorer.restore(wrong, None)
-    if nest.db.kind == "postgresql":
-        assert contents(nest.db) == before
+    if place.db.kind == "postgresql":
+        assert contents(place.db) == before
 
 
-def test_who_is_at_the_database_is_told_by_beats(nest: Nest) -> None:
-    assert in_use(nest.db) is None
+def test_who_is_at_the_database_is_told_by_the_leases_that_are_renewed(place: BackupHome) -> None:
+    assert user_of(place.db) is None
+    _register(place)
+    assert user_of(place.db, patience=0.5) is None
+
+    assert user_of(place.db, pause=lambda _: _renew(place)) == "worker w1 (process 12 on elsewhere)"
+
+
+def _register(place: BackupHome) -> None:
     row = {"kind": "worker", "name": "w1", "host": "elsewhere", "pid": 12, "birth": "1", "details": {}}
     row |= {"renewals": 5, "started_at": NOW, "renewed_at": NOW}
-    nest.db.write(lambda connection: connection.execute(insert(lease), [row]))
-    assert in_use(nest.db, patience=0.5) is None
-
-    def beat(_seconds: float) -> None:
-        nest.db.write(lambda connection: connection.execute(text("UPDATE lease SET renewals = renewals + 1")))
-
-    assert in_use(nest.db, pause=beat) == "worker w1 (process 12 on elsewhere)"
+    place.db.write(lambda connection: connection.execute(insert(lease), [row]))
 
 
-def test_a_restore_is_refused_while_a_worker_is_at_it(small: Nest) -> None:
-    row = {"queue": "q", "name": "SomeJob", "args": {}, "state": "running", "tries": 1, "attempts": 1, "claim": 3}
-    row |= {"beat": 1, "worker": "w1", "available_at": NOW, "nudges": 0, "created_at": NOW}
-    small.db.write(lambda connection: connection.execute(insert(metadata.tables["job"]), [row]))
+def _renew(place: BackupHome) -> None:
+    place.db.write(lambda connection: connection.execute(text("UPDATE lease SET renewals = renewals + 1")))
+
+
+def test_a_restore_is_refused_while_a_worker_is_at_it(small: BackupHome) -> None:
+    _register(small)
     small.make()
     stop = threading.Event()
 
-    def beat() -> None:
+    def renew() -> None:
         while not stop.wait(0.05):
-            small.db.write(lambda connection: connection.execute(text("UPDATE job SET beat = beat + 1")))
+            _renew(small)
 
-    worker = threading.Thread(target=beat)
+    worker = threading.Thread(target=renew)
     worker.start()
     try:
         refused = small.home.ask("backup:restore", "latest", "--yes")
@@ -213,31 +216,31 @@ def test_a_restore_is_refused_while_a_worker_is_at_it(small: Nest) -> None:
         stop.set()
         worker.join()
     assert refused.code == 1
-    assert "is in use by job 1 (SomeJob, claim 3) of worker w1" in refused.err
+    assert "is in use by worker w1 (process 12 on elsewhere)" in refused.err
     assert forced.code == 0, forced.err
 
 
-def test_a_second_one_at_the_same_time_is_skipped(small: Nest) -> None:
-    with Shelf(small.folder).alone("a backup", NOW):
+def test_a_second_one_at_the_same_time_is_skipped(small: BackupHome) -> None:
+    with BackupFolder(small.folder).alone("a backup", NOW):
         skipped = small.home.ask("backup:data", "--json")
         restored = small.home.ask("backup:restore", "latest", "--yes")
         job = _job(small).fire(Hold(1, 1, 1, threading.Event()))
-        told = Shelf(small.folder).busy()
+        told = BackupFolder(small.folder).busy()
     assert (skipped.code, skipped.json["status"]) == (0, "skipped")
-    expected = f"a backup is under way, by process {os.getpid()} since 2026-11-22 18:00:00 UTC"
+    expected = f"a backup is under way since 2026-11-22 18:00:00 UTC, by process {os.getpid()}"
     assert skipped.json["reason"] == expected
     assert (told, job) == (expected, f"skipped: {expected}")
     assert restored.code == 1
-    assert Shelf(small.folder).busy() is None
+    assert BackupFolder(small.folder).busy() is None
 
 
-def _job(nest: Nest) -> Any:
+def _job(place: BackupHome) -> Any:
     from gengfu.backup.job import BackupDataJob
 
-    return BackupDataJob(nest.db, nest.settings, lambda: NOW)
+    return BackupDataJob(place.db, place.settings, lambda: NOW)
 
 
-def test_a_worker_makes_one_and_stops_when_told(small: Nest) -> None:
+def test_a_worker_makes_one_and_stops_when_told(small: BackupHome) -> None:
     asked = [small.home.ask("backup:data", "--queue", "--json") for _ in range(2)]
     assert [(ended.json["status"], ended.json["job"]) for ended in asked] == [("accepted", 1), ("skipped", 1)]
     hold = Hold(1, 1, 1, threading.Event())
@@ -249,7 +252,7 @@ def test_a_worker_makes_one_and_stops_when_told(small: Nest) -> None:
     assert small.files == {f"gengfu-sqlite-20261122T180000Z.sqlite.gz{more}" for more in ("", ".json")}
 
 
-def test_a_backup_is_for_its_owner_alone_and_never_overwrites_another(small: Nest) -> None:
+def test_a_backup_is_for_its_owner_alone_and_never_overwrites_another(small: BackupHome) -> None:
     first, second = small.make(lambda: NOW), small.make(lambda: NOW)
     assert first.path != second.path
     for name in small.files:
@@ -257,7 +260,7 @@ def test_a_backup_is_for_its_owner_alone_and_never_overwrites_another(small: Nes
     assert stat.S_IMODE(small.folder.stat().st_mode) == 0o700
 
 
-def test_outdated_ones_go_and_strange_files_stay(small: Nest) -> None:
+def test_outdated_ones_go_and_strange_files_stay(small: BackupHome) -> None:
     small.keep(daily=3)
     for day in range(9, 3, -1):
         small.make(lambda day=day: NOW - timedelta(days=day))
@@ -273,62 +276,62 @@ def test_outdated_ones_go_and_strange_files_stay(small: Nest) -> None:
     assert small.files == expected | {strange.name, "notes.txt"}
 
 
-def test_what_turns_out_bad_is_kept_apart(small: Nest, monkeypatch: pytest.MonkeyPatch) -> None:
-    true_copy = SqliteKind.copy
+def test_what_turns_out_bad_is_kept_apart(small: BackupHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    true_copy = SqliteCopier.copy
 
-    def short(self: SqliteKind, *arguments: Any) -> Copied:
+    def short(self: SqliteCopier, *arguments: Any) -> Copied:
         copied = true_copy(self, *arguments)
         return Copied(copied.sha256, {**(copied.tables or {}), "job": 7})
 
-    monkeypatch.setattr(SqliteKind, "copy", short)
+    monkeypatch.setattr(SqliteCopier, "copy", short)
     for _ in range(2):
         failed = small.home.ask("backup:data")
         assert failed.code == 1
-        assert "table job has 0 rows in it, and 7 in the database" in failed.err
+        assert "table job has 0 rows, not 7" in failed.err
         (kept,) = small.files
         assert kept.endswith(".sqlite.gz.bad")
     assert small.home.ask("backup:list", "--json").json["count"] == 0
 
 
-def test_a_damaged_backup_is_found_and_never_restored(nest: Nest) -> None:
-    fill(nest.db)
-    paths = [nest.make(lambda day=day: NOW + timedelta(days=day)).path for day in range(4)]
-    before = contents(nest.db)
+def test_a_damaged_backup_is_found_and_never_restored(place: BackupHome) -> None:
+    fill(place.db)
+    paths = [place.make(lambda day=day: NOW + timedelta(days=day)).path for day in range(4)]
+    before = contents(place.db)
     data = bytearray(paths[0].read_bytes())
     data[len(data) // 2] ^= 0x10
     paths[0].write_bytes(data)
     paths[1].write_bytes(paths[1].read_bytes()[:-30])
     unpacked = gzip.decompress(paths[2].read_bytes())
     paths[2].write_bytes(gzip.compress(unpacked[: len(unpacked) * 3 // 4 // 4096 * 4096]))
-    listed = nest.home.ask("backup:list", "--check", "--json")
+    listed = place.home.ask("backup:list", "--check", "--json")
     assert listed.code == 1
     assert [backup["checked"] for backup in listed.json["backups"]] == [True, False, False, False]
     for path in paths[:3]:
-        refused = nest.home.ask("backup:restore", path.name, "--yes", "--force")
+        refused = place.home.ask("backup:restore", path.name, "--yes", "--force")
         assert (refused.code, "damaged" in refused.err or "cut off" in refused.err) == (1, True), refused.err
-    assert contents(nest.db) == before
-    assert not [name for name in nest.files if name.startswith(".partial")]
+    assert contents(place.db) == before
+    assert not [name for name in place.files if name.startswith(".partial")]
 
 
-def test_only_its_own_kind_and_no_newer_one_is_restored(small: Nest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_its_own_kind_and_no_newer_one_is_restored(small: BackupHome, monkeypatch: pytest.MonkeyPatch) -> None:
     made = small.make()
     other = small.folder / made.path.name.replace("sqlite", "mysql").replace(".mysql.gz", ".sql.gz")
     other.write_bytes(made.path.read_bytes())
     assert "is of a mysql database, and DATABASE_URL names a sqlite one" in _refusal(small, str(other))
     small.db.write(lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '9999'")))
-    newer = making.Maker(small.db, small.settings, lambda: NOW, Progress()).make()
+    newer = making.BackupMaker(small.db, small.settings, lambda: NOW, Progress()).make()
     assert "was made by a newer Gengfu" in _refusal(small, newer.manifest.file)
     assert "neither in" in _refusal(small, "nothing.gz")
     assert "is not named as a backup is" in _refusal(small, str(small.home.folder / ".env"))
 
 
-def _refusal(nest: Nest, file: str) -> str:
-    refused = nest.home.ask("backup:restore", file, "--yes")
+def _refusal(place: BackupHome, file: str) -> str:
+    refused = place.home.ask("backup:restore", file, "--yes")
     assert refused.code == 1
     return refused.err
 
 
-def test_the_manifest_tells_what_is_needed_to_judge_a_backup(small: Nest) -> None:
+def test_the_manifest_tells_what_is_needed_to_judge_a_backup(small: BackupHome) -> None:
     made = small.make(lambda: NOW)
     told = json.loads((small.folder / f"{made.path.name}.json").read_text())
     assert told["schema_version"] == schema.HEAD
@@ -337,7 +340,7 @@ def test_the_manifest_tells_what_is_needed_to_judge_a_backup(small: Nest) -> Non
     assert told["started_at"] == "2026-11-22T18:00:00+00:00"
 
 
-def test_the_list_tells_what_there_is(small: Nest) -> None:
+def test_the_list_tells_what_there_is(small: BackupHome) -> None:
     assert "make one: gengfu backup:data" in small.home.ask("backup:list").err
     made = small.make(lambda: NOW)
     (small.folder / "gengfu-sqlite-20200101T000000Z.sqlite.gz").write_bytes(b"brought from elsewhere")

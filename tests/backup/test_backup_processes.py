@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.engine import make_url
 
-from backups import Nest, contents, count, fill, swell
-from gengfu.backup.shelf import Shelf
+from backups import BackupHome, contents, count, fill, swell
+from gengfu.backup.folder import BackupFolder
 from gengfu.store.tables import change
 from servers import DatabaseServer, SmallDisk
 
@@ -24,56 +24,43 @@ PASSWORD = "p\"a's\\s #%4711"
 Wait = Callable[..., None]
 
 
-@pytest.fixture
-def nest(home: Path, database_url: str) -> Iterator[Nest]:
-    opened = Nest(home, database_url)
-    yield opened
-    opened.db.dispose()
-
-
-@pytest.fixture
-def small(home: Path, sqlite_database_url: str) -> Iterator[Nest]:
-    """One on SQLite, for what is the same everywhere."""
-    opened = Nest(home, sqlite_database_url)
-    yield opened
-    opened.db.dispose()
-
-
-def test_a_backup_that_is_killed_leaves_no_half_file_and_the_next_one_clears_up(nest: Nest, wait_until: Wait) -> None:
-    swell(nest.db, 8000, 1024)
-    process = nest.home.start("backup:data")
-    wait_until(lambda: any(path.stat().st_size > 300_000 for path in nest.folder.glob(".partial-*")), 30, 0.005)
+def test_a_backup_that_is_killed_leaves_no_half_file_and_the_next_one_clears_up(
+    place: BackupHome, wait_until: Wait
+) -> None:
+    swell(place.db, 8000, 1024)
+    process = place.home.start("backup:data")
+    wait_until(lambda: any(path.stat().st_size > 300_000 for path in place.folder.glob(".partial-*")), 30, 0.005)
     process.kill()
     process.communicate()
-    assert nest.files
-    assert all(name.startswith(".partial-") for name in nest.files)
+    assert place.files
+    assert all(name.startswith(".partial-") for name in place.files)
     # What it had started ends by itself.
-    wait_until(lambda: Shelf(nest.folder).busy() is None)
-    made = nest.home.ask("backup:data", "--json")
+    wait_until(lambda: BackupFolder(place.folder).busy() is None)
+    made = place.home.ask("backup:data", "--json")
     assert made.code == 0
-    assert nest.files == {made.json["file"], f"{made.json['file']}.json"}
+    assert place.files == {made.json["file"], f"{made.json['file']}.json"}
 
 
-def test_a_restore_that_is_killed_can_be_undone(nest: Nest, wait_until: Wait) -> None:
-    fill(nest.db)
-    swell(nest.db, 8000, 1024)
-    nest.make()
-    nest.db.write(lambda connection: connection.execute(change.delete()))
-    before = contents(nest.db)
-    log = nest.home.folder / "logs" / "backup_data.log"
-    process = nest.home.start("backup:restore", "latest", "--yes", "--force")
+def test_a_restore_that_is_killed_can_be_undone(place: BackupHome, wait_until: Wait) -> None:
+    fill(place.db)
+    swell(place.db, 8000, 1024)
+    place.make()
+    place.db.write(lambda connection: connection.execute(change.delete()))
+    before = contents(place.db)
+    log = place.home.folder / "logs" / "backup_data.log"
+    process = place.home.start("backup:restore", "latest", "--yes", "--force")
     wait_until(lambda: log.exists() and "restore begun" in log.read_text(), 30, 0.005)
     process.kill()
     process.communicate()
-    if nest.db.kind == "mysql":
-        safety = next(name for name in nest.files if name.endswith("before-restore.sql.gz"))
-        assert nest.home.ask("backup:restore", safety, "--yes", "--force").code == 0
-    assert contents(nest.db) == before
-    assert nest.home.ask("backup:restore", "latest", "--yes", "--force").code == 0
-    assert count(nest.db, "change") == 12
+    if place.db.kind == "mysql":
+        safety = next(name for name in place.files if name.endswith("before-restore.sql.gz"))
+        assert place.home.ask("backup:restore", safety, "--yes", "--force").code == 0
+    assert contents(place.db) == before
+    assert place.home.ask("backup:restore", "latest", "--yes", "--force").code == 0
+    assert count(place.db, "change") == 12
 
 
-def test_a_restore_is_seen_whole_or_not_at_all_by_who_has_the_file_open(small: Nest) -> None:
+def test_a_restore_is_seen_whole_or_not_at_all_by_who_has_the_file_open(small: BackupHome) -> None:
     fill(small.db)
     small.make()
     with small.db.read() as reader:
@@ -88,7 +75,7 @@ def test_a_restore_is_seen_whole_or_not_at_all_by_who_has_the_file_open(small: N
     assert small.home.run("backup:data", "--json").json["tables"]["device"] == 3
 
 
-def test_a_database_that_is_gone_or_beyond_help_can_be_restored(small: Nest) -> None:
+def test_a_database_that_is_gone_or_beyond_help_can_be_restored(small: BackupHome) -> None:
     fill(small.db)
     before = contents(small.db)
     small.make()
@@ -106,7 +93,7 @@ def test_a_database_that_is_gone_or_beyond_help_can_be_restored(small: Nest) -> 
     assert contents(small.db) == before
 
 
-def test_a_person_is_asked_first(small: Nest) -> None:
+def test_a_person_is_asked_first(small: BackupHome) -> None:
     fill(small.db)
     small.make()
     small.db.write(lambda connection: connection.execute(change.delete()))
@@ -119,18 +106,18 @@ def test_a_person_is_asked_first(small: Nest) -> None:
 
 
 def test_a_full_disk_is_told_before_and_leaves_nothing(
-    small_disk: SmallDisk, nest: Nest, monkeypatch: pytest.MonkeyPatch
+    small_disk: SmallDisk, place: BackupHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    swell(nest.db, 12_000, 1024)
+    swell(place.db, 12_000, 1024)
     folder = small_disk.folder / "backups"
-    told = nest.home.ask("backup:data", BACKUP_DIR=str(folder))
+    told = place.home.ask("backup:data", BACKUP_DIR=str(folder))
     assert told.code == 1
     assert "or name another folder: BACKUP_DIR" in told.err
-    monkeypatch.setattr(Shelf, "demand_room", lambda *_: None)
-    full = nest.home.ask("backup:data", BACKUP_DIR=str(folder))
+    monkeypatch.setattr(BackupFolder, "demand_room", lambda *_: None)
+    full = place.home.ask("backup:data", BACKUP_DIR=str(folder))
     assert full.code == 1
     assert "No space left on device" in full.err or "disk is full" in full.err
-    assert [path.name for path in folder.iterdir()] == [".lock"]
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "mysql"])
@@ -141,24 +128,24 @@ def test_a_missing_client_is_named_with_its_package(
     if server.absence is not None:
         pytest.skip(f"{server.label}: not reachable ({server.absence})")
     with server.migrated() as url:
-        nest = Nest(home, url)
+        place = BackupHome(home, url)
         empty = tmp_path / "bin"
         empty.mkdir()
-        missing = nest.home.ask("backup:data", PATH=str(empty))
+        missing = place.home.ask("backup:data", PATH=str(empty))
         assert missing.code == 1
         package = {"postgresql": "postgresql-client", "mysql": "default-mysql-client"}[kind]
         assert f"on Debian and Ubuntu: sudo apt-get install {package}" in missing.err
         if kind == "postgresql":
             _script(empty / "pg_dump", "echo 'pg_dump (PostgreSQL) 9.6.24'")
-            old = nest.home.ask("backup:data", PATH=str(empty))
+            old = place.home.ask("backup:data", PATH=str(empty))
             assert old.code == 1
             assert "is of version 9, older than the server's" in old.err
             _script(
                 empty / "pg_dump", "echo 'pg_dump (PostgreSQL) 99.1'; [ $1 = --version ] || { echo no >&2; exit 3; }"
             )
-            failed = nest.home.ask("backup:data", PATH=f"{empty}{os.pathsep}{os.environ['PATH']}")
+            failed = place.home.ask("backup:data", PATH=f"{empty}{os.pathsep}{os.environ['PATH']}")
             assert "pg_dump failed (exit code 3): no" in failed.err
-        nest.db.dispose()
+        place.db.dispose()
 
 
 def _script(path: Path, line: str) -> None:
@@ -181,12 +168,12 @@ def test_the_password_is_never_on_a_command_line(
         return popen(argv, **options)
 
     with server.migrated() as url, user_of(server, url) as own:
-        nest = Nest(home, own)
-        fill(nest.db)
+        place = BackupHome(home, own)
+        fill(place.db)
         monkeypatch.setattr(subprocess, "Popen", spy)
-        done = [nest.home.ask("backup:data"), nest.home.ask("backup:restore", "latest", "--yes", "--force")]
+        done = [place.home.ask("backup:data"), place.home.ask("backup:restore", "latest", "--yes", "--force")]
         monkeypatch.undo()
-        nest.db.dispose()
+        place.db.dispose()
     assert [ended.code for ended in done] == [0, 0], done
     tools = [(argv, given) for argv, given in started if "--version" not in argv]
     assert len(tools) >= 3
@@ -194,7 +181,7 @@ def test_the_password_is_never_on_a_command_line(
         assert not any("4711" in part for part in argv)
         holding = [name for name, value in given.items() if "4711" in value]
         assert holding == (["PGPASSWORD"] if kind == "postgresql" else [])
-    assert "4711" not in nest.home.logged("backup_data.log")
+    assert "4711" not in place.home.logged("backup_data.log")
 
 
 @contextmanager
@@ -230,21 +217,21 @@ sys.exit(code)
 """
 
 
-def test_memory_does_not_grow_with_the_tables(nest: Nest) -> None:
-    nest.make()
-    before = [_peak(nest, "backup:data"), _peak(nest, "backup:restore", "latest", "--yes")]
-    swell(nest.db, 100_000, 256)
-    after = [_peak(nest, "backup:data"), _peak(nest, "backup:restore", "latest", "--yes")]
-    assert count(nest.db, "sync_reject") == 100_000
+def test_memory_does_not_grow_with_the_tables(place: BackupHome) -> None:
+    place.make()
+    before = [_peak(place, "backup:data"), _peak(place, "backup:restore", "latest", "--yes")]
+    swell(place.db, 100_000, 256)
+    after = [_peak(place, "backup:data"), _peak(place, "backup:restore", "latest", "--yes")]
+    assert count(place.db, "sync_reject") == 100_000
     # Kilobytes; the rows are 26 MB.
     assert all(large < small + 10_000 for small, large in zip(before, after, strict=True)), (before, after)
 
 
-def _peak(nest: Nest, *arguments: str) -> int:
+def _peak(place: BackupHome, *arguments: str) -> int:
     ended = subprocess.run(
         [sys.executable, "-c", PEAK, *arguments],
-        env=nest.home.environment(),
-        cwd=nest.home.folder,
+        env=place.home.environment(),
+        cwd=place.home.folder,
         capture_output=True,
         text=True,
         check=False,

@@ -30,12 +30,12 @@ class BackupDataJob(Job):
 
     def fire(self, hold: Hold, *_: Any, **args: Any) -> str | None:
         """Makes it, unless another process of this host is at it."""
-        from gengfu.backup.making import Maker
-        from gengfu.backup.shelf import Busy
+        from gengfu.backup.folder import Busy
+        from gengfu.backup.making import BackupMaker
         from gengfu.backup.streams import Progress
 
         try:
-            made = Maker(self._db, self._settings, self._clock, Progress(stopped=hold.stop.is_set)).make()
+            made = BackupMaker(self._db, self._settings, self._clock, Progress(stopped=hold.stop.is_set)).make()
         except Busy as busy:
             return f"skipped: {busy}"
         return made.words

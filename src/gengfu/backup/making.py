@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from gengfu import __version__
-from gengfu.backup.kinds import Contents, Copied, kind_of, read_back
+from gengfu.backup.contents import Contents, Copied, difference
+from gengfu.backup.copiers import copier_of, read_back
+from gengfu.backup.folder import BackupFolder, megabytes
 from gengfu.backup.manifest import Manifest, Name, write_manifest
 from gengfu.backup.retention import Candidate, Rule, outdated
-from gengfu.backup.shelf import Shelf, megabytes
 from gengfu.backup.streams import Progress
 from gengfu.clock import Clock
 from gengfu.errors import BackupError
@@ -30,13 +31,30 @@ MARGIN = 16_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class MadeBackup:
     """A new backup."""
 
     path: Path
     manifest: Manifest
     removed: Sequence[str]
     """The files of those that had had their time."""
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """What it is, for other programs."""
+        told = self.manifest
+        return {
+            "file": told.file,
+            "path": str(self.path),
+            "database": told.kind,
+            "schema_version": told.schema_version,
+            "tables": dict(told.tables),
+            "rows": told.rows,
+            "bytes": told.size,
+            "sha256": told.sha256,
+            "started_at": told.started_at,
+            "finished_at": told.finished_at,
+        }
 
     @property
     def words(self) -> str:
@@ -49,19 +67,19 @@ class Made:
         )
 
 
-class Maker:
+class BackupMaker:
     """Makes backups of one database into one folder. A file that bears a backup's name has been read back, and held
     what the database held."""
 
     def __init__(self, db: Database, settings: Settings, clock: Clock, progress: Progress) -> None:
-        self.shelf = Shelf(settings.backups)
+        self.folder = BackupFolder(settings.backups)
         self._db = db
-        self._kind = kind_of(db)
+        self._copier = copier_of(db)
         self._settings = settings
         self._clock = clock
         self._progress = progress
 
-    def make(self) -> Made:
+    def make(self) -> MadeBackup:
         """Makes one and removes those that have had their time.
 
         Raises:
@@ -69,20 +87,20 @@ class Maker:
             BackupError, StoreError: it cannot be made; nothing is left of it, but for a file that turned out bad.
             Stopped: it was told to stop.
         """
-        with self.shelf.alone("a backup", self._clock()):
+        with self.folder.alone("a backup", self._clock()):
             made = self.make_alone()
             removed = self._remove_outdated(made.manifest)
-        return Made(made.path, made.manifest, removed)
+        return MadeBackup(made.path, made.manifest, removed)
 
-    def make_alone(self, label: str = "") -> Made:
-        """The same by a process that has the shelf alone, and without removing any."""
+    def make_alone(self, label: str = "") -> MadeBackup:
+        """The same by a process that has the folder alone, and without removing any."""
         started = self._clock()
-        size = self._kind.size()
-        self.shelf.demand_room(self._kind.room(size) + MARGIN, f"a backup of {megabytes(size)}")
-        name = self.shelf.free_name(self._db.kind, started, label)
+        size = self._copier.size()
+        self.folder.demand_room(self._copier.room(size) + MARGIN, f"a backup of {megabytes(size)}")
+        name = self.folder.free_name(self._db.kind, started, label)
         log.info("backup begun", extra={"file": name.file, "bytes": size})
-        partial = self.shelf.scratch()
-        copied = self._kind.copy(partial, self.shelf.scratch(), self._progress)
+        partial = self.folder.scratch()
+        copied = self._copier.copy(partial, self.folder.scratch(), self._progress)
         contents = self._read_back(partial, name, copied)
         told = Manifest(
             file=name.file,
@@ -95,18 +113,18 @@ class Maker:
             started_at=started,
             finished_at=self._clock(),
         )
-        write_manifest(told, manifest := self.shelf.scratch())
-        path = self.shelf.put(partial, manifest, name)
+        write_manifest(told, manifest := self.folder.scratch())
+        path = self.folder.put(partial, manifest, name)
         log.info("backup made", extra={"file": name.file, "rows": told.rows, "bytes": told.size})
-        return Made(path, told, ())
+        return MadeBackup(path, told, ())
 
     def _read_back(self, partial: Path, name: Name, copied: Copied) -> Contents:
         try:
-            contents = read_back(self._db.kind, partial, self.shelf.scratch(), self._progress)
-            if problem := _difference(contents, copied):
+            contents = read_back(self._db.kind, partial, self.folder.scratch(), self._progress)
+            if problem := _problem(contents, copied):
                 raise BackupError(problem)
         except BackupError as error:
-            kept = self.shelf.set_aside(partial, name)
+            kept = self.folder.set_aside(partial, name)
             log.error("backup found bad", extra={"file": kept.name, "error": str(error)})
             raise BackupError(f"the new backup is not as it should be, and is kept as {kept}: {error}") from error
         return contents
@@ -121,7 +139,7 @@ class Maker:
         )
         removed = self.outdated(rule, self._clock(), made.file)
         for file in removed:
-            self.shelf.remove(file)
+            self.folder.remove(file)
             log.info("backup removed", extra={"file": file})
         return removed
 
@@ -129,19 +147,13 @@ class Maker:
         """The files of the good backups of this kind of database that the rule does not keep."""
         good = [
             Candidate(backup.path.name, backup.name.moment)
-            for backup in self.shelf.backups()
+            for backup in self.folder.backups()
             if backup.name.kind == self._db.kind and backup.problem is None
         ]
         return outdated(good, rule, now, {spared})
 
 
-def _difference(contents: Contents, copied: Copied) -> str | None:
+def _problem(contents: Contents, copied: Copied) -> str | None:
     if contents.sha256 != copied.sha256:
         return f"its SHA-256 is {contents.sha256}, not {copied.sha256} as it was written"
-    if copied.tables is None:
-        return None
-    for table in sorted({*contents.tables, *copied.tables}):
-        there, expected = contents.tables.get(table), copied.tables.get(table)
-        if there != expected:
-            return f"table {table} has {there} rows in it, and {expected} in the database"
-    return None
+    return difference(copied.tables, contents.tables) if copied.tables is not None else None

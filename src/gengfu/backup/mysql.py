@@ -2,82 +2,62 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from gengfu.backup.clients import find_program, running, version_text
-from gengfu.backup.dumps import VERSION_TABLE
-from gengfu.backup.kinds import Contents, Copied
-from gengfu.backup.streams import Progress, Unpacked, packed
+from gengfu.backup.contents import LEFT_OUT, VERSION_TABLE, Contents, Copied, difference
+from gengfu.backup.programs import find_program, running, version_text
+from gengfu.backup.server import LOCK_PATIENCE, DumpReader, ServerCopier, surplus
+from gengfu.backup.streams import Packer, Progress, Unpacked, packed
 from gengfu.errors import BackupError
 from gengfu.store.schema import create_views
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from gengfu.store.database import Database
-
-PACKAGE = "default-mysql-client"
-LOCK_PATIENCE = 30
-"""Seconds that a restore waits for a table before it gives up."""
-
 _SANDBOX = b"/*M!999999"
 """Begins the first line of MariaDB's dumps, at which MySQL's client stops."""
 _TLS = {"ssl_ca": "ssl-ca", "ssl_cert": "ssl-cert", "ssl_key": "ssl-key"}
 
 
-class MysqlKind:
+class MysqlCopier(ServerCopier):
     """The tables of one database on such a server. Statements that make tables are committed one by one there, so a
     restore that fails on the way leaves a part; it can be run again."""
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
-        self._password = str(db.url.password or "")
-
-    def size(self) -> int:
-        from sqlalchemy import text
-
-        sizes = "SELECT sum(data_length + index_length) FROM information_schema.tables WHERE table_schema = database()"
-        with self._db.read() as connection:
-            return int(connection.scalar(text(sizes)) or 0)
-
-    def room(self, size: int) -> int:
-        return size // 2
-
-    def tables(self) -> Mapping[str, int]:
-        from sqlalchemy import text
-
-        with self._db.read() as connection:
-            counted = "SELECT count(*) FROM "
-            return {name: int(connection.scalar(text(counted + _quoted(name))) or 0) for name in _tables(connection)}
+    package = "default-mysql-client"
+    size_query = "SELECT sum(data_length + index_length) FROM information_schema.tables WHERE table_schema = database()"
 
     def copy(self, target: Path, scratch: Path, progress: Progress) -> Copied:
         with self._db.read() as connection:
-            tables = _tables(connection)
+            tables = self._names(connection)
             program = self._program(connection, "mariadb-dump", "mysqldump")
-        if not tables:
-            raise BackupError(f"the database {self._db.where} has no tables yet; run: gengfu db:upgrade")
-        switches = ["--single-transaction", "--quick", "--hex-blob", "--no-tablespaces", "--max-allowed-packet=1G"]
+        self._demand_tables(tables)
+        argv = [program, "--single-transaction", "--quick", "--hex-blob", "--no-tablespaces", "--max-allowed-packet=1G"]
         if "MariaDB" not in version_text(program):
-            switches += ["--set-gtid-purged=OFF", "--column-statistics=0"]
+            argv += ["--set-gtid-purged=OFF", "--column-statistics=0"]
+        left_out = [table for table in tables if table in LEFT_OUT]
+        with packed(target) as packer:
+            if left_out:
+                self._dump([*argv, "--no-data"], left_out, packer, progress)
+            self._dump(argv, [table for table in tables if table not in LEFT_OUT], packer, progress)
+        return Copied(packer.sha256, None)
+
+    def _dump(self, argv: list[str], tables: list[str], packer: Packer, progress: Progress) -> None:
         with self._options() as options:
             # Tables by name, so that views stay out of it: they are made anew where tables are put back.
-            argv = [program, f"--defaults-file=/dev/fd/{options.fileno()}", *switches, self._database, *tables]
-            with (
-                packed(target) as packer,
-                running(argv, feeds=False, secret=self._password, fd=options.fileno()) as client,
-            ):
-                for piece in client.pieces(progress, "dumping"):
+            argv = [argv[0], f"--defaults-file=/dev/fd/{options.fileno()}", *argv[1:], self._database, *tables]
+            with running(argv, feeds=False, secret=self._password, fd=options.fileno()) as dump:
+                for piece in dump.pieces(progress, "dumping"):
                     packer.write(piece)
-        return Copied(packer.sha256, None)
 
     def restore(self, backup: Path, contents: Contents, scratch: Path, progress: Progress) -> None:
         with self._db.read() as connection:
             program = self._program(connection, "mariadb", "mysql")
-            stale = sorted((_known() & set(_tables(connection))) - set(contents.tables))
+            stale = surplus(self._names(connection), contents)
         is_mariadb = "MariaDB" in version_text(program)
         dump = Unpacked(backup, progress, "restoring")
         with self._options() as options:
@@ -90,10 +70,9 @@ class MysqlKind:
                         client.feed(line)
                 client.feed("".join(f"DROP TABLE {_quoted(table)};\n" for table in stale).encode())
         self._db.write(create_views)
-        if (found := self.tables()) != {**found, **contents.tables}:
-            raise BackupError(
-                f"the database {self._db.where} does not hold the rows of {backup.name}; restore it again"
-            )
+        found = self.tables()
+        if problem := difference(contents.tables, {name: found.get(name, 0) for name in contents.tables}):
+            raise BackupError(f"the database {self._db.where} does not hold the backup ({problem}); restore it again")
 
     @property
     def _database(self) -> str:
@@ -104,7 +83,7 @@ class MysqlKind:
         names = (
             [mariadb, mysql] if "MariaDB" in str(connection.exec_driver_sql("SELECT version()").scalar_one()) else []
         )
-        return find_program(names or [mysql, mariadb], PACKAGE)
+        return find_program(names or [mysql, mariadb], self.package)
 
     @contextmanager
     def _options(self) -> Iterator[IO[bytes]]:
@@ -126,22 +105,54 @@ class MysqlKind:
             file.seek(0)
             yield file
 
+    def _names(self, connection: Connection) -> list[str]:
+        from sqlalchemy import text
 
-def _known() -> set[str]:
-    """The tables of this program's version, which a restore of an older one must take away."""
-    from gengfu.store.tables import metadata
+        listed = text(
+            "SELECT table_name FROM information_schema.tables"
+            " WHERE table_schema = database() AND table_type = 'BASE TABLE' ORDER BY table_name"
+        )
+        return [str(name) for name in connection.scalars(listed)]
 
-    return {*metadata.tables, VERSION_TABLE}
+    def _place(self, connection: Connection, table: str) -> str:
+        return _quoted(table)
 
 
-def _tables(connection: Connection) -> list[str]:
-    from sqlalchemy import text
+class _Reader(DumpReader):
+    """A statement may hold many rows, on one line or on many. Outside of strings a parenthesis opens a row."""
 
-    listed = text(
-        "SELECT table_name FROM information_schema.tables"
-        " WHERE table_schema = database() AND table_type = 'BASE TABLE' ORDER BY table_name"
-    )
-    return [str(name) for name in connection.scalars(listed)]
+    END = b"-- Dump completed"
+    _CREATE = re.compile(rb"CREATE TABLE (?:IF NOT EXISTS )?`([^`]+)`")
+    _INSERT = re.compile(rb"INSERT INTO `([^`]+)` (?:\(.*?\) )?VALUES\s*")
+    _STRING = re.compile(rb"'[^'\\]*(?:\\.[^'\\]*)*'", re.DOTALL)
+
+    def take_statement(self, line: bytes) -> bool:
+        if made := self._CREATE.match(line):
+            self.tables[made[1].decode()] = 0
+        elif found := self._INSERT.match(line):
+            self.table = found[1].decode()
+            self.take_rows(line[found.end() :])
+        else:
+            return False
+        return True
+
+    def take_rows(self, line: bytes) -> None:
+        assert self.table is not None
+        rows = self._STRING.sub(b"", line)
+        self.tables[self.table] += rows.count(b"(")
+        if self.table == VERSION_TABLE and (text := self._STRING.search(line)):
+            self.version = text[0].strip(b"'").decode()
+        if rows.endswith(b";\n"):
+            self.table = None
+
+
+def read_mysql(backup: Path, progress: Progress) -> Contents:
+    """Reads a dump of mysqldump or mariadb-dump.
+
+    Raises:
+        BackupError: it is damaged, cut off, or no such dump.
+    """
+    return _Reader().read(backup, progress)
 
 
 def _option(value: str) -> str:

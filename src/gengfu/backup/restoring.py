@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gengfu.backup.kinds import Contents, kind_of, read_back
-from gengfu.backup.making import MARGIN, Made, Maker
+from gengfu.backup.contents import Contents
+from gengfu.backup.copiers import copier_of, read_back
+from gengfu.backup.folder import Backup
+from gengfu.backup.making import MARGIN, BackupMaker, MadeBackup
 from gengfu.backup.manifest import SAFETY
-from gengfu.backup.shelf import Backup
 from gengfu.backup.streams import Progress
 from gengfu.errors import BackupError, StoreError
 from gengfu.store import schema
@@ -49,13 +50,13 @@ class Restored:
 
 
 class Restorer:
-    """Restores one backup, step by step, by a process that has the shelf alone. On SQLite and PostgreSQL the database
+    """Restores one backup, step by step, by a process that has the folder alone. On SQLite and PostgreSQL the database
     holds either all of the backup or what it held before."""
 
-    def __init__(self, db: Database, maker: Maker, backup: Backup, progress: Progress) -> None:
+    def __init__(self, db: Database, maker: BackupMaker, backup: Backup, progress: Progress) -> None:
         self._db = db
         self._maker = maker
-        self._kind = kind_of(db)
+        self._copier = copier_of(db)
         self._progress = progress
         self.backup = backup
 
@@ -71,11 +72,11 @@ class Restorer:
                 f"{name.file} is of a {name.kind} database, and DATABASE_URL names a {self._db.kind} one; "
                 "a backup can only be restored into its own kind"
             )
-        shelf = self._maker.shelf
+        folder = self._maker.folder
         if name.kind == "sqlite":
             # What is unpacked takes about as much as it may; how much it takes only unpacking tells.
-            shelf.demand_room(self.backup.size + MARGIN, "unpacking the backup")
-        contents = check(self.backup, shelf.scratch(), self._progress)
+            folder.demand_room(self.backup.size + MARGIN, "unpacking the backup")
+        contents = check(self.backup, folder.scratch(), self._progress)
         if contents.schema_version is None:
             raise BackupError(f"{name.file} holds no tables of Gengfu")
         if contents.schema_version not in schema.REVISIONS:
@@ -92,12 +93,12 @@ class Restorer:
             BackupError: it cannot be read.
         """
         try:
-            tables = self._kind.tables()
+            tables = self._copier.tables()
         except (BackupError, StoreError) as error:
             raise BackupError(self._unreadable(error)) from error
         return sum(tables.values()) if tables else None
 
-    def save_present(self) -> Made:
+    def save_present(self) -> MadeBackup:
         """Copies what is there now.
 
         Raises:
@@ -108,7 +109,7 @@ class Restorer:
         except (BackupError, StoreError) as error:
             raise BackupError(self._unreadable(error)) from error
 
-    def restore(self, contents: Contents, safety: Made | None) -> Restored:
+    def restore(self, contents: Contents, safety: MadeBackup | None) -> Restored:
         """Puts the backup in place; brings SQLite's tables to this program's version.
 
         Raises:
@@ -117,9 +118,7 @@ class Restorer:
         file = self.backup.name.file
         log.info("restore begun", extra={"file": file, "safety": safety.manifest.file if safety else "-"})
         try:
-            self._kind.restore(self.backup.path, contents, self._maker.shelf.scratch(), self._progress)
-            if self._db.kind == "sqlite" and dict(self._kind.tables()) != dict(contents.tables):
-                raise BackupError("the database does not hold the rows of the backup")
+            self._copier.restore(self.backup.path, contents, self._maker.folder.scratch(), self._progress)
             upgraded = schema.upgrade(self._db) if self._db.kind == "sqlite" else []
             pending = schema.pending(self._db)
         except (BackupError, StoreError, OSError) as error:

@@ -9,8 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gengfu.backup.dumps import READING, VERSION_TABLE
-from gengfu.backup.kinds import Contents, Copied
+from gengfu.backup.contents import LEFT_OUT, VERSION_TABLE, Contents, Copied, difference
 from gengfu.backup.streams import PIECE, Progress, Unpacked, packed
 from gengfu.clock import monotonic
 from gengfu.errors import BackupError, StoreError
@@ -24,7 +23,7 @@ PATIENCE = 60.0
 """Seconds for which another process may keep a database locked."""
 
 
-class SqliteKind:
+class SqliteCopier:
     """An SQLite file. What is copied is the state of one moment, however much is written meanwhile; what is put back is
     there whole or not at all, also for processes that have the file open."""
 
@@ -55,12 +54,16 @@ class SqliteKind:
             tables = _count(source)
             with closing(_new(scratch)) as copy:
                 _transfer(source, copy, progress, "copying")
-        with packed(target) as packer, scratch.open("rb") as file:
+        cleaned = scratch.with_name(f"{scratch.name}-cleaned")
+        with closing(sqlite3.connect(scratch)) as copy, _explained(f"{self._path} cannot be copied"):
+            _clean(copy, cleaned, progress)
+        scratch.unlink()
+        with packed(target) as packer, cleaned.open("rb") as file:
             total = os.fstat(file.fileno()).st_size
             while piece := file.read(PIECE):
                 packer.write(piece)
                 progress.step("packing", file.tell(), total)
-        scratch.unlink()
+        cleaned.unlink()
         return Copied(packer.sha256, tables)
 
     def restore(self, backup: Path, contents: Contents, scratch: Path, progress: Progress) -> None:
@@ -68,15 +71,17 @@ class SqliteKind:
             raise BackupError(f"{backup} has been changed since it was checked")
         if not self._path.exists() or not self._path.stat().st_size:
             _put(scratch, self._path)
-            return
-        with (
-            closing(_immutable(scratch)) as source,
-            self._opened() as live,
-            _explained(f"{self._path} stays as it was"),
-        ):
-            _transfer(source, live, progress, "restoring")
-            live.execute("PRAGMA wal_checkpoint(PASSIVE)")
-        scratch.unlink()
+        else:
+            with (
+                closing(_immutable(scratch)) as source,
+                self._opened() as live,
+                _explained(f"{self._path} stays as it was"),
+            ):
+                _transfer(source, live, progress, "restoring")
+                live.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            scratch.unlink()
+        if problem := difference(contents.tables, self.tables()):
+            raise BackupError(f"{self._path} does not hold the backup: {problem}")
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
@@ -99,7 +104,7 @@ def read_sqlite(backup: Path, scratch: Path, progress: Progress) -> Contents:
         OSError: there is no room to unpack it.
     """
     try:
-        sha256 = _unpack(backup, scratch, progress, READING)
+        sha256 = _unpack(backup, scratch, progress, "reading back")
         with closing(_immutable(scratch)) as copy, _explained(f"the backup {backup} is damaged"):
             found = _check(copy, progress)
             if found != ["ok"]:
@@ -115,34 +120,57 @@ def read_sqlite(backup: Path, scratch: Path, progress: Progress) -> Contents:
 
 def _check(copy: sqlite3.Connection, progress: Progress) -> list[str]:
     """What SQLite says of the whole file: `["ok"]`, or what is wrong with it."""
+    with _interruptible(copy, progress, "checking"):
+        return [str(row[0]) for row in copy.execute("PRAGMA integrity_check(5)")]
+
+
+def _clean(copy: sqlite3.Connection, target: Path, progress: Progress) -> None:
+    """Writes the copy without the rows that backups leave out, and without what free pages still hold of them."""
+    copy.execute("PRAGMA journal_mode = OFF")
+    copy.execute("PRAGMA synchronous = OFF")
+    for table in sorted(LEFT_OUT & set(_names(copy))):
+        copy.execute(f'DELETE FROM "{table}"')
+    copy.commit()
+    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    with _interruptible(copy, progress, "copying"):
+        copy.execute("VACUUM INTO ?", (str(target),))
+
+
+@contextmanager
+def _interruptible(connection: sqlite3.Connection, progress: Progress, what: str) -> Iterator[None]:
+    """One long statement that ends with Stopped when it is told to."""
     reasons: list[BaseException] = []
 
     def look_up() -> int:
         # What is raised in here SQLite would take for its own failure.
         try:
-            progress.step("checking", 0)
+            progress.step(what, 0)
         except BaseException as reason:
             reasons.append(reason)
         return len(reasons)
 
-    copy.set_progress_handler(look_up, 1_000_000)
+    connection.set_progress_handler(look_up, 1_000_000)
     try:
-        return [str(row[0]) for row in copy.execute("PRAGMA integrity_check(5)")]
+        yield
     except sqlite3.OperationalError:
         if reasons:
             raise reasons[0] from None
         raise
     finally:
-        copy.set_progress_handler(None, 0)
+        connection.set_progress_handler(None, 0)
 
 
-def _count(connection: sqlite3.Connection) -> dict[str, int]:
+def _names(connection: sqlite3.Connection) -> list[str]:
     known = (
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name"
     )
-    names = [str(row[0]) for row in connection.execute(known)]
-    quoted = {name: name.replace('"', '""') for name in names}
-    return {name: int(connection.execute(f'SELECT count(*) FROM "{quoted[name]}"').fetchone()[0]) for name in names}
+    return [str(row[0]) for row in connection.execute(known)]
+
+
+def _count(connection: sqlite3.Connection) -> dict[str, int]:
+    quoted = {name: name.replace('"', '""') for name in _names(connection)}
+    counted = {name: connection.execute(f'SELECT count(*) FROM "{quoted[name]}"').fetchone() for name in quoted}
+    return {name: int(row[0]) for name, row in counted.items()}
 
 
 def _transfer(source: sqlite3.Connection, target: sqlite3.Connection, progress: Progress, what: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,18 +11,14 @@ import click
 
 from gengfu.cli.base import BaseCommand
 from gengfu.cli.output import Column
-from gengfu.errors import BackupError, UsageError
+from gengfu.errors import UsageError
 from gengfu.schedule.policy import CatchUp, JobRequest, Schedule
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from gengfu.backup.kinds import Contents
-    from gengfu.backup.making import Made
-    from gengfu.backup.restoring import Restored, Restorer
-    from gengfu.backup.shelf import Backup
+    from gengfu.backup.making import MadeBackup
     from gengfu.backup.streams import Progress
     from gengfu.cli.output import Output
+    from gengfu.services.backups import Listed, RestorePlan, RestoreResult
 
 log = logging.getLogger("gengfu.cli.backup")
 
@@ -33,7 +29,7 @@ MB = 1_000_000
 @contextmanager
 def _showing(out: Output, label: str) -> Iterator[Progress]:
     """Shows on stderr how far the work is."""
-    from gengfu.backup.streams import Progress
+    from gengfu.services.backups import Progress
 
     with out.progress(label, "MB") as bar:
 
@@ -69,21 +65,17 @@ class BackupData(BaseCommand):
         return JobRequest(BackupDataJob.__name__, BackupDataJob.queue, BackupDataJob.tries, SUBJECT, "Backup")
 
     def under_way(self, **_: Any) -> str | None:
-        from gengfu.backup.shelf import Shelf
-
-        return Shelf(self.app.settings.backups).busy()
+        return self.app.backups.under_way()
 
     def handle(self, queue: bool) -> int:
         return self._hand_over() if queue else self._make()
 
     def _make(self) -> int:
-        from gengfu.backup.making import Maker
-        from gengfu.backup.shelf import Busy
+        from gengfu.services.backups import Busy
 
-        app = self.app
         try:
             with _showing(self.out, "backup") as progress:
-                made = Maker(app.bare_db, app.settings, app.clock, progress).make()
+                made = self.app.backups.make(progress)
         except Busy as busy:
             log.info("backup skipped", extra={"why": str(busy)})
             self.out.say(f"Skipped: {busy}.")
@@ -92,54 +84,24 @@ class BackupData(BaseCommand):
         self.out.say(f"Backup {made.words}.")
         if made.removed:
             self.out.say(f"Removed as outdated: {', '.join(made.removed)}.")
-        self.out.answer({"status": "done", **_made_json(made), "removed": list(made.removed)})
+        self.out.answer({"status": "done", **made.json, "removed": list(made.removed)})
         return 0
 
     def _hand_over(self) -> int:
-        from gengfu.backup.job import SUBJECT, BackupDataJob
-        from gengfu.store.doorstep import new_job
-        from gengfu.store.light import Executor, transact
+        from gengfu.services.backups import queue_backup
 
-        now = self.app.clock()
-        job = BackupDataJob
-
-        def work(execute: Executor) -> tuple[int | None, bool]:
-            live = "SELECT id FROM job WHERE subject = :subject AND state IN ('queued', 'running')"
-            row = execute.one(live, {"subject": SUBJECT})
-            if row is not None:
-                return row["id"], False
-            given: dict[str, Any] = {"queue": job.queue, "tries": job.tries, "subject": SUBJECT}
-            return execute.insert("job", new_job(job.__name__, {}, now=now, available_at=now, **given)), True
-
-        job_id, is_new = transact(self.app.light_db, work)
-        assert job_id is not None
-        if not is_new:
-            self.out.say(f"Skipped: job {job_id} is to make a backup already.")
-            self.out.answer({"status": "skipped", "job": job_id})
-            return 0
-        problem = self.app.nudge(job.queue, job_id)
-        if problem is not None:
-            self.out.note(f"warning: no worker could be told ({problem}); the next one finds job {job_id} by itself")
-        log.info("backup queued", extra={"job": job_id})
-        self.out.say(f"Backup accepted (job {job_id}).")
-        self.out.answer({"status": "accepted", "job": job_id})
+        queued = queue_backup(self.app.light_db, self.app.clock())
+        if not queued.is_new:
+            self.out.say(f"Skipped: job {queued.job} is to make a backup already.")
+        else:
+            problem = self.app.nudge(queued.queue, queued.job)
+            if problem is not None:
+                self.out.note(
+                    f"warning: no worker could be told ({problem}); the next one finds job {queued.job} by itself"
+                )
+            self.out.say(f"Backup accepted (job {queued.job}).")
+        self.out.answer(queued.json)
         return 0
-
-
-def _made_json(made: Made) -> dict[str, Any]:
-    told = made.manifest
-    return {
-        "file": told.file,
-        "path": str(made.path),
-        "database": told.kind,
-        "schema_version": told.schema_version,
-        "tables": dict(told.tables),
-        "rows": told.rows,
-        "bytes": told.size,
-        "sha256": told.sha256,
-        "started_at": told.started_at,
-        "finished_at": told.finished_at,
-    }
 
 
 class BackupList(BaseCommand):
@@ -157,64 +119,30 @@ class BackupList(BaseCommand):
     options = (click.Option(["--check"], is_flag=True, help="Read each of them back now."),)
 
     def handle(self, check: bool) -> int:
-        from gengfu.backup.shelf import Shelf
+        backups = self.app.backups
+        found = backups.list()
+        if check and found:
+            with _showing(self.out, "check") as progress:
+                found = backups.verify(progress)
+        if found:
+            self._show(found)
+        else:
+            self.out.note(f"there is no backup in {backups.folder}; make one: gengfu backup:data")
+        told = [listed.json for listed in found]
+        self.out.answer({"folder": str(backups.folder), "backups": told, "count": len(told)})
+        return 1 if check and any(listed.problem for listed in found) else 0
 
-        shelf = Shelf(self.app.settings.backups)
-        backups = shelf.backups()
-        problems = {backup.path: backup.problem for backup in backups}
-        if check and backups:
-            problems = self._check(shelf.scratch, backups)
-        self._show(backups, problems)
-        told = [self._json(backup, problems[backup.path]) for backup in backups]
-        self.out.answer({"folder": str(shelf.folder), "backups": told, "count": len(told)})
-        return 1 if check and any(problems.values()) else 0
+    def _show(self, found: Sequence[Listed]) -> None:
+        from gengfu.backup.folder import megabytes
 
-    def _check(self, scratch: Any, backups: list[Backup]) -> dict[Path, str | None]:
-        from gengfu.backup.restoring import check
-
-        found: dict[Path, str | None] = {}
-        with _showing(self.out, "check") as progress:
-            for backup in backups:
-                try:
-                    check(backup, scratch(), progress)
-                    found[backup.path] = None
-                except BackupError as error:
-                    found[backup.path] = str(error)
-        return found
-
-    def _show(self, backups: list[Backup], problems: dict[Path, str | None]) -> None:
-        from gengfu.backup.shelf import megabytes
-
-        if not backups:
-            self.out.note(f"there is no backup in {self.app.settings.backups}; make one: gengfu backup:data")
-            return
         columns = [Column("backup", wraps=True), Column("age", right=True), Column("size", right=True)]
         columns += [Column("rows", right=True), Column("schema"), Column("checked", wraps=True)]
-        now = self.app.clock()
         rows = []
-        for backup in backups:
-            told = backup.manifest
-            age = _age((now - backup.name.moment).total_seconds())
+        for listed in found:
+            backup, told = listed.backup, listed.backup.manifest
             of = [told.rows, told.schema_version] if told else [None, None]
-            state = problems[backup.path] or "yes"
-            rows.append([backup.path.name, age, megabytes(backup.size), *of, state])
+            rows.append([backup.path.name, _age(listed.age), megabytes(backup.size), *of, listed.problem or "yes"])
         self.out.table(columns, rows)
-
-    def _json(self, backup: Backup, problem: str | None) -> dict[str, Any]:
-        told = backup.manifest
-        return {
-            "file": backup.path.name,
-            "database": backup.name.kind,
-            "made_at": backup.name.moment,
-            "age_seconds": round((self.app.clock() - backup.name.moment).total_seconds()),
-            "before_restore": bool(backup.name.label),
-            "bytes": backup.size,
-            "rows": told.rows if told else None,
-            "schema_version": told.schema_version if told else None,
-            "program": told.program if told else None,
-            "checked": problem is None,
-            "problem": problem,
-        }
 
 
 def _age(seconds: float) -> str:
@@ -249,60 +177,34 @@ class BackupRestore(BaseCommand):
     def handle(self, file: str, yes: bool, force: bool) -> int:
         from pathlib import Path
 
-        from gengfu.backup.shelf import Shelf
-        from gengfu.backup.usage import tell_unless_free
-
-        app = self.app
-        shelf = Shelf(app.settings.backups)
-        backup = shelf.find(file, app.bare_db.kind, Path.cwd())
-        with shelf.alone("a restore", app.clock()), self._restoring(backup) as restorer:
-            contents = restorer.examine()
-            present = restorer.present_rows()
-        if present is not None and not force:
-            tell_unless_free(app.bare_db)
-        if not self._agreed(backup, contents, present, yes):
+        backups = self.app.backups
+        with _showing(self.out, "restore") as progress:
+            plan = backups.plan_restore(file, Path.cwd(), progress, force=force)
+        if not self._agreed(plan, yes):
             self.out.say("Nothing was changed.")
-            self.out.answer({"status": "declined", "file": backup.path.name})
+            self.out.answer({"status": "declined", "file": plan.backup.path.name})
             return 1
-        with shelf.alone("a restore", app.clock()):
-            safety = self._save(backup) if present is not None else None
-            with self._restoring(backup) as restorer:
-                done = restorer.restore(contents, safety)
-        self._tell(backup, done, safety)
+        with _showing(self.out, "restore") as progress:
+            done = backups.restore(plan, progress, self._tell_safety)
+        self._tell(done)
         return 0
 
-    @contextmanager
-    def _restoring(self, backup: Backup) -> Iterator[Restorer]:
-        """What restores it, with a bar for the time of the block."""
-        from gengfu.backup.making import Maker
-        from gengfu.backup.restoring import Restorer
-
-        app = self.app
-        with _showing(self.out, "restore") as progress:
-            yield Restorer(app.bare_db, Maker(app.bare_db, app.settings, app.clock, progress), backup, progress)
-
-    def _agreed(self, backup: Backup, contents: Contents, present: int | None, yes: bool) -> bool:
-        if backup.manifest is None:
-            self.out.note(
-                f"warning: {backup.path.name} has no manifest beside it; it is whole, but nothing vouches for it"
-            )
+    def _agreed(self, plan: RestorePlan, yes: bool) -> bool:
+        file = plan.backup.path.name
+        if plan.backup.manifest is None:
+            self.out.note(f"warning: {file} has no manifest beside it; it is whole, but nothing vouches for it")
         if yes:
             return True
-        rows, there = sum(contents.tables.values()), "no tables" if present is None else f"{present} rows"
-        made = self.out.moment(backup.name.moment)
-        where = self.app.bare_db.where
-        answer = self.out.confirm(
-            f"Replace what {where} holds ({there}) by {backup.path.name} of {made} ({rows} rows)?"
-        )
+        there = "no tables" if plan.present is None else f"{plan.present} rows"
+        made = self.out.moment(plan.backup.name.moment)
+        answer = self.out.confirm(f"Replace what {plan.where} holds ({there}) by {file} of {made} ({plan.rows} rows)?")
         if answer is None:
             raise UsageError("there is no terminal to ask on; to restore without being asked: --yes")
         return answer
 
-    def _save(self, backup: Backup) -> Made:
-        from gengfu.backup.shelf import megabytes
+    def _tell_safety(self, safety: MadeBackup) -> None:
+        from gengfu.backup.folder import megabytes
 
-        with self._restoring(backup) as restorer:
-            safety = restorer.save_present()
         told = safety.manifest
         self.out.say(f"Safety copy {told.file}: {told.rows} rows, {megabytes(told.size)}.")
         if told.kind == "mysql":
@@ -310,24 +212,12 @@ class BackupRestore(BaseCommand):
                 "MySQL and MariaDB replace one table after the other; if this ends on the way, "
                 f"go back with: gengfu backup:restore {told.file}"
             )
-        return safety
 
-    def _tell(self, backup: Backup, done: Restored, safety: Made | None) -> None:
-        tables = dict(done.contents.tables)
-        self.out.table([Column("table"), Column("rows", right=True)], sorted(tables.items()))
-        self.out.say(f"Restored {backup.path.name}: {len(tables)} tables, {sum(tables.values())} rows.")
-        if done.upgraded:
-            self.out.say(f"Its tables were upgraded: {', '.join(done.upgraded)}.")
-        if done.pending:
+    def _tell(self, done: RestoreResult) -> None:
+        self.out.table([Column("table"), Column("rows", right=True)], sorted(done.tables.items()))
+        self.out.say(f"Restored {done.file}: {len(done.tables)} tables, {sum(done.tables.values())} rows.")
+        if done.restored.upgraded:
+            self.out.say(f"Its tables were upgraded: {', '.join(done.restored.upgraded)}.")
+        if done.restored.pending:
             self.out.note("its tables are of an older version; now run: gengfu db:upgrade")
-        self.out.answer(
-            {
-                "status": "done",
-                "file": backup.path.name,
-                "tables": tables,
-                "rows": sum(tables.values()),
-                "safety_copy": safety.manifest.file if safety else None,
-                "upgraded": list(done.upgraded),
-                "pending": list(done.pending),
-            }
-        )
+        self.out.answer(done.json)

@@ -88,7 +88,7 @@ class Up(BaseCommand):
             with held(self.app.settings.var / UP_LOCK):
                 code = self._run(roles)
         except Held as error:
-            return self._is_up(error.pid, if_absent)
+            return self._is_up(error.holder.pid, if_absent)
         self.out.answer({"status": "ended", "exit_code": code})
         return code
 

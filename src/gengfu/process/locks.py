@@ -6,6 +6,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from gengfu.errors import FileError, GengfuError
@@ -14,17 +15,28 @@ UP_LOCK = "up.lock"
 """In `var/`: held by the one `gengfu up` of a working folder."""
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a lock, as the file says; its process may not have come to write it yet."""
+
+    pid: int | None
+    note: str
+    """What it holds it for."""
+
+    def __str__(self) -> str:
+        return f"process {self.pid}" if self.pid else "another process"
+
+
 class Held(GengfuError):
     """Another process holds the lock."""
 
-    def __init__(self, path: Path, pid: int | None) -> None:
-        super().__init__(f"{path} is held by {f'process {pid}' if pid else 'another process'}")
-        self.pid = pid
-        """Its process id; None where that is not told."""
+    def __init__(self, path: Path, holder: Holder) -> None:
+        super().__init__(f"{path} is held by {holder}")
+        self.holder = holder
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
+def held(path: Path, note: str = "") -> Iterator[None]:
     """Holds the lock while the block lasts; the file is gone afterwards. Children do not share it.
 
     Raises:
@@ -35,14 +47,32 @@ def held(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = _locked(path)
     except OSError as error:
-        raise FileError(f"{path} cannot be written: {error.strerror or error}; see: gengfu doctor") from error
+        raise _unwritable(path, error) from error
     try:
-        os.ftruncate(file, 0)
-        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"{os.getpid()}\n{note}".encode(), 0)
+        except OSError as error:
+            raise _unwritable(path, error) from error
         yield
     finally:
         path.unlink(missing_ok=True)
         os.close(file)
+
+
+def holder(path: Path) -> Holder | None:
+    """Who holds the lock now; None where nobody does."""
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return _holder(file)
+    finally:
+        os.close(file)
+    return None
 
 
 def remove_if_stale(path: Path) -> bool:
@@ -63,17 +93,16 @@ def remove_if_stale(path: Path) -> bool:
 
 def is_stale(path: Path) -> bool:
     """Whether the file is there and nobody holds it."""
-    try:
-        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(file)
+    return path.exists() and holder(path) is None
+
+
+def _holder(file: int) -> Holder:
+    pid, _, note = os.pread(file, 500, 0).decode("utf-8", "replace").partition("\n")
+    return Holder(int(pid) if pid.isdigit() else None, note.strip())
+
+
+def _unwritable(path: Path, error: OSError) -> FileError:
+    return FileError(f"{path} cannot be written: {error.strerror or error}; see: gengfu doctor")
 
 
 def _locked(path: Path) -> int:
@@ -84,9 +113,9 @@ def _locked(path: Path) -> int:
             if os.fstat(file).st_nlink:
                 return file
         except BlockingIOError:
-            holder = os.pread(file, 32, 0).decode("ascii", "replace").strip()
+            found = _holder(file)
             os.close(file)
-            raise Held(path, int(holder) if holder.isdigit() else None) from None
+            raise Held(path, found) from None
         except BaseException:
             os.close(file)
             raise

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 from gengfu.clock import Clock
 from gengfu.errors import ConfigError
@@ -162,9 +161,9 @@ class _Job:
     def enqueue(self, execute: Executor, tick: Tick, now: datetime) -> Queued | None:
         """None where such a job is queued or running."""
         asked = self.request
-        if doorstep.live_job(execute, asked.subject) is not None:
+        job_id, is_new = doorstep.add_job_once(
+            execute, asked.job, {}, queue=asked.queue, tries=asked.tries, subject=asked.subject, now=now
+        )
+        if not is_new:
             return None
-        named: dict[str, Any] = {"queue": asked.queue, "tries": asked.tries, "subject": asked.subject}
-        job_id = execute.insert("job", doorstep.new_job(asked.job, {}, now=now, available_at=now, **named))
-        assert job_id is not None
         return Queued(asked.queue, job_id, None, f"{asked.title} accepted (job {job_id}).")

@@ -119,6 +119,19 @@ def add_job(
     return job_id
 
 
+def add_job_once(
+    execute: Executor, name: str, args: Mapping[str, Any], *, queue: str, tries: int, subject: str, now: datetime
+) -> tuple[int, bool]:
+    """Records a job unless one for that subject waits or runs; the id of either, and whether it is new."""
+    live = live_job(execute, subject)
+    if live is not None:
+        return live, False
+    fresh = new_job(name, args, queue=queue, tries=tries, subject=subject, now=now, available_at=now)
+    job_id = execute.insert("job", fresh)
+    assert job_id is not None
+    return job_id, True
+
+
 def list_job(resource: str) -> str:
     """The name of the jobs that bring a list up to date: `DeviceListJob`."""
     return "".join(part.capitalize() for part in resource.split("_")) + "ListJob"

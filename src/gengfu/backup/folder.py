@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 import secrets
 import shutil
@@ -14,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from gengfu.backup.manifest import Manifest, Name, manifest_path, parse_name, read_manifest
-from gengfu.errors import BackupError, NotFound
+from gengfu.errors import BackupError, FileError, NotFound
+from gengfu.process import locks
 
 LATEST = "latest"
 BAD = ".bad"
@@ -46,7 +45,7 @@ class Backup:
         return None
 
 
-class Shelf:
+class BackupFolder:
     """A folder of backups. Whatever a process does in it while it has it `alone` leaves nothing half done under a name
     that counts; files with other names than those of backups are never touched."""
 
@@ -106,43 +105,27 @@ class Shelf:
         """
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise BackupError(f"the folder {self.folder} cannot be written: {error.strerror}") from error
-        with open(lock, "r+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Busy(_holder(file.read())) from None
-            except OSError as error:
-                raise BackupError(f"{self._lock} cannot be locked: {error.strerror}") from error
-            self._clear()
-            try:
-                file.truncate(0)
-                file.write(json.dumps({"what": what, "pid": os.getpid(), "since": now.astimezone(UTC).isoformat()}))
-                file.flush()
-                yield
-            except BrokenPipeError:
-                raise
-            except OSError as error:
-                raise BackupError(
-                    f"the folder {self.folder} cannot be written: {error.strerror or error}; make room there, "
-                    "or name another one: BACKUP_DIR"
-                ) from error
-            finally:
+            with locks.held(self._lock, f"{what} is under way since {now.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"):
                 self._clear()
+                try:
+                    yield
+                finally:
+                    self._clear()
+        except locks.Held as error:
+            raise Busy(_words(error.holder)) from None
+        except BrokenPipeError:
+            raise
+        except (OSError, FileError) as error:
+            cause = error if isinstance(error, OSError) else error.__cause__
+            raise BackupError(
+                f"the folder {self.folder} cannot be written: {getattr(cause, 'strerror', None) or cause}; make room "
+                "there, or name another one: BACKUP_DIR"
+            ) from error
 
     def busy(self) -> str | None:
         """What another process does here now; None where nothing is done."""
-        try:
-            with self._lock.open("r+", encoding="utf-8") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return _holder(file.read())
-        except OSError:
-            return None
-        return None
+        holder = locks.holder(self._lock)
+        return _words(holder) if holder is not None else None
 
     def scratch(self) -> Path:
         """A new name for a file that is in the way of nobody, to be cleared up if it stays."""
@@ -225,9 +208,5 @@ def _is_anothers(partial: Path) -> bool:
     return True
 
 
-def _holder(text: str) -> str:
-    try:
-        told = json.loads(text)
-        return f"{told['what']} is under way, by process {told['pid']} since {told['since'][:19].replace('T', ' ')} UTC"
-    except (ValueError, KeyError, TypeError):
-        return "another process is at it"
+def _words(holder: locks.Holder) -> str:
+    return f"{holder.note}, by {holder}" if holder.note else f"{holder} is at it"

@@ -45,7 +45,7 @@ def version_text(program: str) -> str:
     return told.stdout.strip() or told.stderr.strip()
 
 
-class Client:
+class Program:
     """A client program while it runs."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
@@ -71,7 +71,7 @@ class Client:
 @contextmanager
 def running(
     argv: Sequence[str], *, feeds: bool, secret: str = "", environment: Mapping[str, str] | None = None, fd: int = -1
-) -> Iterator[Client]:
+) -> Iterator[Program]:
     """Runs the program for the time of the block and waits for its end; it is ended when the block fails.
 
     Args:
@@ -97,7 +97,7 @@ def running(
             raise BackupError(f"{argv[0]} cannot be run: {error.strerror}") from error
         try:
             try:
-                yield Client(process)
+                yield Program(process)
                 _close(process)
                 unheard = False
             except BrokenPipeError:

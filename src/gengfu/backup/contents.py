@@ -1,16 +1,19 @@
-"""What each kind of database can do for backups, and which one the program's own is."""
+"""What a backup holds, and what each kind of database must be able to do for backups."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from gengfu.backup.streams import Progress
 
-if TYPE_CHECKING:
-    from gengfu.store.database import Database
+VERSION_TABLE = "alembic_version"
+"""Its only row is the version of the tables."""
+
+LEFT_OUT = frozenset({"lease", "login_token"})
+"""Tables that a backup holds without their rows: a token is a secret, and a process is gone when it is put back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,16 @@ class Copied:
     """The number of rows of each table, counted in the very state that was copied; None where that cannot be done."""
 
 
-class Kind(Protocol):
+def difference(expected: Mapping[str, int], found: Mapping[str, int]) -> str | None:
+    """What is wrong with the rows found, in words; None where each table has as many as expected. Tables that backups
+    leave out are not compared."""
+    for table in sorted({*expected, *found} - LEFT_OUT):
+        if expected.get(table) != found.get(table):
+            return f"table {table} has {found.get(table)} rows, not {expected.get(table)}"
+    return None
+
+
+class Copier(Protocol):
     """Copies one database and puts it back. `scratch` is always the name of a file, or the beginning of names, that may
     be used meanwhile.
 
@@ -54,37 +66,5 @@ class Kind(Protocol):
         """Writes a consistent copy, while others may write, as the new packed file `target`."""
 
     def restore(self, backup: Path, contents: Contents, scratch: Path, progress: Progress) -> None:
-        """Puts the backup, which was found to hold that, in place of what is there."""
-
-
-def kind_of(db: Database) -> Kind:
-    """The one that the database is of."""
-    if db.kind == "sqlite":
-        from gengfu.backup.sqlite import SqliteKind
-
-        return SqliteKind(db)
-    if db.kind == "postgresql":
-        from gengfu.backup.postgresql import PostgresKind
-
-        return PostgresKind(db)
-    from gengfu.backup.mysql import MysqlKind
-
-    return MysqlKind(db)
-
-
-def read_back(kind: str, backup: Path, scratch: Path, progress: Progress) -> Contents:
-    """Reads a packed file from its beginning to its end; needs no database.
-
-    Args:
-        kind: of the database that it is a copy of.
-
-    Raises:
-        BackupError: it is damaged, or cannot be read.
-    """
-    if kind == "sqlite":
-        from gengfu.backup.sqlite import read_sqlite
-
-        return read_sqlite(backup, scratch, progress)
-    from gengfu.backup.dumps import read_mysql, read_postgresql
-
-    return (read_postgresql if kind == "postgresql" else read_mysql)(backup, progress)
+        """Puts the backup, which was found to hold that, in place of what is there; raises BackupError unless the rows
+        are there afterwards."""
