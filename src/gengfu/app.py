@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -20,10 +21,9 @@ from gengfu.store.sources import Source, default_source, source_id
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import redis
-
     from gengfu.mirror.mirror import Mirror
     from gengfu.mirror.resource import Resource
+    from gengfu.process.monitor import Monitor
     from gengfu.queue.embedded import Embedded
     from gengfu.queue.job import Job, Jobs
     from gengfu.queue.ledger import Ledger
@@ -50,6 +50,8 @@ class App:
         self.settings = settings
         self.catalogue = catalogue or UserCode(settings.home)
         self.clock = clock
+        self._opening = threading.Lock()
+        self._monitor: Monitor | None = None
 
     @cached_property
     def db(self) -> Database:
@@ -96,11 +98,28 @@ class App:
 
         return Wire(self.redis_address)
 
-    def redis(self) -> redis.Redis:
-        """A new client of it."""
-        import redis
+    def attach(self, monitor: Monitor) -> None:
+        """Has what this process works on be held under the lease of that monitor, whose life is the caller's care."""
+        self._monitor = monitor
 
-        return redis.Redis.from_url(self.redis_address(), socket_timeout=5, socket_connect_timeout=5)
+    def lease(self) -> int:
+        """The id of this process's lease. A process that nobody watches gets a monitor, which `close` ends.
+
+        Raises:
+            StoreError: the database cannot give one.
+        """
+        with self._opening:
+            monitor = self._monitor or self._console_monitor
+        return monitor.lease()
+
+    @cached_property
+    def _console_monitor(self) -> Monitor:
+        from gengfu.process.monitor import Monitor
+        from gengfu.process.pids import process_name
+
+        monitor = Monitor(self.db, "console", process_name(), {}, clock=self.clock)
+        monitor.start()
+        return monitor
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -112,17 +131,17 @@ class App:
     @cached_property
     def auth(self) -> AuthService:
         """The shared login."""
-        from gengfu.store.refusals import RefusalStore
+        from gengfu.store.logins import Logins
         from gengfu.vendor.auth import AuthService
 
-        return AuthService(self.settings, self.redis, RefusalStore(self.db), self.clock, load_settings)
+        return AuthService(self.settings, Logins(self.db, self.clock), self.lease, self.clock, load_settings)
 
     @cached_property
     def vendor(self) -> VendorClient:
         """The vendor's API."""
         from gengfu.vendor.client import VendorClient
 
-        return VendorClient(self.settings, self.auth, self.redis, self.clock)
+        return VendorClient(self.settings, self.auth, self.clock)
 
     @cached_property
     def mirror(self) -> Mirror:
@@ -274,9 +293,16 @@ class App:
         return None
 
     def close(self) -> None:
-        """Gives back connections and the embedded server's use. Parts that were never made stay unmade."""
+        """Gives back connections, the lease and the embedded server's use. Parts that were never made stay unmade."""
         made = self.__dict__
-        for name, release in (("vendor", "close"), ("auth", "close"), ("bare_db", "dispose"), ("embedded", "close")):
+        parts = (
+            ("vendor", "close"),
+            ("auth", "close"),
+            ("_console_monitor", "end"),
+            ("bare_db", "dispose"),
+            ("embedded", "close"),
+        )
+        for name, release in parts:
             part = made.pop(name, None)
             if part is not None:
                 getattr(part, release)()

@@ -21,11 +21,15 @@ from gengfu.backup.folder import BackupFolder
 from gengfu.backup.in_use import user_of
 from gengfu.backup.restoring import Restorer
 from gengfu.backup.sqlite import SqliteCopier
-from gengfu.backup.streams import Progress
+from gengfu.backup.streams import Progress, Unpacked
+from gengfu.clock import utcnow
 from gengfu.errors import BackupError, Stopped
 from gengfu.queue.job import Hold
+from gengfu.settings import Secret
 from gengfu.store import schema
 from gengfu.store.database import Database
+from gengfu.store.leases import Leases, ProcessInfo
+from gengfu.store.logins import Logins
 from gengfu.store.tables import change, lease, metadata, sync_reject
 
 NOW = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
@@ -68,6 +72,21 @@ def test_what_is_secret_or_of_processes_never_enters_a_backup(place: BackupHome)
     made = place.make()
     assert made.manifest.tables["lease"] == 0
     assert b"secret-" not in gzip.decompress(made.path.read_bytes())
+
+
+def test_no_token_of_the_vendor_enters_a_backup(place: BackupHome) -> None:
+    logins, token = Logins(place.db), "token-" + "4711" * 30
+    lease_id = Leases(place.db).open(ProcessInfo("worker", "here:1", "here", 1, "", {}), utcnow())
+    for value in (token, token + "long" * 3000, token):
+        fence = logins.take("account", lease_id)
+        assert fence is not None
+        assert logins.grant("account", fence, Secret(value), 60, 0) is not None
+    made = place.make()
+    assert made.manifest.tables["login_token"] == 0
+    assert token.encode() not in b"".join(Unpacked(made.path, Progress(), "reading").pieces())
+    assert place.home.ask("backup:restore", "latest", "--yes", "--force").code == 0
+    state = logins.look("account")
+    assert (state.token, state.holder) == (None, None)
 
 
 def test_the_copy_is_of_one_moment_while_others_write(place: BackupHome) -> None:

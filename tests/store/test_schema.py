@@ -100,7 +100,7 @@ def test_an_upgrade_that_was_interrupted_is_taken_up_again(database: Database) -
         connection.execute(text("DELETE FROM alembic_version"))
         connection.execute(text("DROP INDEX ix_job_subject ON job"))
         connection.execute(text("DROP TABLE job_attempt"))
-        connection.execute(text("DROP TABLE auth_refusal"))
+        connection.execute(text("DROP TABLE login"))
     assert schema.upgrade(database) == list(schema.REVISIONS)
     assert differences(database, metadata) == []
 

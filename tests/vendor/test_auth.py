@@ -3,102 +3,36 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import threading
+import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
-from functools import partial
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
-from sqlalchemy import text
+from sqlalchemy import Engine, delete, text
+from sqlalchemy.exc import OperationalError
 
-from caller import Caller, settings_for
-from gengfu.errors import BrokerError, LoginRefused, Postpone, VendorError
+from caller import Caller, Processes
+from gengfu.errors import LoginRefused, Postpone, StoreError, VendorError
+from gengfu.process import monitor
 from gengfu.settings import Secret, Settings
+from gengfu.store import logins
 from gengfu.store.database import Database
-from gengfu.store.refusals import RefusalStore
-from gengfu.vendor import auth, login_client, shared
+from gengfu.store.leases import Leases, ProcessInfo
+from gengfu.store.logins import LONGEST_GATE, Logins, Refusal
+from gengfu.store.tables import login, login_token
+from gengfu.vendor import login_client, single_flight
 from gengfu.vendor.answers import DEAD_LOGIN_TEXT
 from gengfu.vendor.auth import AuthState
-from gengfu.vendor.login import Login, digest_of, judge_login, matches, seconds_to_keep
-from gengfu.vendor.shared import Shared
+from gengfu.vendor.login import LoginAnswerKind, digest_of, judge_login, matches, seconds_to_keep
 from gengfu_simulator.testing import Simulator
 
-PROGRAM = Path(__file__).parents[1] / "caller.py"
-
-
-@pytest.fixture(scope="module")
-def _vendor() -> Iterator[Simulator]:
-    with Simulator(devices=100) as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def vendor(_vendor: Simulator) -> Simulator:
-    """A vendor without faults, with nothing counted and the credentials demo / demo."""
-    _vendor.control(clear=True, unlock=True, revoke=True, username="demo", password="demo")
-    _vendor.control(reset=True)
-    return _vendor
-
-
-@pytest.fixture
-def start(vendor: Simulator, sqlite_database: Database, valkey: str, tmp_path: Path) -> Iterator[Callable[..., Caller]]:
-    """`start(password="demo", **settings)`: one more process, as far as the login can tell."""
-    started: list[Caller] = []
-
-    def make(
-        password: str = "demo",
-        factory: Callable[[], Any] | None = None,
-        reread: Callable[[], Settings] | None = None,
-        **more: Any,
-    ) -> Caller:
-        settings = settings_for(tmp_path, vendor.url, password=password, **more)
-        started.append(Caller(settings, sqlite_database, factory or partial(redis.Redis.from_url, valkey), reread))
-        return started[-1]
-
-    yield make
-    for caller in started:
-        caller.close()
-
-
-class Processes:
-    """Four real processes that ask for a token whenever they are told."""
-
-    def __init__(self) -> None:
-        environ = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
-        self._all = [subprocess.Popen([sys.executable, str(PROGRAM)], env=environ, **pipes) for _ in range(4)]
-
-    def together(self, **settings: str) -> list[str]:
-        """What their threads get, 8 in each, all asking at the same moment: a token's number, or an error's name."""
-        for process in self._all:
-            process.stdin.write(json.dumps(settings) + "\n")
-        assert [process.stdout.readline() for process in self._all] == ["ready\n"] * len(self._all)
-        for process in self._all:
-            process.stdin.write("go\n")
-        return [word for process in self._all for word in process.stdout.readline().split()]
-
-    def close(self) -> None:
-        for process in self._all:
-            process.kill()
-            process.wait()
-            process.stdin.close()
-            process.stdout.close()
-
-
-@pytest.fixture(scope="module")
-def processes() -> Iterator[Processes]:
-    started = Processes()
-    yield started
-    started.close()
+Wait = Callable[..., None]
 
 
 def test_thirty_two_threads_share_one_login(start: Callable[..., Caller], vendor: Simulator) -> None:
@@ -107,31 +41,31 @@ def test_thirty_two_threads_share_one_login(start: Callable[..., Caller], vendor
 
 
 def test_processes_that_find_the_token_expired_make_one_login(
-    start: Callable[..., Caller],
-    vendor: Simulator,
-    processes: Processes,
-    tmp_path: Path,
-    sqlite_database_url: str,
-    valkey: str,
-    wait_until: Callable[..., None],
+    start: Callable[..., Caller], vendor: Simulator, processes: Processes, database: Database, wait_until: Wait
 ) -> None:
-    shared = {"home": str(tmp_path), "database_url": sqlite_database_url, "redis_url": valkey, "url": vendor.url}
     vendor.control(expires_in=0.1)
-    caller = start()
+    caller = start(database=database)
     assert caller.token().generation == 1
     wait_until(lambda: caller.auth.status().state is AuthState.NONE)
     vendor.control(expires_in="honest", latency="300ms")
-    assert processes.together(**shared, password="demo") == ["2"] * 32
+    processes.ask(**shared(database, vendor))
+    assert processes.answers() == ["2"] * 32
     assert vendor.state()["logins"] == 2
 
 
 def test_processes_with_a_wrong_password_make_one_login(
-    vendor: Simulator, processes: Processes, tmp_path: Path, sqlite_database_url: str, valkey: str
+    vendor: Simulator, processes: Processes, database: Database
 ) -> None:
-    shared = {"home": str(tmp_path), "database_url": sqlite_database_url, "redis_url": valkey, "url": vendor.url}
     vendor.control(latency="300ms")
-    assert processes.together(**shared, password="wrong") == ["LoginRefused"] * 32
+    processes.ask(**shared(database, vendor, "wrong"))
+    assert processes.answers() == ["LoginRefused"] * 32
     assert vendor.state()["logins"] == 1
+
+
+def shared(database: Database, vendor: Simulator, password: str = "demo") -> dict[str, str]:
+    """What processes are told that share a login."""
+    address = database.url.render_as_string(hide_password=False)
+    return {"home": "/", "database_url": address, "url": vendor.url, "password": password}
 
 
 def test_the_next_process_takes_the_token_that_is_there(start: Callable[..., Caller], vendor: Simulator) -> None:
@@ -152,12 +86,15 @@ def test_whoever_holds_an_older_token_takes_the_newer_one(start: Callable[..., C
     assert vendor.state()["logins"] == 2
 
 
-def test_numbers_of_tokens_grow_on_after_redis_was_wiped(start: Callable[..., Caller], valkey: str) -> None:
+def test_numbers_of_tokens_grow_on_after_the_rows_were_lost(
+    start: Callable[..., Caller], sqlite_database: Database
+) -> None:
     one, other = start(), start()
     dead = one.token()
     for _ in range(2):
         dead = one.renew(dead)
-    redis.Redis.from_url(valkey).flushall()
+    for table in (login, login_token):
+        sqlite_database.write(lambda connection, table=table: connection.execute(delete(table)))
     assert one.renew(dead).generation == dead.generation + 1
     assert other.token().generation == dead.generation + 1
 
@@ -189,34 +126,34 @@ def test_a_token_is_kept_for_what_is_promised_less_a_margin(promised: Any, kept:
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "outcome"),
+    ("status", "body", "kind"),
     [
-        (200, '{"access_token": "t", "token_type": "bearer", "expires_in": 7200}', Login.GRANTED),
-        (200, '\ufeff{"access_token": "t"}', Login.GRANTED),
-        (200, '{"access_token": ""}', Login.REFUSED),
-        (200, '{"error": "invalid_grant"}', Login.REFUSED),
-        (200, "{}", Login.REFUSED),
-        (400, '{"error": "invalid_grant", "error_description": "wrong"}', Login.REFUSED),
-        (400, '{"error": 1}', Login.REFUSED),
-        (401, "", Login.REFUSED),
-        (403, "<html>", Login.REFUSED),
-        (429, "", Login.THROTTLED),
-        (200, "<html>maintenance</html>", Login.TROUBLE),
-        (200, '{"access_token": "t', Login.TROUBLE),
-        (200, "[]", Login.TROUBLE),
-        (200, "", Login.TROUBLE),
-        (200, '{"access_token": "a\\r\\nb: c"}', Login.TROUBLE),
-        (200, '{"access_token": 7}', Login.TROUBLE),
-        (500, '{"error": "invalid_grant"}', Login.TROUBLE),
-        (503, "", Login.TROUBLE),
-        (200, DEAD_LOGIN_TEXT, Login.MISPLACED),
-        (302, "", Login.MISPLACED),
-        (400, "<html>Bad Request</html>", Login.MISPLACED),
-        (404, "no such page", Login.MISPLACED),
+        (200, '{"access_token": "t", "token_type": "bearer", "expires_in": 7200}', LoginAnswerKind.GRANTED),
+        (200, '\ufeff{"access_token": "t"}', LoginAnswerKind.GRANTED),
+        (200, '{"access_token": ""}', LoginAnswerKind.REFUSED),
+        (200, '{"error": "invalid_grant"}', LoginAnswerKind.REFUSED),
+        (200, "{}", LoginAnswerKind.REFUSED),
+        (400, '{"error": "invalid_grant", "error_description": "wrong"}', LoginAnswerKind.REFUSED),
+        (400, '{"error": 1}', LoginAnswerKind.REFUSED),
+        (401, "", LoginAnswerKind.REFUSED),
+        (403, "<html>", LoginAnswerKind.REFUSED),
+        (429, "", LoginAnswerKind.THROTTLED),
+        (200, "<html>maintenance</html>", LoginAnswerKind.TROUBLE),
+        (200, '{"access_token": "t', LoginAnswerKind.TROUBLE),
+        (200, "[]", LoginAnswerKind.TROUBLE),
+        (200, "", LoginAnswerKind.TROUBLE),
+        (200, '{"access_token": "a\\r\\nb: c"}', LoginAnswerKind.TROUBLE),
+        (200, '{"access_token": 7}', LoginAnswerKind.TROUBLE),
+        (500, '{"error": "invalid_grant"}', LoginAnswerKind.TROUBLE),
+        (503, "", LoginAnswerKind.TROUBLE),
+        (200, DEAD_LOGIN_TEXT, LoginAnswerKind.MISPLACED),
+        (302, "", LoginAnswerKind.MISPLACED),
+        (400, "<html>Bad Request</html>", LoginAnswerKind.MISPLACED),
+        (404, "no such page", LoginAnswerKind.MISPLACED),
     ],
 )
-def test_only_an_answer_about_the_credentials_refuses_them(status: int, body: str, outcome: Login) -> None:
-    assert judge_login(status, body.encode(), repr, str).outcome is outcome
+def test_only_an_answer_about_the_credentials_refuses_them(status: int, body: str, kind: LoginAnswerKind) -> None:
+    assert judge_login(status, body.encode(), repr, str).kind is kind
 
 
 def test_a_short_promise_is_kept_to(
@@ -233,14 +170,13 @@ def test_a_short_promise_is_kept_to(
 
 @pytest.mark.parametrize("answer", ["invalid-grant", "no-token"])
 def test_a_refused_login_is_not_tried_again_after_a_restart(
-    start: Callable[..., Caller], vendor: Simulator, valkey: str, answer: str
+    start: Callable[..., Caller], vendor: Simulator, answer: str
 ) -> None:
     vendor.control(wrong_login=answer)
     caller = start("wrong")
     for _ in range(3):
         with pytest.raises(LoginRefused, match=r"demo at .*auth:reset"):
             caller.token()
-    redis.Redis.from_url(valkey).flushall()
     restarted = start("wrong")
     with pytest.raises(LoginRefused):
         restarted.auth.authorization()
@@ -369,20 +305,88 @@ def test_a_login_that_must_wait_for_long_is_postponed(start: Callable[..., Calle
     assert caught.value.seconds == 90
 
 
-def test_a_lock_that_a_killed_process_left_ends_by_itself(start: Callable[..., Caller], valkey: str) -> None:
-    caller = start()
-    account = caller.auth.status().account
-    client = redis.Redis.from_url(valkey)
-    client.set(f"gengfu:auth:{account}:lock", "of a dead process", px=400)
-    assert caller.token().generation == 1
-    assert not client.exists(f"gengfu:auth:{account}:lock")
+@pytest.fixture
+def one_process() -> Iterator[Processes]:
+    opened = Processes(1)
+    yield opened
+    opened.close()
 
 
-def test_a_login_that_takes_longer_than_the_lock_is_still_the_only_one(
-    start: Callable[..., Caller], vendor: Simulator, monkeypatch: pytest.MonkeyPatch
+def holds(database: Database, caller: Caller) -> int | None:
+    return Logins(database).look(caller.account).holder
+
+
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_process_that_dies_while_it_logs_in_is_replaced_by_whoever_waits(
+    start: Callable[..., Caller],
+    vendor: Simulator,
+    one_process: Processes,
+    database: Database,
+    wait_until: Wait,
+    monkeypatch: pytest.MonkeyPatch,
+    ending: signal.Signals,
 ) -> None:
-    for module in (auth, shared):
-        monkeypatch.setattr(module, "LOCK_SECONDS", 0.4)
+    monkeypatch.setattr(monitor, "DEAD_AFTER", 4.0)
+    monkeypatch.setattr(monitor, "RENEW_EVERY", 0.2)
+    vendor.control(pin=["login:stall:1"])
+    one_process.ask(threads=1, **shared(database, vendor))
+    caller = start(database=database)
+    wait_until(lambda: vendor.state()["logins"] == 1)
+    assert holds(database, caller) is not None
+    one_process.all[0].send_signal(ending)
+    assert caller.token().generation == 1
+    assert vendor.state()["logins"] == 2
+    assert holds(database, caller) is None
+
+
+def test_a_process_that_comes_too_late_overwrites_no_newer_token(database: Database) -> None:
+    store, leases = Logins(database), Leases(database)
+    frozen, living = (leases.open(process(name), NOW) for name in ("frozen", "living"))
+    old = store.take("a", frozen)
+    assert old is not None
+    assert store.take("a", living) is None
+    leases.lose(leases.all()[0], NOW)
+    assert store.look("a").holder is None
+    new = store.take("a", living)
+    assert new is not None
+    assert store.grant("a", new, Secret("newer"), 60, 0) is not None
+    assert store.grant("a", old, Secret("older"), 60, 0) is None
+    store.release("a", old)
+    found = store.look("a").token
+    assert found is not None
+    assert (found.value.reveal(), found.generation) == ("newer", 1)
+
+
+def test_only_one_process_may_log_in_and_only_it_gives_that_back(database: Database) -> None:
+    store, leases = Logins(database), Leases(database)
+    one, other = (leases.open(process(name), NOW) for name in ("one", "other"))
+    first = store.take("a", one)
+    assert first is not None
+    assert store.take("a", other) is None
+    again = store.take("a", one)
+    assert again is not None
+    store.release("a", first)
+    assert store.take("a", other) is None
+    store.release("a", again)
+    assert store.take("a", other) is not None
+
+
+def test_of_many_that_ask_at_once_one_may_log_in(database: Database) -> None:
+    store, leases = Logins(database), Leases(database)
+    with ThreadPoolExecutor(8) as pool:
+        ids = list(pool.map(lambda number: leases.open(process(str(number)), NOW), range(8)))
+        fences = list(pool.map(lambda lease_id: store.take("a", lease_id), ids))
+    assert [fence for fence in fences if fence is not None] == [1]
+
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def process(name: str) -> ProcessInfo:
+    return ProcessInfo("worker", name, "elsewhere", 1, "", {})
+
+
+def test_a_login_that_takes_long_is_still_the_only_one(start: Callable[..., Caller], vendor: Simulator) -> None:
     vendor.control(latency="1500ms")
     callers = [start(), start()]
     with ThreadPoolExecutor() as pool:
@@ -391,53 +395,73 @@ def test_a_login_that_takes_longer_than_the_lock_is_still_the_only_one(
     assert vendor.state()["logins"] == 1
 
 
-def test_only_its_owner_gives_the_lock_back(valkey: str) -> None:
-    corner = Shared(partial(redis.Redis.from_url, valkey), "account")
-    assert corner.lock("one")
-    assert not corner.lock("other")
-    corner.release("other")
-    assert not corner.extend("other")
-    assert not corner.lock("other")
-    assert corner.extend("one")
-    corner.release("one")
-    assert corner.lock("other")
-
-
-def test_a_login_waits_for_a_redis_that_is_away(start: Callable[..., Caller], valkey: str) -> None:
-    attempts: list[float] = []
-
-    def returning() -> Any:
-        attempts.append(time.monotonic())
-        if len(attempts) < 3:
-            raise BrokerError("Redis is away")
-        return redis.Redis.from_url(valkey)
-
-    assert start(factory=returning).token().generation == 1
-    assert len(attempts) == 3
-
-
-def away() -> redis.Redis:
-    raise BrokerError("Redis is away")
-
-
-def test_without_redis_nobody_logs_in(
-    start: Callable[..., Caller], vendor: Simulator, monkeypatch: pytest.MonkeyPatch
+def test_a_right_to_log_in_that_could_not_be_given_back_is_given_back_later(
+    start: Callable[..., Caller], vendor: Simulator, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(auth, "BROKER_PATIENCE", 0.3)
-    with pytest.raises(BrokerError):
-        start(factory=away).token()
+    monkeypatch.setattr(single_flight, "RELEASE_AGAIN", 0.05)
+    monkeypatch.setattr(login_client, "full_jitter", lambda most: most / 100)
+    vendor.control(pin=["login:500:4"])
+    caller = start()
+    release = caller.logins.release
+    failures = iter([StoreError("the database is away")] * 2)
+
+    def failing(account: str, fence: int) -> None:
+        for error in failures:
+            raise error
+        release(account, fence)
+
+    monkeypatch.setattr(caller.logins, "release", failing)
+    with pytest.raises(VendorError):
+        caller.token()
+    assert start().token().generation == 1
+
+
+class Away(Database):
+    """A database that can be away."""
+
+    left = 0
+    """So many tries to reach it fail from now on."""
+
+    @property
+    def engine(self) -> Engine:
+        if self.left:
+            self.left -= 1
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+            raise OperationalError("", {}, error)
+        return super().engine
+
+
+@pytest.fixture
+def away(sqlite_database_url: str, tmp_path: Path) -> Iterator[Away]:
+    opened = Away(Secret(sqlite_database_url), tmp_path)
+    yield opened
+    opened.left = 0
+    opened.dispose()
+
+
+def test_a_login_waits_for_a_database_that_is_away(start: Callable[..., Caller], away: Away) -> None:
+    caller = start(database=away)
+    away.left = 3
+    assert caller.token().generation == 1
+    assert away.left == 0
+
+
+def test_without_a_database_nobody_logs_in(
+    start: Callable[..., Caller], vendor: Simulator, away: Away, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logins, "PATIENCE", 0.3)
+    caller = start(database=away)
+    away.left = 10**9
+    with pytest.raises(StoreError):
+        caller.token()
     assert vendor.state()["logins"] == 0
 
 
-def test_a_token_in_memory_needs_no_redis(start: Callable[..., Caller], valkey: str) -> None:
-    gone = threading.Event()
-
-    def factory() -> Any:
-        return away() if gone.is_set() else redis.Redis.from_url(valkey)
-
-    caller = start(factory=factory)
+def test_a_token_in_memory_needs_no_database(start: Callable[..., Caller], away: Away) -> None:
+    caller = start(database=away)
     token = caller.token()
-    gone.set()
+    away.left = 10**9
     assert caller.token() == token
 
 
@@ -446,20 +470,22 @@ def test_a_refusal_that_cannot_be_written_down_is_kept_in_memory(
 ) -> None:
     with sqlite_database.engine.begin() as connection:
         connection.execute(
-            text("CREATE TRIGGER full BEFORE INSERT ON auth_refusal BEGIN SELECT RAISE(ABORT, 'no room'); END")
+            text(
+                "CREATE TRIGGER full BEFORE UPDATE OF refused_digest ON login WHEN NEW.refused_digest IS NOT NULL"
+                " BEGIN SELECT RAISE(ABORT, 'no room'); END"
+            )
         )
     caller = start("wrong")
     for _ in range(2):
         with pytest.raises(LoginRefused):
             caller.token()
-    account = caller.auth.status().account
     assert caller.auth.status().state is AuthState.REFUSED
-    assert caller.refusals.get(account) is None
+    assert caller.logins.look(caller.account).refusal is None
     with sqlite_database.engine.begin() as connection:
         connection.execute(text("DROP TRIGGER full"))
     with pytest.raises(LoginRefused):
         caller.token()
-    assert caller.refusals.get(account) is not None
+    assert caller.logins.look(caller.account).refusal is not None
     assert vendor.state()["logins"] == 1
 
 
@@ -476,31 +502,84 @@ def test_what_is_stored_of_a_refusal_tells_nothing_of_the_password() -> None:
 
 
 def test_the_newest_refusal_stands_until_it_is_forgotten(database: Database) -> None:
-    store = RefusalStore(database)
+    store = Logins(database)
     when = datetime(2024, 5, 6, 7, 8, 9, 123456, UTC)
-    assert store.get("a") is None
-    store.remember("a", "digest 1", "为什么 😀", when)
-    store.remember("b", "digest b", "other", when)
-    store.remember("a", "digest 2", "again", when)
-    store.remember("a", "digest 2", "again", when)
-    found = store.get("a")
-    assert found is not None
-    assert (found.digest, found.reason, found.refused_at) == ("digest 2", "again", when)
-    assert store.forget("a") is True
-    assert store.forget("a") is False
-    assert store.get("a") is None
-    assert store.get("b") is not None
+    assert store.look("a").refusal is None
+    store.refuse("a", Refusal("digest 1", "为什么 😀", when))
+    store.refuse("b", Refusal("digest b", "other", when))
+    for _ in range(2):
+        store.refuse("a", Refusal("digest 2", "again", when))
+    assert store.look("a").refusal == Refusal("digest 2", "again", when)
+    assert store.reset("a") is True
+    assert store.reset("a") is False
+    assert store.look("a").refusal is None
+    assert store.look("b").refusal is not None
 
 
 def test_refusals_written_at_once_do_not_clash(database: Database) -> None:
-    store = RefusalStore(database)
-
-    def remember(number: int) -> None:
-        store.remember("a", str(number), "refused", datetime.now(UTC))
-
+    store = Logins(database)
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(remember, range(16)))
-    assert store.get("a") is not None
+        list(pool.map(lambda number: store.refuse("a", Refusal(str(number), "refused", NOW)), range(16)))
+    assert store.look("a").refusal is not None
+
+
+# The gate.
+
+
+def test_the_longest_wait_counts_and_a_reset_ends_it(database: Database) -> None:
+    store = Logins(database)
+    assert store.gate("a") is None
+    store.close_gate("a", "long", 60)
+    store.close_gate("a", "short", 5)
+    found = store.gate("a")
+    assert found is not None
+    assert found.reason == "long"
+    assert 55 < found.seconds <= 60
+    assert store.look("a").gate is not None
+    assert store.gate("b") is None
+    store.reset("a")
+    assert store.gate("a") is None
+
+
+def test_no_gate_stays_closed_for_more_than_a_quarter_of_an_hour(database: Database) -> None:
+    store = Logins(database)
+    store.close_gate("a", "the year 9999", 1e11)
+    found = store.gate("a")
+    assert found is not None
+    assert LONGEST_GATE - 5 < found.seconds <= LONGEST_GATE
+
+
+def test_a_gate_opens_when_its_time_is_over(database: Database, wait_until: Wait) -> None:
+    store = Logins(database)
+    store.close_gate("a", "soon over", 0.3)
+    wait_until(lambda: store.gate("a") is None, timeout=5)
+
+
+def test_a_clock_that_is_set_back_holds_nobody(sqlite_database: Database) -> None:
+    now = [NOW]
+    store = Logins(sqlite_database, lambda: now[0])
+    lease_id = Leases(sqlite_database).open(process("one"), NOW)
+    fence = store.take("a", lease_id)
+    assert fence is not None
+    store.grant("a", fence, Secret("token"), 60, 0)
+    store.close_gate("a", "a while", 60)
+    for back, is_closed, is_valid in ((0, True, True), (1, True, True), (7200, False, False)):
+        now[0] = NOW - timedelta(seconds=back)
+        found = store.look("a")
+        assert ((found.gate is not None), (found.token is not None)) == (is_closed, is_valid)
+        assert (store.gate("a") is not None) is is_closed
+    store.close_gate("a", "anew", 30)
+    assert store.gate("a") is not None
+
+
+def test_the_status_tells_of_a_closed_gate(caller: Caller) -> None:
+    assert caller.auth.status().gate_until is None
+    caller.auth.shared.close_gate("the vendor asks for a wait of 60 s", 60)
+    status = caller.auth.status()
+    assert status.gate_until is not None
+    assert status.gate_reason == "the vendor asks for a wait of 60 s"
+    caller.auth.reset()
+    assert caller.auth.status().gate_until is None
 
 
 def test_the_status_can_be_printed(start: Callable[..., Caller]) -> None:

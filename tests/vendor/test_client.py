@@ -10,61 +10,25 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
-import redis
+from sqlalchemy import event
 
-from caller import LISTING, Caller, settings_for
-from gengfu.errors import AnswerError, BrokerError, ConfigError, LoginRefused, Postpone, Stopped, VendorError
+from caller import LISTING, PAGES, Caller
+from gengfu.errors import AnswerError, ConfigError, LoginRefused, Postpone, Stopped, StoreError, VendorError
 from gengfu.store.database import Database
+from gengfu.store.logins import LONGEST_GATE
 from gengfu.vendor import http_loop, page_fetch, rate_limiter
-from gengfu.vendor.answers import DEAD_LOGIN_TEXT, Expected, Kind, excerpt, judge, retry_after
+from gengfu.vendor.answers import DEAD_LOGIN_TEXT, AnswerKind, Expected, excerpt, judge, retry_after
 from gengfu.vendor.client import Counters
 from gengfu.vendor.listing import Page
-from gengfu.vendor.rate_limiter import LISTEN_EVERY
+from gengfu.vendor.rate_limiter import LOOK_EVERY
 from gengfu_simulator.testing import Simulator
-
-PAGES = 30
-"""Pages of 10 rows that the vendor of these tests has, the last one full."""
-
-
-@pytest.fixture(scope="module")
-def _vendor() -> Iterator[Simulator]:
-    with Simulator(devices=PAGES * 10, deleted=25) as simulator:
-        yield simulator
-
-
-@pytest.fixture
-def vendor(_vendor: Simulator) -> Simulator:
-    """A vendor without faults, with nothing counted and the credentials demo / demo."""
-    _vendor.control(clear=True, unlock=True, revoke=True, username="demo", password="demo")
-    _vendor.control(reset=True)
-    return _vendor
-
-
-@pytest.fixture
-def start(sqlite_database: Database, valkey: str, tmp_path: Path, vendor: Simulator) -> Iterator[Callable[..., Caller]]:
-    """`start(url=..., **settings)`: one more process, as far as the vendor can tell."""
-    started: list[Caller] = []
-
-    def make(url: str | None = None, factory: Callable[[], Any] | None = None, **more: Any) -> Caller:
-        settings = settings_for(tmp_path, url or vendor.url, **more)
-        started.append(Caller(settings, sqlite_database, factory or partial(redis.Redis.from_url, valkey)))
-        return started[-1]
-
-    yield make
-    for caller in started:
-        caller.close()
-
-
-@pytest.fixture
-def caller(start: Callable[..., Caller]) -> Caller:
-    return start()
 
 
 @pytest.fixture(autouse=True)
@@ -87,53 +51,53 @@ FULL = b'{"results": [{"id": 1}, {"id": 2}], "total": 6}'
 @pytest.mark.parametrize(
     ("status", "body", "kind"),
     [
-        (200, FULL, Kind.PAGE),
-        (200, b"\xef\xbb\xbf" + FULL, Kind.PAGE),
-        (200, b' {"total": 3, "page": 1, "results": [1, null]}', Kind.PAGE),
-        (200, b'{"results": [], "total": 0}', Kind.PAGE),
-        (200, b'{"results": [{"id": 1}], "total": 6}', Kind.FAULT),
-        (200, b'{"results": [], "total": 6}', Kind.FAULT),
-        (200, b'{"results": [1, 2, 3], "total": 6}', Kind.FAULT),
-        (200, b'{"results": [1, 2]}', Kind.FAULT),
-        (200, b'{"total": 6}', Kind.FAULT),
-        (200, b'{"results": null, "total": 6}', Kind.FAULT),
-        (200, b'{"results": {"a": 1}, "total": 6}', Kind.FAULT),
-        (200, b'{"results": [1, 2], "total": "6"}', Kind.FAULT),
-        (200, b'{"results": [1, 2], "total": -6}', Kind.FAULT),
-        (200, b'{"results": [1, 2], "total": 6.0}', Kind.FAULT),
-        (200, b'{"results": [1, 2], "total": true}', Kind.FAULT),
-        (200, b'{"results": [1, 2], "total": null}', Kind.FAULT),
-        (200, b'{"results": [1, 2], "total": 1' + b"0" * 30 + b"}", Kind.FAULT),
-        (200, FULL[:20], Kind.FAULT),
-        (200, FULL + b"x", Kind.FAULT),
-        (200, b"[]", Kind.FAULT),
-        (200, b"", Kind.FAULT),
-        (200, b"<html><body>Bad gateway</body></html>", Kind.FAULT),
-        (200, f"<!DOCTYPE html><p>{DEAD_LOGIN_TEXT}".encode(), Kind.FAULT),
-        (200, b"OK", Kind.FAULT),
-        (200, b"\xff\xfe\x00", Kind.FAULT),
-        (200, DEAD_LOGIN_TEXT.encode(), Kind.DEAD_LOGIN),
-        (200, f'\ufeff "{DEAD_LOGIN_TEXT}"\n'.encode(), Kind.DEAD_LOGIN),
-        (200, DEAD_LOGIN_TEXT.encode("gb18030"), Kind.DEAD_LOGIN),
-        (200, f'{{"error": "{DEAD_LOGIN_TEXT}"}}'.encode(), Kind.DEAD_LOGIN),
-        (200, f'{{"results": [{{"memo": "{DEAD_LOGIN_TEXT}"}}, 2], "total": 6}}'.encode(), Kind.PAGE),
-        (204, b"", Kind.FAULT),
-        (302, b"", Kind.REJECTED),
-        (400, b"", Kind.REJECTED),
-        (401, FULL, Kind.DEAD_LOGIN),
-        (403, b"", Kind.REJECTED),
-        (404, b"", Kind.REJECTED),
-        (429, FULL, Kind.THROTTLED),
-        (500, b"", Kind.FAULT),
-        (502, b"", Kind.OVERLOADED),
-        (503, FULL, Kind.OVERLOADED),
-        (504, b"", Kind.OVERLOADED),
+        (200, FULL, AnswerKind.PAGE),
+        (200, b"\xef\xbb\xbf" + FULL, AnswerKind.PAGE),
+        (200, b' {"total": 3, "page": 1, "results": [1, null]}', AnswerKind.PAGE),
+        (200, b'{"results": [], "total": 0}', AnswerKind.PAGE),
+        (200, b'{"results": [{"id": 1}], "total": 6}', AnswerKind.FAULT),
+        (200, b'{"results": [], "total": 6}', AnswerKind.FAULT),
+        (200, b'{"results": [1, 2, 3], "total": 6}', AnswerKind.FAULT),
+        (200, b'{"results": [1, 2]}', AnswerKind.FAULT),
+        (200, b'{"total": 6}', AnswerKind.FAULT),
+        (200, b'{"results": null, "total": 6}', AnswerKind.FAULT),
+        (200, b'{"results": {"a": 1}, "total": 6}', AnswerKind.FAULT),
+        (200, b'{"results": [1, 2], "total": "6"}', AnswerKind.FAULT),
+        (200, b'{"results": [1, 2], "total": -6}', AnswerKind.FAULT),
+        (200, b'{"results": [1, 2], "total": 6.0}', AnswerKind.FAULT),
+        (200, b'{"results": [1, 2], "total": true}', AnswerKind.FAULT),
+        (200, b'{"results": [1, 2], "total": null}', AnswerKind.FAULT),
+        (200, b'{"results": [1, 2], "total": 1' + b"0" * 30 + b"}", AnswerKind.FAULT),
+        (200, FULL[:20], AnswerKind.FAULT),
+        (200, FULL + b"x", AnswerKind.FAULT),
+        (200, b"[]", AnswerKind.FAULT),
+        (200, b"", AnswerKind.FAULT),
+        (200, b"<html><body>Bad gateway</body></html>", AnswerKind.FAULT),
+        (200, f"<!DOCTYPE html><p>{DEAD_LOGIN_TEXT}".encode(), AnswerKind.FAULT),
+        (200, b"OK", AnswerKind.FAULT),
+        (200, b"\xff\xfe\x00", AnswerKind.FAULT),
+        (200, DEAD_LOGIN_TEXT.encode(), AnswerKind.DEAD_LOGIN),
+        (200, f'\ufeff "{DEAD_LOGIN_TEXT}"\n'.encode(), AnswerKind.DEAD_LOGIN),
+        (200, DEAD_LOGIN_TEXT.encode("gb18030"), AnswerKind.DEAD_LOGIN),
+        (200, f'{{"error": "{DEAD_LOGIN_TEXT}"}}'.encode(), AnswerKind.DEAD_LOGIN),
+        (200, f'{{"results": [{{"memo": "{DEAD_LOGIN_TEXT}"}}, 2], "total": 6}}'.encode(), AnswerKind.PAGE),
+        (204, b"", AnswerKind.FAULT),
+        (302, b"", AnswerKind.REJECTED),
+        (400, b"", AnswerKind.REJECTED),
+        (401, FULL, AnswerKind.DEAD_LOGIN),
+        (403, b"", AnswerKind.REJECTED),
+        (404, b"", AnswerKind.REJECTED),
+        (429, FULL, AnswerKind.THROTTLED),
+        (500, b"", AnswerKind.FAULT),
+        (502, b"", AnswerKind.OVERLOADED),
+        (503, FULL, AnswerKind.OVERLOADED),
+        (504, b"", AnswerKind.OVERLOADED),
     ],
 )
-def test_nothing_but_the_contract_is_a_page(status: int, body: bytes, kind: Kind) -> None:
+def test_nothing_but_the_contract_is_a_page(status: int, body: bytes, kind: AnswerKind) -> None:
     verdict = judge(status, body, Expected(1, 2), partial(excerpt, scrub=str))
     assert verdict.kind is kind
-    assert bool(verdict.why) is (kind is not Kind.PAGE)
+    assert bool(verdict.why) is (kind is not AnswerKind.PAGE)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +119,7 @@ def test_a_page_is_as_long_as_its_own_total_implies(
 ) -> None:
     body = msgspec.json.encode({"results": list(range(rows)), "total": total})
     verdict = judge(200, body, Expected(index, 10, check_length), partial(excerpt, scrub=str))
-    assert (verdict.kind is Kind.PAGE) is is_page
+    assert (verdict.kind is AnswerKind.PAGE) is is_page
 
 
 @pytest.mark.parametrize(
@@ -225,7 +189,7 @@ def test_nothing_is_asked_when_nothing_is_wanted(caller: Caller, vendor: Simulat
 def test_counting_needs_no_settings(sqlite_database: Database, tmp_path: Path) -> None:
     from gengfu.settings import Settings
 
-    bare = Caller(Settings(tmp_path), sqlite_database, redis.Redis)
+    bare = Caller(Settings(tmp_path), sqlite_database)
     assert bare.client.counters() == Counters(0, 0, 0, 0)
     with pytest.raises(ConfigError, match="API_WECHAT_URL"):
         bare.client.page(LISTING, 0, 10)
@@ -375,7 +339,7 @@ def test_a_vendor_that_is_not_there_is_named_in_the_error(start: Callable[..., C
         probe.bind(("127.0.0.1", 0))
         gone = f"http://127.0.0.1:{probe.getsockname()[1]}/"
     with pytest.raises(VendorError, match=r"POST http://127\.0\.0\.1:\d+/token could not be connected to"):
-        start(gone).client.page(LISTING, 0, 10)
+        start(url=gone).client.page(LISTING, 0, 10)
 
 
 # The login.
@@ -437,18 +401,16 @@ def test_a_refused_login_ends_everything_at_once(start: Callable[..., Caller], v
 # Waiting.
 
 
-def test_a_429_makes_every_process_wait(start: Callable[..., Caller], vendor: Simulator, valkey: str) -> None:
+def test_a_429_makes_every_process_wait(
+    start: Callable[..., Caller], vendor: Simulator, wait_until: Callable[..., None]
+) -> None:
     one, other = start(), start()
     other.read(range(3))
     vendor.control(pin=["0:429:1"], retry_after="1", reset=True)
-    began = time.monotonic()
     reading = threading.Thread(target=one.client.page, args=(LISTING, 0, 10))
     reading.start()
-    client = redis.Redis.from_url(valkey)
-    while not client.keys("gengfu:auth:*:gate"):
-        assert time.monotonic() < began + 10
-        time.sleep(0.01)
-    time.sleep(2 * LISTEN_EVERY)
+    wait_until(lambda: one.logins.gate(one.account) is not None)
+    time.sleep(2 * LOOK_EVERY)
     assert other.client.page(LISTING, 1, 10).attempts == 1
     reading.join()
     calls = [call["at"] for call in vendor.calls() if call["page"] is not None]
@@ -480,23 +442,61 @@ def test_a_long_wait_sends_the_job_back_to_the_queue(
     assert vendor.state()["device_calls"] == 0
 
 
-def test_a_wait_needs_no_redis(start: Callable[..., Caller], vendor: Simulator, valkey: str) -> None:
-    is_gone = threading.Event()
-
-    def factory() -> Any:
-        if is_gone.is_set():
-            raise BrokerError("Redis is away")
-        return redis.Redis.from_url(valkey)
-
-    caller = start(factory=factory)
+def test_a_wait_needs_no_database(
+    start: Callable[..., Caller], vendor: Simulator, sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller = start()
     caller.read(range(2))
-    is_gone.set()
+    monkeypatch.setattr(sqlite_database, "_run", fail)
     vendor.control(pin=["5:429:1"], retry_after="1")
     began = time.monotonic()
     pages, failures = caller.read(range(PAGES))
     assert len(pages) == PAGES
     assert not failures
     assert time.monotonic() - began >= 1.0
+
+
+def fail(*_: object, **__: object) -> None:
+    raise StoreError("the database is away")
+
+
+def test_a_process_under_way_goes_on_when_a_person_lifts_the_wait(
+    start: Callable[..., Caller], vendor: Simulator, wait_until: Callable[..., None]
+) -> None:
+    worker, operator = start(), start()
+    worker.read(range(2))
+    vendor.control(pin=["5:429:1"], retry_after="25")
+    began = time.monotonic()
+    with ThreadPoolExecutor() as pool:
+        reading = pool.submit(worker.read, range(PAGES))
+        wait_until(lambda: operator.auth.status().gate_until is not None)
+        time.sleep(2 * LOOK_EVERY)
+        operator.auth.reset()
+        assert len(reading.result()[0]) == PAGES
+    assert time.monotonic() - began < 10
+
+
+def test_a_vendor_that_asks_for_ages_is_asked_again_within_a_quarter_of_an_hour(
+    start: Callable[..., Caller], vendor: Simulator
+) -> None:
+    vendor.control(pin=["0:429:1"], retry_after="date:86400")
+    with pytest.raises(Postpone) as caught:
+        start().client.page(LISTING, 0, 10)
+    assert LONGEST_GATE - 5 < caught.value.seconds <= LONGEST_GATE
+
+
+def test_looking_at_the_gate_costs_few_statements(
+    start: Callable[..., Caller], vendor: Simulator, sqlite_database: Database
+) -> None:
+    caller = start(api_concurrency=2)
+    caller.token()
+    vendor.control(latency="150ms")
+    statements: list[str] = []
+    event.listen(sqlite_database.engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
+    began = time.monotonic()
+    caller.read(range(PAGES))
+    looks = [statement for statement in statements if "gate_until" in statement]
+    assert 1 <= len(looks) <= 1 + 5 * (time.monotonic() - began)
 
 
 # Stopping.
@@ -592,13 +592,13 @@ def secure(certificates: Path) -> Iterator[Simulator]:
 
 def test_a_certificate_of_unknown_origin_is_refused(start: Callable[..., Caller], secure: Simulator) -> None:
     with pytest.raises(VendorError, match=r"certificate that is not trusted.*API_CA_FILE"):
-        start(secure.url).client.page(LISTING, 0, 10)
+        start(url=secure.url).client.page(LISTING, 0, 10)
 
 
 def test_a_certificate_of_our_own_authority_is_accepted(
     start: Callable[..., Caller], secure: Simulator, certificates: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert start(secure.url, api_ca_file=certificates / "ca.pem").client.page(LISTING, 0, 10).total == 20
+    assert start(url=secure.url, api_ca_file=certificates / "ca.pem").client.page(LISTING, 0, 10).total == 20
     assert "API_VERIFY_TLS" not in caplog.text
 
 
@@ -608,11 +608,11 @@ def test_switching_verification_off_warns_on_every_run(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    caller = start(secure.url, api_verify_tls=False)
+    caller = start(url=secure.url, api_verify_tls=False)
     for _ in range(3):
         caller.client.page(LISTING, 0, 10)
     assert caplog.text.count("API_VERIFY_TLS is off") == 1
-    monkeypatch.setattr(http_loop, "CAUTION_EVERY", 0.0)
+    monkeypatch.setattr(http_loop, "WARN_EVERY", 0.0)
     caller.client.page(LISTING, 0, 10)
     assert caplog.text.count("API_VERIFY_TLS is off") == 2
 
@@ -620,7 +620,7 @@ def test_switching_verification_off_warns_on_every_run(
 def test_a_file_without_certificates_is_named(start: Callable[..., Caller], secure: Simulator, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("no certificate")
     with pytest.raises(ConfigError, match=r"API_CA_FILE names .*ca\.pem"):
-        start(secure.url, api_ca_file=tmp_path / "ca.pem").client.page(LISTING, 0, 10)
+        start(url=secure.url, api_ca_file=tmp_path / "ca.pem").client.page(LISTING, 0, 10)
 
 
 # Secrets.
@@ -646,7 +646,7 @@ def test_neither_token_nor_password_is_ever_shown(
     vendor.control(password="changed", revoke=True)
     with pytest.raises(LoginRefused) as refused:
         caller.client.page(LISTING, 0, 10)
-    shown += [str(refused.value), repr(caller.auth.status()), caplog.text, repr(vars(caller.auth)["_me"])]
+    shown += [str(refused.value), repr(caller.auth.status()), caplog.text, repr(caller.auth.shared.identity)]
     for secret in {password, *token.split("\n")}:
         assert not [text for text in shown if secret in text]
 

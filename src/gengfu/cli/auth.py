@@ -25,11 +25,18 @@ class _Login(BaseCommand):
             ("used for", f"{left} s more" if left is not None else None),
             ("refused", status.refused_at),
             ("reason", status.reason),
+            ("no request before", status.gate_until),
+            ("because", status.gate_reason),
         ]
         self.out.record([(name, value) for name, value in pairs if value is not None])
         if status.refused_at is not None:
             self.out.note("no login is made until the credentials change, or someone runs: gengfu auth:reset")
-        self.out.answer(asdict(status))
+        if status.gate_until is not None:
+            self.out.note("requests are sent again then, or as soon as someone runs: gengfu auth:reset")
+        told = asdict(status)
+        if status.gate_until is None:
+            del told["gate_until"], told["gate_reason"]
+        self.out.answer(told)
 
 
 class AuthStatusCommand(_Login):
@@ -65,7 +72,7 @@ class AuthLogin(_Login):
 
 
 class AuthReset(_Login):
-    """Forget that the login was refused, and the cached token
+    """Forget a refused login, the cached token, and a wait that the vendor asked for
 
     Example:
       gengfu auth:reset

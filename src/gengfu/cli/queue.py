@@ -73,7 +73,13 @@ class QueueWork(BaseCommand):
         program = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]
         child = (sys.executable, *program, self.name, *_switches(options.queues, given))
         code = run_worker(
-            options, db=app.db, jobs=app.jobs, address=app.redis_address, clock=app.clock, child_argv=child
+            options,
+            db=app.db,
+            jobs=app.jobs,
+            address=app.redis_address,
+            clock=app.clock,
+            child_argv=child,
+            attach=app.attach,
         )
         self.out.answer({"status": "ended", "exit_code": code, "broken": [each.told() for each in broken]})
         return code

@@ -58,6 +58,7 @@ def run_worker(
     address: Callable[[], str],
     clock: Clock = utcnow,
     child_argv: Sequence[str] = (),
+    attach: Callable[[Monitor], None] = lambda _: None,
 ) -> int:
     """Works until an option or a signal ends it, and returns the exit code: 0, or 1 when a new process should follow.
     To be called from the main thread. When a job does not heed its end, the process ends here and does not return.
@@ -65,6 +66,7 @@ def run_worker(
     Args:
         address: the URL of Redis, the same each time; called again whenever Redis may have to be brought back.
         child_argv: the command line of a worker with one process; needed for `options.processes` above 1.
+        attach: told the monitor under whose lease the process works.
 
     Raises:
         BrokerError: Redis is not there at the start, or may evict messages.
@@ -72,7 +74,9 @@ def run_worker(
     check_broker(address)
     if options.processes > 1:
         return Supervisor([worker_role(child_argv, options)]).run()
-    return WorkerProcess(options, db=db, jobs=jobs, address=address, clock=clock).run()
+    worker = WorkerProcess(options, db=db, jobs=jobs, address=address, clock=clock)
+    attach(worker.monitor)
+    return worker.run()
 
 
 def check_broker(address: Callable[[], str]) -> None:
@@ -145,7 +149,7 @@ class WorkerProcess:
         self._end_at = monotonic() + options.max_time if options.max_time is not None else None
         self._watching = Pulse("main loop", longest=SLOW_AFTER)
         details = {"queues": list(options.queues), "concurrency": options.concurrency}
-        self._monitor = Monitor(db, "worker", self._name, details, self.progress, clock)
+        self.monitor = Monitor(db, "worker", self._name, details, self.progress, clock)
 
     def run(self) -> int:
         """Works until there is a reason to end; returns the exit code."""
@@ -163,7 +167,7 @@ class WorkerProcess:
         self._keeper.start()
         self._threads.start()
         self._sweeper.start()
-        self._monitor.start()
+        self.monitor.start()
         log.info("worker ready", extra={"worker": self._name, "queues": ",".join(self._broker.lanes)})
 
     def wait(self) -> End:
@@ -179,7 +183,7 @@ class WorkerProcess:
     def stop(self, end: End) -> int:
         """Ends the worker and returns its exit code, or ends the process if a job does not heed its end."""
         self._door.shut()
-        self._monitor.stopping()
+        self.monitor.stopping()
         log.info("worker ends", extra={"worker": self._name, "reason": end.why, "running": self._door.inside})
         if not self._empty_within(end.grace):
             for running in self._desk.held():
@@ -193,7 +197,7 @@ class WorkerProcess:
         self._sweeper.join(LAST_WORDS)
         self._keeper.end()
         self._broker.client.close()
-        self._monitor.end()
+        self.monitor.end()
         log.info("worker ended", extra={"worker": self._name})
         return end.code
 
@@ -221,7 +225,7 @@ class WorkerProcess:
     def progress(self) -> str | None:
         """None while all loops turn, else which one does not. What waits for the database is stuck only where the
         database answers others."""
-        answered = self._monitor.answered_for()
+        answered = self.monitor.answered_for()
         loops = [(self._watching, SLOW_AFTER), (self._broker.reading, SLOW_AFTER)]
         for pulse, known in [*loops, (self._keeper.pulse, answered), (self._sweeper.pulse, answered)]:
             if pulse.seconds() > SLOW_AFTER <= known:
@@ -269,7 +273,7 @@ class WorkerProcess:
 
     def _leave(self, code: int) -> NoReturn:
         """Ends the process without waiting for threads that do not end."""
-        self._monitor.end()
+        self.monitor.end()
         log.warning("worker ended with threads still running", extra={"worker": self._name})
         logging.shutdown()
         sys.stdout.flush()

@@ -77,9 +77,12 @@ def look(db: Database | Path, entries: Mapping[str, Entry], now: datetime) -> Si
 def _look(execute: Executor, entries: Mapping[str, Entry], now: datetime) -> Sight:
     told = execute.one("SELECT CURRENT_TIMESTAMP AS now", {})
     there = moment(told["now"]) if told is not None else None
-    return Sight(
-        there or now, tuple(leases_in(execute)), _entries(execute, entries), _due(execute, now), _runs(execute)
-    )
+    return Sight(there or now, _processes(execute), _entries(execute, entries), _due(execute, now), _runs(execute))
+
+
+def _processes(execute: Executor) -> tuple[Lease, ...]:
+    """Workers and schedulers; a command on the console comes and goes as it likes."""
+    return tuple(lease for lease in leases_in(execute) if lease.kind != "console")
 
 
 def _due(execute: Executor, now: datetime) -> dict[str, int]:

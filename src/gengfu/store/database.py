@@ -123,10 +123,21 @@ class Database:
         Raises:
             StoreError: the database cannot do it.
         """
+        return self._run(work, patience, writes=True)
+
+    def look(self, work: Callable[[Connection], T], patience: float = 0.0) -> T:
+        """Runs `work`, which only reads, on one snapshot; while the database is away, again for `patience` seconds.
+
+        Raises:
+            StoreError: the database is not there or refuses.
+        """
+        return self._run(work, patience, writes=False)
+
+    def _run(self, work: Callable[[Connection], T], patience: float, *, writes: bool) -> T:
         bearing = _Patience(patience)
         while True:
             try:
-                with self.engine.connect().execution_options(gengfu_write=True) as connection, connection.begin():
+                with self.engine.connect().execution_options(gengfu_write=writes) as connection, connection.begin():
                     return work(connection)
             except SQLAlchemyError as error:
                 if not bearing.bears(error):

@@ -365,15 +365,33 @@ job_attempt = Table(
     Column("finished_at", Moment),
 )
 
-auth_refusal = Table(
-    "auth_refusal",
+login = Table(
+    "login",
     metadata,
-    Column("account", String(255), primary_key=True),
-    Column("digest", String(255), nullable=False),
-    Column("reason", _text, nullable=False),
-    Column("refused_at", Moment, nullable=False),
+    Column("account", String(64), primary_key=True),
+    Column("generation", Integer, nullable=False),
+    Column("lease_id", BigInteger),
+    Column("fence", Integer, nullable=False),
+    Column("refused_digest", String(255)),
+    Column("refused_reason", _text),
+    Column("refused_at", Moment),
+    Column("gate_reason", _text),
+    Column("gate_set_at", Moment),
+    Column("gate_until", Moment),
 )
-"""A login that the vendor refused. `digest`, a salted hash of the credentials, no longer matches when they change."""
+"""One row per account at a vendor's server, named by a hash of address and user. `generation` is the number of the last
+token; `lease_id` names the process that logs in, and `fence` grows with each that does. `refused_digest`: a salted hash
+of the credentials that the vendor refused, which no longer matches when they change. Nobody sends the vendor a request
+before `gate_until`."""
+
+login_token = Table(
+    "login_token",
+    metadata,
+    Column("account", String(64), primary_key=True),
+    Column("value", _text, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+)
+"""The token of an account's last login. A table of its own, since backups leave its rows out."""
 
 schedule_entry = Table(
     "schedule_entry",

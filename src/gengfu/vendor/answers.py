@@ -26,7 +26,7 @@ LONGEST_LIST = 10**12
 """A `total` above this is no length of any list."""
 
 
-class Kind(StrEnum):
+class AnswerKind(StrEnum):
     """What became of a call."""
 
     PAGE = "page"
@@ -43,10 +43,10 @@ class Kind(StrEnum):
     """An answer that will be the same the next time."""
 
 
-class Verdict(msgspec.Struct, frozen=True):
-    """What a call came to. `rows`, `total` and `more` count only for a page, `why` only for everything else."""
+class Answer(msgspec.Struct, frozen=True):
+    """What a call brought. `rows`, `total` and `more` count only for a page, `why` only for everything else."""
 
-    kind: Kind
+    kind: AnswerKind
     status: int | None = None
     why: str = ""
     rows: list[msgspec.Raw] = []
@@ -75,46 +75,46 @@ class Expected:
 
 def judge(
     status: int, body: bytes, expected: Expected, excerpt: Callable[[bytes], str], link: str | None = None
-) -> Verdict:
+) -> Answer:
     """What an answer to the request for a page is. `excerpt` turns a body into a text fit for an error; `link` is the
     answer's header `Link`."""
     if status == 200:
         return _judge_page(body, expected, excerpt, link)
     said = f"answered {status}: {excerpt(body)}"
     if status == 401:
-        return Verdict(Kind.DEAD_LOGIN, status, said)
+        return Answer(AnswerKind.DEAD_LOGIN, status, said)
     if status == 429:
-        return Verdict(Kind.THROTTLED, status, said)
+        return Answer(AnswerKind.THROTTLED, status, said)
     if status in (502, 503, 504):
-        return Verdict(Kind.OVERLOADED, status, said)
+        return Answer(AnswerKind.OVERLOADED, status, said)
     if 300 <= status < 400:
-        return Verdict(Kind.REJECTED, status, f"{said} (a redirect; is API_WECHAT_URL the vendor's own address?)")
+        return Answer(AnswerKind.REJECTED, status, f"{said} (a redirect; is API_WECHAT_URL the vendor's own address?)")
     if 400 <= status < 500:
-        return Verdict(Kind.REJECTED, status, said)
-    return Verdict(Kind.FAULT, status, said)
+        return Answer(AnswerKind.REJECTED, status, said)
+    return Answer(AnswerKind.FAULT, status, said)
 
 
-def _judge_page(body: bytes, expected: Expected, excerpt: Callable[[bytes], str], link: str | None) -> Verdict:
+def _judge_page(body: bytes, expected: Expected, excerpt: Callable[[bytes], str], link: str | None) -> Answer:
     form = expected.form
     try:
         page = _decoder(form)(body)
     except msgspec.DecodeError as error:
-        mended = _mended(body)
-        if mended != body:
-            return _judge_page(mended, expected, excerpt, link)
-        return _judge_oddity(body, error, excerpt)
+        repaired = _repaired(body)
+        if repaired != body:
+            return _judge_page(repaired, expected, excerpt, link)
+        return _judge_other(body, error, excerpt)
     rows = page if form.rows is None else page.rows
     if form.whole:
-        return Verdict(Kind.PAGE, 200, rows=[page], more=next_link(link))
+        return Answer(AnswerKind.PAGE, 200, rows=[page], more=next_link(link))
     if form.total is None:
         more = next_link(link) if form.link else page.more if form.more is not None else None
         if not rows and more not in NO_MORE:
-            return Verdict(Kind.FAULT, 200, "answered 200 with no rows, though it leads on to a next page")
-        return Verdict(Kind.PAGE, 200, rows=rows, total=len(rows), more=more)
+            return Answer(AnswerKind.FAULT, 200, "answered 200 with no rows, though it leads on to a next page")
+        return Answer(AnswerKind.PAGE, 200, rows=rows, total=len(rows), more=more)
     wrong = _length_fault(len(rows), page.total, expected)
     if wrong:
-        return Verdict(Kind.FAULT, 200, f"answered 200 with {wrong}")
-    return Verdict(Kind.PAGE, 200, rows=rows, total=page.total)
+        return Answer(AnswerKind.FAULT, 200, f"answered 200 with {wrong}")
+    return Answer(AnswerKind.PAGE, 200, rows=rows, total=page.total)
 
 
 @cache
@@ -131,10 +131,10 @@ def _decoder(form: Form) -> Callable[[bytes], Any]:
     if form.more is not None:
         default = None if form.may_lack_more else msgspec.NODEFAULT
         members.append(("more", str | int | None, msgspec.field(default=default, name=form.more)))
-    return msgspec.json.Decoder(msgspec.defstruct("Answer", members)).decode
+    return msgspec.json.Decoder(msgspec.defstruct("PageBody", members)).decode
 
 
-def _mended(body: bytes) -> bytes:
+def _repaired(body: bytes) -> bytes:
     """The body without a byte order mark, and with the replacement character for halves of surrogate pairs: one broken
     name must not cost the page."""
     return _ESCAPE.sub(lambda found: rb"\ufffd" if found["lone"] else found[0], body.removeprefix(_BOM))
@@ -151,19 +151,19 @@ def _length_fault(rows: int, total: int, expected: Expected) -> str:
     return ""
 
 
-def _judge_oddity(body: bytes, error: msgspec.DecodeError, excerpt: Callable[[bytes], str]) -> Verdict:
+def _judge_other(body: bytes, error: msgspec.DecodeError, excerpt: Callable[[bytes], str]) -> Answer:
     said = excerpt(body)
     if _HTML.match(body):
-        return Verdict(Kind.FAULT, 200, f"answered 200 with HTML in place of JSON: {said}")
+        return Answer(AnswerKind.FAULT, 200, f"answered 200 with HTML in place of JSON: {said}")
     if is_dead_login(body):
-        return Verdict(Kind.DEAD_LOGIN, 200, f"answered 200: {said}")
+        return Answer(AnswerKind.DEAD_LOGIN, 200, f"answered 200: {said}")
     if isinstance(error, msgspec.ValidationError):
-        return Verdict(Kind.FAULT, 200, f"answered 200 with JSON that is not the contract's ({error}): {said}")
+        return Answer(AnswerKind.FAULT, 200, f"answered 200 with JSON that is not the contract's ({error}): {said}")
     if not body.strip():
-        return Verdict(Kind.FAULT, 200, "answered 200 with an empty body")
+        return Answer(AnswerKind.FAULT, 200, "answered 200 with an empty body")
     if body.lstrip()[:1] in (b"{", b"["):
-        return Verdict(Kind.FAULT, 200, f"answered 200 with JSON that is cut or broken ({error}): {said}")
-    return Verdict(Kind.FAULT, 200, f"answered 200 with something that is not JSON: {said}")
+        return Answer(AnswerKind.FAULT, 200, f"answered 200 with JSON that is cut or broken ({error}): {said}")
+    return Answer(AnswerKind.FAULT, 200, f"answered 200 with something that is not JSON: {said}")
 
 
 def is_dead_login(body: bytes) -> bool:
@@ -171,14 +171,14 @@ def is_dead_login(body: bytes) -> bool:
     return any(DEAD_LOGIN_TEXT.encode(encoding) in body[:400] for encoding in ("utf-8", "gb18030"))
 
 
-def heed(verdict: Verdict, asked: float | None) -> Verdict:
-    """The verdict on a 429 or 503 that asked for a wait of so many seconds: whoever says when is not broken."""
-    if verdict.kind is Kind.OVERLOADED and asked is not None:
-        return Verdict(Kind.THROTTLED, verdict.status, verdict.why)
-    return verdict
+def with_wait(answer: Answer, asked: float | None) -> Answer:
+    """The answer of a 429 or 503 that asked for a wait of so many seconds: whoever says when is not broken."""
+    if answer.kind is AnswerKind.OVERLOADED and asked is not None:
+        return Answer(AnswerKind.THROTTLED, answer.status, answer.why)
+    return answer
 
 
-def judge_error(error: BaseException) -> Verdict:
+def judge_error(error: BaseException) -> Answer:
     """What a call is that brought no answer.
 
     Raises:
@@ -187,26 +187,27 @@ def judge_error(error: BaseException) -> Verdict:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         reason = getattr(error.certificate_error, "verify_message", "") or type(error.certificate_error).__name__
         why = f"shows a certificate that is not trusted ({reason}); if it is the right one, set API_CA_FILE"
-        return Verdict(Kind.REJECTED, why=f"{why} to the PEM file of its authority")
+        return Answer(AnswerKind.REJECTED, why=f"{why} to the PEM file of its authority")
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return Verdict(Kind.OVERLOADED, why="could not be connected to in time (API_CONNECT_TIMEOUT)")
+        return Answer(AnswerKind.OVERLOADED, why="could not be connected to in time (API_CONNECT_TIMEOUT)")
     if isinstance(error, aiohttp.SocketTimeoutError):
-        return Verdict(Kind.OVERLOADED, why="fell silent in the middle of the call (API_READ_TIMEOUT)")
+        return Answer(AnswerKind.OVERLOADED, why="fell silent in the middle of the call (API_READ_TIMEOUT)")
     if isinstance(error, TimeoutError):
-        return Verdict(Kind.OVERLOADED, why="took too long as a whole (API_TOTAL_TIMEOUT)")
+        return Answer(AnswerKind.OVERLOADED, why="took too long as a whole (API_TOTAL_TIMEOUT)")
     if isinstance(error, aiohttp.InvalidURL):
-        return Verdict(Kind.REJECTED, why="is not an address that can be asked; look at API_WECHAT_URL")
+        return Answer(AnswerKind.REJECTED, why="is not an address that can be asked; look at API_WECHAT_URL")
     if isinstance(error, aiohttp.ClientConnectorError):
-        return Verdict(Kind.OVERLOADED, why=f"could not be connected to ({error.strerror or error.os_error})")
+        return Answer(AnswerKind.OVERLOADED, why=f"could not be connected to ({error.strerror or error.os_error})")
     if isinstance(error, aiohttp.ServerDisconnectedError):
-        return Verdict(Kind.OVERLOADED, why="closed the connection without an answer")
+        return Answer(AnswerKind.OVERLOADED, why="closed the connection without an answer")
     if isinstance(error, aiohttp.ClientPayloadError):
-        return Verdict(Kind.FAULT, why="cut its answer short")
+        return Answer(AnswerKind.FAULT, why="cut its answer short")
     if isinstance(error, aiohttp.ClientResponseError):
-        return Verdict(Kind.FAULT, why=f"answered with broken HTTP ({error.status})")
+        return Answer(AnswerKind.FAULT, why=f"answered with broken HTTP ({error.status})")
     if isinstance(error, (aiohttp.ClientError, OSError)):
-        return Verdict(
-            Kind.OVERLOADED, why=f"broke the connection ({getattr(error, 'strerror', None) or type(error).__name__})"
+        return Answer(
+            AnswerKind.OVERLOADED,
+            why=f"broke the connection ({getattr(error, 'strerror', None) or type(error).__name__})",
         )
     raise error
 

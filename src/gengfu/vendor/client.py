@@ -14,12 +14,10 @@ from gengfu.settings import Settings
 from gengfu.vendor.answers import clean
 from gengfu.vendor.auth import AuthService
 from gengfu.vendor.listing import Failure, Listing, Page
-from gengfu.vendor.login import Identity
-from gengfu.vendor.page_fetch import Flight
+from gengfu.vendor.page_fetch import PageFetch
 from gengfu.vendor.paging import Numbered
-from gengfu.vendor.rate_limiter import Tally, Traffic
-from gengfu.vendor.requester import Courier, Errand
-from gengfu.vendor.shared import RedisFactory, Shared
+from gengfu.vendor.rate_limiter import RateLimiter, Tally
+from gengfu.vendor.requester import FetchSpec, Requester
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +41,20 @@ class VendorClient:
     process wait. A page is one only if it is what the contract says; everything else is a `Failure` with its reason.
     """
 
-    def __init__(self, settings: Settings, auth: AuthService, redis: RedisFactory, clock: Clock = utcnow) -> None:
+    def __init__(self, settings: Settings, auth: AuthService, clock: Clock = utcnow) -> None:
         self._settings = settings
         self._auth = auth
-        self._redis = redis
         self._clock = clock
         self._tally = Tally()
-        self._flights: set[Flight] = set()
+        self._fetches: set[PageFetch] = set()
 
     @cached_property
-    def _traffic(self) -> Traffic:
-        shared = Shared(self._redis, Identity(*self._settings.api()).account)
-        return Traffic(self._settings.api_concurrency, self._tally, self._auth.line, shared)
+    def _limiter(self) -> RateLimiter:
+        return RateLimiter(self._settings.api_concurrency, self._tally, self._auth.loop, self._auth.shared)
 
     @cached_property
-    def _courier(self) -> Courier:
-        return Courier(self._settings.api()[0], self._auth, self._traffic, self._clock)
+    def _requester(self) -> Requester:
+        return Requester(self._settings.api()[0], self._auth, self._limiter, self._clock)
 
     def pages(
         self,
@@ -78,9 +74,9 @@ class VendorClient:
             LoginRefused: the vendor refuses the credentials.
             Postpone: the vendor asks to wait for more than 30 s.
             Stopped: `stop` was set, or the client was closed; what was open is cancelled.
-            VendorError, BrokerError, StoreError, ConfigError: there is no login, for other reasons.
+            VendorError, StoreError, ConfigError: there is no login, for other reasons.
         """
-        return self._fly(Errand(listing, size, check_from, listing.addresses(size)), indices, stop)
+        return self._fetch(FetchSpec(listing, size, check_from, listing.addresses(size)), indices, stop)
 
     def page(
         self, listing: Listing, index: int, size: int, stop: threading.Event | None = None, *, check_length: bool = True
@@ -91,7 +87,9 @@ class VendorClient:
             AnswerError: there was no such page after every try; the text names the request, the status and what came.
             GengfuError: as `pages`.
         """
-        return self._one(Errand(listing, size, 0 if check_length else index + 1, listing.addresses(size)), index, stop)
+        return self._one(
+            FetchSpec(listing, size, 0 if check_length else index + 1, listing.addresses(size)), index, stop
+        )
 
     def walk(self, listing: Listing, size: int, stop: threading.Event | None = None) -> Iterator[Page]:
         """Fetches the pages of a list that lead from one to the next, to the end that its style knows.
@@ -114,7 +112,7 @@ class VendorClient:
             if url in asked:
                 raise AnswerError(f"GET {where} leads nowhere new: the server does not turn the pages")
             asked.add(url)
-            page = self._one(Errand(listing, size, len(asked), _always(where)), len(asked) - 1, stop)
+            page = self._one(FetchSpec(listing, size, len(asked), _always(where)), len(asked) - 1, stop)
             rows += len(page.rows)
             yield replace(page, total=rows)
             try:
@@ -123,31 +121,31 @@ class VendorClient:
                 raise AnswerError(f"GET {where} answered 200, but {problem}") from None
             url = urljoin(base, follows) if follows is not None else None
 
-    def _one(self, errand: Errand, index: int, stop: threading.Event | None) -> Page:
-        for batch in self._fly(errand, (index,), stop):
+    def _one(self, spec: FetchSpec, index: int, stop: threading.Event | None) -> Page:
+        for batch in self._fetch(spec, (index,), stop):
             for result in batch:
                 if isinstance(result, Failure):
                     raise AnswerError(result.cause)
                 return result
-        raise Stopped(f"reading {errand.listing.path} was stopped")
+        raise Stopped(f"reading {spec.listing.path} was stopped")
 
-    def _fly(
-        self, errand: Errand, indices: Iterable[int], stop: threading.Event | None
+    def _fetch(
+        self, spec: FetchSpec, indices: Iterable[int], stop: threading.Event | None
     ) -> Generator[list[Page | Failure], None, None]:
-        flight = Flight(
-            errand,
+        fetch = PageFetch(
+            spec,
             indices,
-            line=self._auth.line,
-            traffic=self._traffic,
-            courier=self._courier,
+            loop=self._auth.loop,
+            limiter=self._limiter,
+            requester=self._requester,
             ceiling=self._settings.api_concurrency,
             stop=stop,
         )
-        self._flights.add(flight)
+        self._fetches.add(fetch)
         try:
-            yield from flight.batches()
+            yield from fetch.batches()
         finally:
-            self._flights.discard(flight)
+            self._fetches.discard(fetch)
 
     def counters(self) -> Counters:
         """The totals so far; what a run used is the difference of two."""
@@ -156,8 +154,8 @@ class VendorClient:
 
     def close(self) -> None:
         """Ends what is under way (who waits for it gets Stopped) and closes the connections."""
-        for flight in list(self._flights):
-            flight.cancel(Stopped("the vendor client was closed"))
+        for fetch in list(self._fetches):
+            fetch.cancel(Stopped("the vendor client was closed"))
         self._auth.close()
 
 

@@ -21,15 +21,15 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-CAUTION_EVERY = 60.0
+WARN_EVERY = 60.0
 """Seconds between two warnings that TLS is not verified, so that each run has one and not each window."""
 
 
-class Line:
-    """The process's line to the vendor: one thread with an event loop, one HTTP session, a few threads for what blocks.
+class HttpLoop:
+    """The process's way to the vendor: one thread with an event loop, one HTTP session, a few threads for what blocks.
 
     1. Nothing exists until the first call; the session is made in the loop when first asked for.
-    2. Job threads hand work in with `run` (and wait) or `post` (and do not).
+    2. Job threads hand work in with `run` (and wait) or `call_soon` (and do not).
     3. `close` cancels what still runs there, closes the connections and ends the threads. A later call starts anew.
     """
 
@@ -40,7 +40,7 @@ class Line:
         self._thread: threading.Thread | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._session: aiohttp.ClientSession | None = None
-        self._cautioned_at: float | None = None
+        self._warned_at: float | None = None
 
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._starting:
@@ -55,7 +55,7 @@ class Line:
         """Runs the coroutine in the loop and waits for it. Not to be called from the loop's own thread."""
         return asyncio.run_coroutine_threadsafe(work, self._started()).result()
 
-    def post(self, callback: Callable[..., object], *args: object) -> None:
+    def call_soon(self, callback: Callable[..., object], *args: object) -> None:
         """Has the loop call something soon."""
         self._started().call_soon_threadsafe(callback, *args)
 
@@ -86,13 +86,13 @@ class Line:
             self._session._retry_connection = False
         return self._session
 
-    def caution(self) -> None:
+    def warn_unverified(self) -> None:
         """Warns that the vendor's certificate is not verified, if so; at most once a minute."""
         if self._settings.api_verify_tls or not (self._settings.api_wechat_url or "").startswith("https:"):
             return
         now = monotonic()
-        if self._cautioned_at is None or now - self._cautioned_at >= CAUTION_EVERY:
-            self._cautioned_at = now
+        if self._warned_at is None or now - self._warned_at >= WARN_EVERY:
+            self._warned_at = now
             log.warning(
                 "API_VERIFY_TLS is off: the vendor's certificate is not verified, and who stands in between can read "
                 "the login. Set API_CA_FILE to the PEM file of its authority instead"

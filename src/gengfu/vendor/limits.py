@@ -154,6 +154,12 @@ class Pace:
         # What was not sent meanwhile is not caught up with: the vendor may have saved up nothing for us.
         self._next = max(self._next, until + self.SLACK)
 
+    def opened(self, now: float) -> None:
+        """Requests may go out from now on, before the time that was told."""
+        self._closed -= max(0.0, self._opens_at - now)
+        self._opens_at = min(self._opens_at, now)
+        self._next = min(self._next, now)
+
     def _sending(self, now: float) -> float:
         """A clock that stands still while the gate is closed."""
         return max(now, self._opens_at) - self._closed

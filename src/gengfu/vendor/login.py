@@ -15,17 +15,15 @@ from typing import Any
 import msgspec
 
 from gengfu.settings import Secret
+from gengfu.store.logins import LONGEST_TOKEN
 from gengfu.vendor.answers import is_dead_login
-
-CACHE_SECONDS = 600.0
-"""A token is kept no longer than this, whatever the vendor promises."""
 
 _SCRYPT = {"n": 2**14, "r": 8, "p": 1}
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
-class Login(StrEnum):
-    """What became of a login."""
+class LoginAnswerKind(StrEnum):
+    """What the answer to a login is."""
 
     GRANTED = "granted"
     """There is a token."""
@@ -42,7 +40,7 @@ class Login(StrEnum):
 class LoginAnswer(msgspec.Struct, frozen=True):
     """What a login came to: a token and the seconds to keep it, or why there is none."""
 
-    outcome: Login
+    kind: LoginAnswerKind
     why: str = ""
     token: Secret = Secret("")
     seconds: float = 0.0
@@ -83,13 +81,13 @@ def seconds_to_keep(expires_in: Any) -> float:
     A promise that is missing or no number counts as a long one: a dead token is found out anyway.
     """
     try:
-        promised = min(float(expires_in), 2 * CACHE_SECONDS)
+        promised = min(float(expires_in), 2 * LONGEST_TOKEN)
     except (TypeError, ValueError, OverflowError):
-        return CACHE_SECONDS
+        return LONGEST_TOKEN
     if isinstance(expires_in, bool) or promised != promised:
-        return CACHE_SECONDS
+        return LONGEST_TOKEN
     margin = min(max(promised / 10, 5.0), promised / 2)
-    return min(CACHE_SECONDS, max(promised - margin, 1.0))
+    return min(LONGEST_TOKEN, max(promised - margin, 1.0))
 
 
 def judge_login(status: int, body: bytes, excerpt: Callable[[bytes], str], clean: Callable[[str], str]) -> LoginAnswer:
@@ -99,20 +97,20 @@ def judge_login(status: int, body: bytes, excerpt: Callable[[bytes], str], clean
     """
     said = f"answered {status}: {excerpt(body)}"
     if status == 429:
-        return LoginAnswer(Login.THROTTLED, said)
+        return LoginAnswer(LoginAnswerKind.THROTTLED, said)
     fields = _object(body)
     if status in (401, 403) or (status == 400 and fields is not None):
-        return LoginAnswer(Login.REFUSED, _reason(fields, clean) or said)
+        return LoginAnswer(LoginAnswerKind.REFUSED, _reason(fields, clean) or said)
     if is_dead_login(body) or 300 <= status < 500:
-        return LoginAnswer(Login.MISPLACED, f"{said} (is API_WECHAT_URL the vendor's own address?)")
+        return LoginAnswer(LoginAnswerKind.MISPLACED, f"{said} (is API_WECHAT_URL the vendor's own address?)")
     if status != 200 or fields is None:
-        return LoginAnswer(Login.TROUBLE, said)
+        return LoginAnswer(LoginAnswerKind.TROUBLE, said)
     token = fields.get("access_token")
     if token is None or token == "":
-        return LoginAnswer(Login.REFUSED, _reason(fields, clean) or "answered 200 without an access_token")
+        return LoginAnswer(LoginAnswerKind.REFUSED, _reason(fields, clean) or "answered 200 without an access_token")
     if not isinstance(token, str) or not _TOKEN.fullmatch(token):
-        return LoginAnswer(Login.TROUBLE, "answered 200 with an access_token that cannot be sent in a header")
-    return LoginAnswer(Login.GRANTED, token=Secret(token), seconds=seconds_to_keep(fields.get("expires_in")))
+        return LoginAnswer(LoginAnswerKind.TROUBLE, "answered 200 with an access_token that cannot be sent in a header")
+    return LoginAnswer(LoginAnswerKind.GRANTED, token=Secret(token), seconds=seconds_to_keep(fields.get("expires_in")))
 
 
 def _object(body: bytes) -> dict[str, Any] | None:

@@ -10,10 +10,11 @@ from urllib.parse import urlencode
 
 from gengfu.clock import Clock
 from gengfu.errors import Postpone, VendorError
-from gengfu.vendor.answers import Kind, clean, excerpt, judge_error, retry_after
-from gengfu.vendor.http_loop import Line
+from gengfu.store.logins import LONGEST_GATE
+from gengfu.vendor.answers import AnswerKind, clean, excerpt, judge_error, retry_after
+from gengfu.vendor.http_loop import HttpLoop
 from gengfu.vendor.limits import LONGEST_WAIT, backoff, full_jitter
-from gengfu.vendor.login import Identity, Login, LoginAnswer, judge_login
+from gengfu.vendor.login import Identity, LoginAnswer, LoginAnswerKind, judge_login
 
 log = logging.getLogger(__name__)
 
@@ -21,16 +22,16 @@ TRIES = 4
 """Calls of one login, as long as the answers say nothing about the credentials."""
 
 
-class Desk:
-    """Where logins are asked for: once when the answer is about the credentials, a few times when it is not.
+class LoginClient:
+    """Asks for logins: once when the answer is about the credentials, a few times when it is not.
 
     `scrub` takes secrets out of what the vendor says. Lives in the loop.
     """
 
-    def __init__(self, line: Line, scrub: Callable[[str], str], clock: Clock) -> None:
+    def __init__(self, loop: HttpLoop, scrub: Callable[[str], str], clock: Clock) -> None:
         self.calls = 0
         """Login calls so far."""
-        self._line = line
+        self._loop = loop
         self._scrub = scrub
         self._clock = clock
 
@@ -45,15 +46,15 @@ class Desk:
         tries, waited = 1, 0.0
         while True:
             answer, wait = await self._post(me)
-            if answer.outcome in (Login.GRANTED, Login.REFUSED):
+            if answer.kind in (LoginAnswerKind.GRANTED, LoginAnswerKind.REFUSED):
                 return answer
             sentence = f"POST {me.url}token {answer.why}"
-            if answer.outcome is Login.THROTTLED:
-                pause = max(wait or 0.0, backoff(tries))
+            if answer.kind is LoginAnswerKind.THROTTLED:
+                pause = min(max(wait or 0.0, backoff(tries)), LONGEST_GATE)
                 if pause > LONGEST_WAIT or waited + pause > 2 * LONGEST_WAIT:
                     raise Postpone(f"the vendor asks to wait with the login: {sentence}", max(pause, LONGEST_WAIT))
                 waited += pause
-            elif answer.outcome is Login.MISPLACED or tries == TRIES:
+            elif answer.kind is LoginAnswerKind.MISPLACED or tries == TRIES:
                 raise VendorError(f"the login failed, though not for the credentials: {sentence}")
             else:
                 pause = full_jitter(backoff(tries, base=0.25))
@@ -68,8 +69,8 @@ class Desk:
             errors="surrogateescape",
         )
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        self._line.caution()
-        session = self._line.session()
+        self._loop.warn_unverified()
+        session = self._loop.session()
         self.calls += 1
         try:
             async with session.post(
@@ -77,9 +78,9 @@ class Desk:
             ) as response:
                 body = await response.read()
         except Exception as error:
-            verdict = judge_error(error)
-            outcome = Login.MISPLACED if verdict.kind is Kind.REJECTED else Login.TROUBLE
-            return LoginAnswer(outcome, verdict.why), None
+            told = judge_error(error)
+            kind = LoginAnswerKind.MISPLACED if told.kind is AnswerKind.REJECTED else LoginAnswerKind.TROUBLE
+            return LoginAnswer(kind, told.why), None
         answer = judge_login(
             response.status, body, partial(excerpt, scrub=self._scrub), partial(clean, scrub=self._scrub)
         )

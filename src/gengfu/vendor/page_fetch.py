@@ -11,12 +11,12 @@ from typing import Any
 
 from gengfu.clock import monotonic
 from gengfu.errors import Stopped
-from gengfu.vendor.answers import Expected, Kind, Verdict
-from gengfu.vendor.http_loop import Line
+from gengfu.vendor.answers import Answer, AnswerKind, Expected
+from gengfu.vendor.http_loop import HttpLoop
 from gengfu.vendor.limits import backoff, full_jitter
 from gengfu.vendor.listing import Failure, Page
-from gengfu.vendor.rate_limiter import Traffic
-from gengfu.vendor.requester import Courier, Errand, Parcel
+from gengfu.vendor.rate_limiter import RateLimiter
+from gengfu.vendor.requester import FetchSpec, Requester, Response
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +28,8 @@ WATCH_EVERY = 0.02
 """Seconds between two looks at the caller's wish to stop."""
 
 
-class Flight:
-    """Fetches pages in the order given, as many at once as the traffic allows, and hands them over as they come.
+class PageFetch:
+    """Fetches pages in the order given, as many at once as the limiter allows, and hands them over as they come.
 
     1. `batches` in the job thread starts it; runners in the loop take one page number after the other.
     2. A page that failed and may be tried again waits for its turn apart, while the runners go on with others. When the
@@ -40,25 +40,25 @@ class Flight:
 
     def __init__(
         self,
-        errand: Errand,
+        spec: FetchSpec,
         indices: Iterable[int],
         *,
-        line: Line,
-        traffic: Traffic,
-        courier: Courier,
+        loop: HttpLoop,
+        limiter: RateLimiter,
+        requester: Requester,
         ceiling: int,
         stop: threading.Event | None,
     ) -> None:
-        self._errand = errand
-        self._address = errand.address
-        self._form = errand.listing.paging.form
+        self._spec = spec
+        self._address = spec.address
+        self._form = spec.listing.paging.form
         wanted = tuple(indices)
         self._fresh = iter(wanted)
         self._left = len(wanted)
         self._most_runners = min(ceiling, self._left)
-        self._line = line
-        self._traffic = traffic
-        self._courier = courier
+        self._loop = loop
+        self._limiter = limiter
+        self._requester = requester
         self._stop = stop
         self._again: deque[int] = deque()
         self._unpaid: deque[Failure] = deque()
@@ -78,14 +78,14 @@ class Flight:
     # In the job thread.
 
     def batches(self) -> Iterator[list[Page | Failure]]:
-        """Starts the flight and yields what has arrived, as soon as there is something.
+        """Starts the fetch and yields what has arrived, as soon as there is something.
 
         Raises:
-            GengfuError: what ended the flight before its time.
+            GengfuError: what ended it before its time.
         """
         if not self._left:
             return
-        self._line.post(self._begin)
+        self._loop.call_soon(self._begin)
         try:
             while True:
                 self._arrived.wait()
@@ -96,7 +96,7 @@ class Flight:
                 if isinstance(error, Stopped):
                     raise error
                 if is_crowded:
-                    self._line.post(self._make_room)
+                    self._loop.call_soon(self._make_room)
                 if batch:
                     yield batch
                 if is_over:
@@ -107,9 +107,9 @@ class Flight:
             raise error
 
     def cancel(self, error: BaseException | None) -> None:
-        """Ends the flight before its time; whoever waits in `batches` is told `error`."""
+        """Ends it before its time; whoever waits in `batches` is told `error`."""
         if not self._is_over:
-            self._line.post(self._end, error)
+            self._loop.call_soon(self._end, error)
 
     # In the loop.
 
@@ -120,25 +120,25 @@ class Flight:
             self._is_over, self._error = True, error
         for runner in self._runners:
             runner.cancel()
-        self._traffic.end()
+        self._limiter.end()
         self._arrived.set()
 
     def _begin(self) -> None:
-        self._courier.begin()
-        self._traffic.begin()
-        self._add_runner(self._set_out())
+        self._requester.begin()
+        self._limiter.begin()
+        self._add_runner(self._start_runners())
         if self._stop is not None:
             self._watch(self._stop)
 
-    async def _set_out(self) -> None:
-        self._line.caution()
-        await self._traffic.look_first()
+    async def _start_runners(self) -> None:
+        self._loop.warn_unverified()
+        await self._limiter.look_first()
         for _ in range(self._most_runners):
             self._add_runner(self._run())
 
     def _watch(self, stop: threading.Event) -> None:
         if stop.is_set():
-            self._end(Stopped(f"reading {self._errand.listing.path} was stopped"))
+            self._end(Stopped(f"reading {self._spec.listing.path} was stopped"))
         elif not self._is_over:
             asyncio.get_running_loop().call_later(WATCH_EVERY, self._watch, stop)
 
@@ -150,7 +150,7 @@ class Flight:
     def _runner_done(self, runner: asyncio.Task[None]) -> None:
         self._runners.discard(runner)
         if runner.cancelled():
-            self._end(Stopped(f"reading {self._errand.listing.path} was cut off: the vendor client was closed"))
+            self._end(Stopped(f"reading {self._spec.listing.path} was cut off: the vendor client was closed"))
         elif (error := runner.exception()) is not None:
             self._end(error)
         elif self._again and not self._is_over:
@@ -161,37 +161,37 @@ class Flight:
         while (index := self._next()) is not None:
             while (room := self._wait_for_room()) is not None:
                 await room
-            if self._traffic.is_hopeless():
+            if self._limiter.is_hopeless():
                 self._hand_over(
                     Failure(index, f"the vendor has not given one good answer of late; {self._last_cause}", None)
                 )
                 continue
-            expected = Expected(index, self._errand.size, index >= self._errand.check_from, self._form)
+            expected = Expected(index, self._spec.size, index >= self._spec.check_from, self._form)
             self._under_way += 1
             try:
-                parcel = await self._courier.fetch(self._address(index), expected)
+                response = await self._requester.fetch(self._address(index), expected)
             finally:
                 self._under_way -= 1
-            self._settle(index, parcel)
+            self._settle(index, response)
 
     def _next(self) -> int | None:
         if self._again:
             return self._again.popleft()
         index = next(self._fresh, None)
         if index is not None:
-            self._traffic.budget.earn()
+            self._limiter.budget.earn()
             return index
         while self._unpaid:
             failure = self._unpaid.popleft()
-            if self._traffic.budget.spend(monotonic()):
-                self._traffic.tally.retries += 1
+            if self._limiter.budget.spend(monotonic()):
+                self._limiter.tally.retries += 1
                 return failure.index
             self._hand_over(failure)
         return None
 
     def _wait_for_room(self) -> asyncio.Future[None] | None:
         with self._lock:
-            if len(self._ready) + self._under_way < READ_AHEAD * self._traffic.limit:
+            if len(self._ready) + self._under_way < READ_AHEAD * self._limiter.limit:
                 return None
             room = asyncio.get_running_loop().create_future()
             self._parked.append(room)
@@ -204,35 +204,35 @@ class Flight:
             if not room.done():
                 room.set_result(None)
 
-    def _settle(self, index: int, parcel: Parcel) -> None:
+    def _settle(self, index: int, response: Response) -> None:
         """Decides what follows from an answer: a page, another try now or later, or a failure."""
-        verdict = parcel.verdict
+        answer = response.answer
         calls, faults = self._tried.get(index, (0, 0))
         calls += 1
-        if verdict.kind is Kind.PAGE:
+        if answer.kind is AnswerKind.PAGE:
             self._tried.pop(index, None)
-            self._hand_over(Page(index, verdict.rows, verdict.total, parcel.took, calls, verdict.more))
+            self._hand_over(Page(index, answer.rows, answer.total, response.took, calls, answer.more))
             return
-        self._last_cause = self._sentence(index, verdict)
-        if verdict.kind in (Kind.DEAD_LOGIN, Kind.THROTTLED):
+        self._last_cause = self._sentence(index, answer)
+        if answer.kind in (AnswerKind.DEAD_LOGIN, AnswerKind.THROTTLED):
             self._tried[index] = (calls, faults)
             self._again.appendleft(index)
             return
         self._tried[index] = (calls, faults + 1)
-        failure = Failure(index, self._last_cause, verdict.status)
-        if verdict.kind is Kind.REJECTED or faults + 1 >= TRIES:
+        failure = Failure(index, self._last_cause, answer.status)
+        if answer.kind is AnswerKind.REJECTED or faults + 1 >= TRIES:
             self._hand_over(failure)
             return
-        if not self._traffic.budget.spend(monotonic()):
+        if not self._limiter.budget.spend(monotonic()):
             self._unpaid.append(failure)
             return
-        self._traffic.tally.retries += 1
+        self._limiter.tally.retries += 1
         pause = full_jitter(backoff(faults + 1))
         log.info("a page is asked again", extra={"page": index, "cause": self._last_cause, "pause": round(pause, 2)})
         asyncio.get_running_loop().call_later(pause, self._try_again, index)
 
-    def _sentence(self, index: int, verdict: Verdict) -> str:
-        return f"GET {self._address(index)} {verdict.why}"
+    def _sentence(self, index: int, answer: Answer) -> str:
+        return f"GET {self._address(index)} {answer.why}"
 
     def _try_again(self, index: int) -> None:
         if self._is_over:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from gengfu.clock import monotonic
-from gengfu.errors import BrokerError, Postpone
-from gengfu.vendor.answers import Kind
-from gengfu.vendor.http_loop import Line
+from gengfu.errors import Postpone, StoreError
+from gengfu.store.logins import LONGEST_GATE
+from gengfu.vendor.answers import AnswerKind
+from gengfu.vendor.http_loop import HttpLoop
 from gengfu.vendor.limits import LONGEST_WAIT, AdaptiveLimit, Pace, RetryBudget, Streak, backoff, full_jitter
-from gengfu.vendor.shared import Shared
+from gengfu.vendor.shared_login import SharedLogin
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +27,11 @@ TROUBLED = 4
 """Faults with no good answer between, from which on requests go out one by one."""
 LONGEST_PAUSE = 2.0
 """Seconds between two requests while nothing goes well, at most."""
-LISTEN_EVERY = 0.05
-"""Seconds between two looks at the gate in Redis."""
+LOOK_EVERY = 0.25
+"""Seconds between two looks at the gate that processes share, while pages are fetched; four times as many while the
+database does not answer."""
+FIRST_LOOK = 0.5
+"""Seconds for which the first request waits for such a look."""
 
 
 @dataclass
@@ -39,20 +43,20 @@ class Tally:
     throttled: int = 0
 
 
-class Traffic:
+class RateLimiter:
     """Lets requests out, first come first served, and learns from what becomes of them. Lives in the loop.
 
     `enter` waits for a slot and gives a ticket; whoever has one gives it back with `leave`. A 429 closes the gate here
-    at once and for the other processes through Redis; without Redis it is closed here alone. While nothing
-    goes well, requests go out one by one, after pauses that grow.
+    at once, and for the other processes through the database; while that is away it is closed here alone. A gate that
+    somebody opens there is open here. While nothing goes well, requests go out one by one, after pauses that grow.
     """
 
-    def __init__(self, ceiling: int, tally: Tally, line: Line, shared: Shared) -> None:
+    def __init__(self, ceiling: int, tally: Tally, loop: HttpLoop, shared: SharedLogin) -> None:
         self.tally = tally
         self.budget = RetryBudget()
         self.solo = False
         """One request at a time, whatever the limit."""
-        self._line = line
+        self._loop = loop
         self._shared = shared
         self._limit = AdaptiveLimit(ceiling)
         self._pace = Pace()
@@ -65,10 +69,12 @@ class Traffic:
         self._gate_opens = 0.0
         self._reason = ""
         self._pause_ends = 0.0
-        self._errands = 0
-        self._listener: asyncio.Task[None] | None = None
-        self._listened_at = 0.0
-        self._publishing: set[asyncio.Task[None]] = set()
+        self._fetches = 0
+        self._looking: asyncio.Task[None] | None = None
+        self._looked_at = 0.0
+        self._sharing: set[asyncio.Task[None]] = set()
+        self._shared_at = 0.0
+        self._unshared_until = 0.0
 
     @property
     def limit(self) -> int:
@@ -80,22 +86,22 @@ class Traffic:
         return self._trouble.rounds >= 3 and self._trouble.lasts(monotonic()) > GIVE_UP
 
     def begin(self) -> None:
-        """Someone is about to send requests: from now until `end`, the gate in Redis is watched."""
-        if not self._errands:
+        """Someone is about to send requests: from now until `end`, the shared gate is watched."""
+        if not self._fetches:
             self._trouble.good()
-        self._errands += 1
-        if self._listener is None or self._listener.done():
-            self._listener = asyncio.get_running_loop().create_task(self._listen())
+        self._fetches += 1
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.get_running_loop().create_task(self._look_on())
 
     def end(self) -> None:
         """The counterpart of `begin`."""
-        self._errands -= 1
+        self._fetches -= 1
 
     async def look_first(self) -> None:
-        """Looks at the gate in Redis, unless that was done a moment ago."""
-        if monotonic() - self._listened_at > LISTEN_EVERY:
-            # A Redis that is slow or away must not hold up the first request for long.
-            await asyncio.wait([asyncio.ensure_future(self._look())], timeout=0.1)
+        """Looks at the shared gate, unless that was done a moment ago."""
+        if monotonic() - self._looked_at > LOOK_EVERY:
+            # A database that is slow or away must not hold up the first request for long.
+            await asyncio.wait([asyncio.ensure_future(self._look())], timeout=FIRST_LOOK)
 
     async def enter(self) -> int:
         """Waits until a request may go out.
@@ -119,7 +125,7 @@ class Traffic:
             raise
         return ticket
 
-    def leave(self, ticket: int, kind: Kind | None, asked: float | None = None) -> None:
+    def leave(self, ticket: int, kind: AnswerKind | None, asked: float | None = None) -> None:
         """A request came to its end; `kind` is `None` if it was never answered because nobody waits for it any more.
 
         `asked` is the number of seconds for which the vendor wants no request.
@@ -127,17 +133,17 @@ class Traffic:
         now = monotonic()
         in_use = self._open
         self._open -= 1
-        if kind is Kind.PAGE:
+        if kind is AnswerKind.PAGE:
             self._limit.good(ticket, in_use, now)
             self._pace.accepted(now)
             self._trouble.good()
             self._throttling.good()
-        elif kind is Kind.THROTTLED:
+        elif kind is AnswerKind.THROTTLED:
             self._throttle(ticket, now, in_use, asked)
-        elif kind is Kind.OVERLOADED:
+        elif kind is AnswerKind.OVERLOADED:
             self._limit.overload(ticket, self._next_ticket, now, in_use)
             self._stumble(ticket, now)
-        elif kind is Kind.FAULT:
+        elif kind is AnswerKind.FAULT:
             self._stumble(ticket, now)
         self._let_out(now)
 
@@ -145,7 +151,7 @@ class Traffic:
         self.tally.throttled += 1
         opens = self._throttling.bad(ticket, self._next_ticket, now)
         own = backoff(self._throttling.rounds) * random.uniform(0.5, 1.0) if opens else 0.0
-        wait = max(asked or 0.0, own)
+        wait = min(max(asked or 0.0, own), LONGEST_GATE)
         if self._throttling.lasts(now) > STARVED:
             wait = max(wait, LONGEST_WAIT + 1)
         if self._limit.overload(ticket, self._next_ticket, now, in_use, throttled=True, wait=wait):
@@ -153,9 +159,10 @@ class Traffic:
         reason = "the vendor asks for a wait" + (f" of {asked:.0f} s" if asked else "")
         if self._close_gate(now, wait, reason):
             log.warning("the vendor wants no request for a while", extra={"seconds": round(wait, 2)})
-            task = asyncio.get_running_loop().create_task(self._publish(reason, wait))
-            self._publishing.add(task)
-            task.add_done_callback(self._publishing.discard)
+            self._unshared_until = now + wait
+            task = asyncio.get_running_loop().create_task(self._share(reason, wait))
+            self._sharing.add(task)
+            task.add_done_callback(self._sharing.discard)
 
     def _stumble(self, ticket: int, now: float) -> None:
         if self._trouble.bad(ticket, self._next_ticket, now) and self._trouble.rounds > 1:
@@ -163,7 +170,7 @@ class Traffic:
 
     def _close_gate(self, now: float, seconds: float, reason: str) -> bool:
         """Says whether the gate stays closed for noticeably longer than it would have."""
-        if now + seconds < self._gate_opens + LISTEN_EVERY / 2:
+        if now + seconds < self._gate_opens + LOOK_EVERY / 4:
             return False
         self._gate_opens, self._reason = now + seconds, reason
         self._pace.closed(now, seconds)
@@ -210,24 +217,33 @@ class Traffic:
         self._timer = None
         self._let_out(monotonic())
 
-    async def _listen(self) -> None:
-        heard = True
-        while self._errands:
-            await asyncio.sleep(LISTEN_EVERY if heard else 20 * LISTEN_EVERY)
-            heard = await self._look()
+    async def _look_on(self) -> None:
+        answered = True
+        while self._fetches:
+            await asyncio.sleep(LOOK_EVERY if answered else 4 * LOOK_EVERY)
+            answered = await self._look()
 
     async def _look(self) -> bool:
+        began = monotonic()
         try:
-            reason, seconds = await self._line.offload(self._shared.gate)
-        except BrokerError:
+            gate = await self._loop.offload(self._shared.gate)
+        except StoreError:
             return False
-        self._listened_at = monotonic()
-        if seconds > 0:
-            self._close_gate(self._listened_at, seconds, reason)
+        now = self._looked_at = monotonic()
+        if gate is not None:
+            self._close_gate(now, gate.seconds, gate.reason)
+        elif self._gate_opens > now and began > self._shared_at and now >= self._unshared_until:
+            log.info("the gate was opened before its time")
+            self._gate_opens = now
+            self._pace.opened(now)
+            self._let_out(now)
         return True
 
-    async def _publish(self, reason: str, seconds: float) -> None:
+    async def _share(self, reason: str, seconds: float) -> None:
         try:
-            await self._line.offload(partial(self._shared.close_gate, reason, seconds))
-        except BrokerError as error:
+            await self._loop.offload(partial(self._shared.close_gate, reason, seconds))
+        except StoreError as error:
             log.warning("the other processes could not be told to wait", extra={"error": str(error)})
+            return
+        if len(self._sharing) == 1:
+            self._shared_at, self._unshared_until = monotonic(), 0.0

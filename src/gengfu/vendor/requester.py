@@ -1,4 +1,4 @@
-"""Makes one call to the vendor: with the shared login, in its turn, and judged."""
+"""Makes one request for a page: with the shared login, in its turn, and judged."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import msgspec
 from yarl import URL
 
 from gengfu.clock import Clock, monotonic
-from gengfu.vendor.answers import Expected, Kind, Verdict, excerpt, heed, judge, judge_error, retry_after
+from gengfu.store.logins import Token
+from gengfu.vendor.answers import Answer, AnswerKind, Expected, excerpt, judge, judge_error, retry_after, with_wait
 from gengfu.vendor.auth import AuthService
 from gengfu.vendor.listing import Listing
-from gengfu.vendor.rate_limiter import Traffic
-from gengfu.vendor.shared import Token
+from gengfu.vendor.rate_limiter import RateLimiter
 
-MOST_BARREN = 3
+MOST_USELESS = 3
 """Fresh tokens in a row that the vendor takes for no single page, before it is the address that is doubted."""
 
 
-class Lifeline:
+class TokenHealth:
     """Whether the tokens that the login gives are of any use.
 
-    A token that served no page before it died is barren. After three of them in a row the next login is pointless. One
+    A token that served no page before it died is useless. After three of them in a row the next login is pointless. One
     that came from a renewal and died after one page at most makes the client send one request at a time, since every
     death costs all that is open; a token that serves two pages ends that.
     """
 
     def __init__(self) -> None:
-        self.barren = 0
+        self.useless = 0
         self.solo = False
         self._token: Token | None = None
         self._served = 0
@@ -42,7 +42,7 @@ class Lifeline:
 
     def served(self, token: Token) -> None:
         """A page came back for the token."""
-        self.barren = 0
+        self.useless = 0
         if token == self._token:
             self._served += 1
             self.solo = self.solo and self._served < 2
@@ -54,18 +54,18 @@ class Lifeline:
         self._is_dead = True
         if self._is_renewed:
             self.solo = self.solo or self._served <= 1
-            self.barren += not self._served
+            self.useless += not self._served
 
 
-class Parcel(msgspec.Struct, frozen=True):
-    """What the courier brings: the verdict and the seconds that the call took."""
+class Response(msgspec.Struct, frozen=True):
+    """What a request brought, and the seconds that it took."""
 
-    verdict: Verdict
+    answer: Answer
     took: float
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class FetchSpec:
     """Which list is read, in which page size, and where its pages are."""
 
     listing: Listing
@@ -76,73 +76,73 @@ class Errand:
     """The address of a page, below the base and already encoded."""
 
 
-class Courier:
-    """Brings verdicts on pages. A call waits for its turn and is counted; a dead token is renewed before it returns."""
+class Requester:
+    """Makes calls. Each waits for its turn and is counted; a dead token is renewed before it returns."""
 
-    def __init__(self, base: str, auth: AuthService, traffic: Traffic, clock: Clock) -> None:
+    def __init__(self, base: str, auth: AuthService, limiter: RateLimiter, clock: Clock) -> None:
         self._base = base
         self._auth = auth
-        self._traffic = traffic
+        self._limiter = limiter
         self._clock = clock
-        self._lifeline = Lifeline()
+        self._health = TokenHealth()
         self._headers: tuple[Token | None, dict[str, str]] = (None, {})
 
     def begin(self) -> None:
-        """A new errand may doubt the address anew."""
-        self._lifeline.barren = 0
+        """What is fetched from now on may doubt the address anew."""
+        self._health.useless = 0
 
-    async def fetch(self, address: str, expected: Expected) -> Parcel:
+    async def fetch(self, address: str, expected: Expected) -> Response:
         """Asks for a page at an address below the base, already encoded.
 
         Raises:
-            LoginRefused, Postpone, VendorError, BrokerError, StoreError, ConfigError: there is no token or no way out.
+            LoginRefused, Postpone, VendorError, StoreError, ConfigError: there is no token or no way out.
         """
-        ticket = await self._traffic.enter()
-        kind: Kind | None = None
+        ticket = await self._limiter.enter()
+        kind: AnswerKind | None = None
         asked: float | None = None
         try:
-            token = self._auth.current() or await self._auth.token()
-            self._lifeline.used(token)
-            self._traffic.tally.calls += 1
+            token = self._auth.tokens.current() or await self._auth.tokens.token()
+            self._health.used(token)
+            self._limiter.tally.calls += 1
             started = monotonic()
-            verdict, asked = await self._call(address, token, expected)
-            took, kind = monotonic() - started, verdict.kind
+            answer, asked = await self._call(address, token, expected)
+            took, kind = monotonic() - started, answer.kind
         finally:
-            self._traffic.leave(ticket, kind, asked)
-        if kind is Kind.PAGE:
-            self._lifeline.served(token)
-        elif kind is Kind.DEAD_LOGIN:
-            verdict = await self._revive(token, verdict)
-        self._traffic.solo = self._lifeline.solo
-        return Parcel(verdict, took)
+            self._limiter.leave(ticket, kind, asked)
+        if kind is AnswerKind.PAGE:
+            self._health.served(token)
+        elif kind is AnswerKind.DEAD_LOGIN:
+            answer = await self._revive(token, answer)
+        self._limiter.solo = self._health.solo
+        return Response(answer, took)
 
-    async def _call(self, address: str, token: Token, expected: Expected) -> tuple[Verdict, float | None]:
-        """The verdict on one call, and the seconds to wait that the vendor asked for."""
-        session = self._auth.line.session()
+    async def _call(self, address: str, token: Token, expected: Expected) -> tuple[Answer, float | None]:
+        """The answer on one call, and the seconds to wait that the vendor asked for."""
+        session = self._auth.loop.session()
         url = URL(self._base + address, encoded=True)
         try:
             async with session.get(url, headers=self._headers_for(token), allow_redirects=False) as response:
                 body = await response.read()
         except Exception as error:
             return judge_error(error), None
-        verdict = judge(response.status, body, expected, self._excerpt, response.headers.get("Link"))
+        answer = judge(response.status, body, expected, self._excerpt, response.headers.get("Link"))
         if response.status not in (429, 503):
-            return verdict, None
+            return answer, None
         named = response.headers
         asked = retry_after(named.get("Retry-After"), named.get("Date"), self._clock())
-        return heed(verdict, asked), asked
+        return with_wait(answer, asked), asked
 
-    async def _revive(self, token: Token, verdict: Verdict) -> Verdict:
-        self._lifeline.died(token)
-        if self._lifeline.barren < MOST_BARREN:
-            self._traffic.solo = self._lifeline.solo
-            await self._auth.renew(token)
-            return verdict
+    async def _revive(self, token: Token, answer: Answer) -> Answer:
+        self._health.died(token)
+        if self._health.useless < MOST_USELESS:
+            self._limiter.solo = self._health.solo
+            await self._auth.tokens.renew(token)
+            return answer
         why = (
-            f"{verdict.why}, again with a fresh login: the vendor ends each login at once, or API_WECHAT_URL does not "
+            f"{answer.why}, again with a fresh login: the vendor ends each login at once, or API_WECHAT_URL does not "
             "lead to its API (it answers the same for a path that does not exist)"
         )
-        return Verdict(Kind.REJECTED, verdict.status, why)
+        return Answer(AnswerKind.REJECTED, answer.status, why)
 
     def _excerpt(self, body: bytes) -> str:
         return excerpt(body, self._auth.scrub)

@@ -197,7 +197,7 @@ def login(patient: Patient) -> Iterator[Finding]:
             "whether a login was refused is not known before the database has its tables", "gengfu db:upgrade"
         )
         return
-    status = within(PATIENCE, "the database or Redis", lambda: patient.auth().status())
+    status = within(PATIENCE, "the database", lambda: patient.auth().status())
     if status.refused_at is not None:
         yield error(
             f"the vendor refused the login of {status.username} on {status.refused_at:%Y-%m-%d %H:%M} UTC "

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caller import Caller, settings_for
-from gengfu.store.database import Database
+from caller import DEVICES, Caller
 from gengfu.vendor.limits import AdaptiveLimit, Pace, RetryBudget, Streak, backoff, full_jitter
 from gengfu_simulator.testing import Simulator
 
@@ -243,53 +239,34 @@ def test_pauses_double_up_to_a_cap(attempt: int) -> None:
 
 # Against a real vendor.
 
-TOTAL = 600
-
-
-@pytest.fixture(scope="module")
-def vendor() -> Iterator[Simulator]:
-    with Simulator(devices=TOTAL) as simulator:
-        yield simulator
+Read = Callable[..., tuple[Caller, dict[str, Any]]]
 
 
 @pytest.fixture
-def read(
-    vendor: Simulator, sqlite_database: Database, valkey: str, tmp_path: Path
-) -> Iterator[Callable[..., tuple[Caller, dict[str, Any]]]]:
+def read(start: Callable[..., Caller], vendor: Simulator) -> Iterator[Read]:
     """`read(pages, ceiling, **faults)`: reads so many one-row pages; the caller that did, and what the vendor saw."""
-    callers: list[Caller] = []
 
     def run(pages: int, ceiling: int, **faults: Any) -> tuple[Caller, dict[str, Any]]:
-        vendor.control(clear=True)
-        vendor.control(reset=True, **faults)
-        caller = Caller(
-            settings_for(tmp_path, vendor.url, api_concurrency=ceiling),
-            sqlite_database,
-            partial(redis.Redis.from_url, valkey),
-        )
-        callers.append(caller)
-        found, failures = caller.read([index % TOTAL for index in range(pages)], 1)
+        vendor.control(**faults)
+        caller = start(api_concurrency=ceiling)
+        found, failures = caller.read([index % DEVICES for index in range(pages)], 1)
         assert not failures
         assert len(found) == pages
         return caller, vendor.state()
 
     yield run
     vendor.control(clear=True)
-    for caller in callers:
-        caller.close()
 
 
 @pytest.mark.parametrize("bears", [16, 48])
-def test_a_server_that_bears_so_many_at_once_is_asked_about_so_many(
-    read: Callable[..., tuple[Caller, dict[str, Any]]], bears: int
-) -> None:
+def test_a_server_that_bears_so_many_at_once_is_asked_about_so_many(read: Read, bears: int) -> None:
     caller, state = read(1_000, 64, capacity=bears, latency="20ms")
     assert bears < state["max_concurrent"] <= bears + 1
     assert caller.client.counters().retries <= 0.1 * 1_000
     assert state["device_calls"] == caller.client.counters().calls
 
 
-def test_a_cap_on_the_rate_is_learned(read: Callable[..., tuple[Caller, dict[str, Any]]]) -> None:
+def test_a_cap_on_the_rate_is_learned(read: Read) -> None:
     caller, state = read(600, 16, rate=200, latency="5ms")
     throttled = caller.client.counters().throttled
     assert 0 < throttled <= 0.05 * 600
@@ -298,9 +275,7 @@ def test_a_cap_on_the_rate_is_learned(read: Callable[..., tuple[Caller, dict[str
 
 
 @pytest.mark.parametrize("kind", ["500", "503", "reset"])
-def test_an_outage_costs_time_but_no_page(
-    vendor: Simulator, read: Callable[..., tuple[Caller, dict[str, Any]]], kind: str
-) -> None:
+def test_an_outage_costs_time_but_no_page(vendor: Simulator, read: Read, kind: str) -> None:
     def begin() -> None:
         vendor.control(fail=[f"{kind}:1"])
         ending.start()
@@ -308,9 +283,9 @@ def test_an_outage_costs_time_but_no_page(
     ending = threading.Timer(0.7, lambda: vendor.control(fail=[]))
     beginning = threading.Timer(0.1, begin)
     beginning.start()
-    caller, state = read(TOTAL, 16, latency="20ms")
+    caller, state = read(600, 16, latency="20ms")
     beginning.join()
     ending.join()
     assert state["injected"]
-    assert caller.client.counters().retries <= 0.2 * TOTAL
+    assert caller.client.counters().retries <= 0.2 * 600
     assert state["device_calls"] == caller.client.counters().calls
