@@ -19,6 +19,7 @@ from gengfu.settings import Settings, load_settings
 from gengfu.store.sources import Source, default_source, source_id
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
     from gengfu.mirror.mirror import Mirror
@@ -28,10 +29,13 @@ if TYPE_CHECKING:
     from gengfu.queue.job import Job, Jobs
     from gengfu.queue.ledger import Ledger
     from gengfu.queue.wire import Wire
+    from gengfu.schedule.earlier_work import EarlierWork
+    from gengfu.schedule.scheduler import Scheduler
     from gengfu.services.backups import BackupService
     from gengfu.services.devices import DeviceService
     from gengfu.services.jobs import JobService
     from gengfu.services.runs import RunService
+    from gengfu.services.schedule import ScheduleService, Tick
     from gengfu.store.database import Database
     from gengfu.vendor.auth import AuthService
     from gengfu.vendor.client import VendorClient
@@ -184,6 +188,34 @@ class App:
         from gengfu.services.jobs import JobService
 
         return JobService(self.ledger, lambda: self.jobs)
+
+    @cached_property
+    def schedule(self) -> ScheduleService:
+        """The schedule: told of, paused, played."""
+        from gengfu.services.schedule import ScheduleService
+
+        return ScheduleService(self.settings, self.catalogue, self.clock, lambda: self.db, lambda: self.light_db)
+
+    def scheduler(
+        self, earlier_work: EarlierWork, show: Callable[[datetime], str], on_over: Callable[[Tick], None]
+    ) -> Scheduler:
+        """A scheduler on the database; see `gengfu.schedule.scheduler.Scheduler`.
+
+        Raises:
+            StoreError: the database cannot be used.
+        """
+        from gengfu.services.scheduler import open_scheduler
+
+        return open_scheduler(
+            self.settings,
+            self.light_db,
+            self.schedule.entries,
+            earlier_work,
+            clock=self.clock,
+            show=show,
+            notify=self.nudge,
+            on_over=on_over,
+        )
 
     @cached_property
     def backups(self) -> BackupService:

@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 
 from gengfu.cli.device_list import DeviceList
-from gengfu.cli.parts.scheduling import CommandEarlierWork, EntryReader
+from gengfu.cli.earlier_work import CommandEarlierWork
 from gengfu.errors import ConfigError
+from gengfu.schedule.entries import Entries, load_entries
+from gengfu.services.scheduler import EntryReader
 from terminal import Home
 
 Wait = Callable[..., None]
@@ -144,18 +146,21 @@ class _App:
         self.catalogue = Catalogue()
 
 
-def test_a_file_of_entries_that_breaks_changes_nothing(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = EntryReader(_App(home))  # type: ignore[arg-type]
+def test_a_file_of_entries_that_breaks_changes_nothing(home: Home) -> None:
+    app, is_broken = _App(home), [False]
+
+    def load() -> Entries:
+        if is_broken[0]:
+            raise ConfigError("gengfu.toml is not valid TOML")
+        return load_entries(app.settings, app.catalogue)
+
+    read = EntryReader(home.folder, load)
     assert "tock" in read()
-
-    def broken(*_: object) -> None:
-        raise ConfigError("gengfu.toml is not valid TOML")
-
-    monkeypatch.setattr("gengfu.cli.parts.scheduling.load", broken)
+    is_broken[0] = True
     os.utime(home.folder / "gengfu.toml", (1, 1))
     assert "tock" in read()
     with pytest.raises(ConfigError):
-        EntryReader(_App(home))()  # type: ignore[arg-type]
+        EntryReader(home.folder, load)()
 
 
 def test_a_command_is_asked_with_the_options_that_it_is_run_with(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,10 +16,10 @@ from gengfu.cli.backup import BackupData
 from gengfu.cli.base import BaseCommand
 from gengfu.cli.catalogue import Catalogue
 from gengfu.cli.output import Output
-from gengfu.cli.parts.ticks import time_of
 from gengfu.cli.schedule_history import ScheduleHistory, ScheduleList, ScheduleNext, ScheduleWhy
 from gengfu.cli.schedule_simulate import ScheduleSimulate
 from gengfu.errors import NotFound, UsageError
+from gengfu.services.times import moment_of
 from gengfu.settings import load_settings
 from gengfu.store.database import Database
 from gengfu.store.doorstep import new_run
@@ -253,6 +253,8 @@ def test_a_clock_set_back_in_the_middle_makes_no_duration_negative(database: Dat
 @pytest.mark.parametrize(
     ("text", "zone", "moment"),
     [
+        ("90m", "Asia/Shanghai", "2026-11-22T00:37:00"),
+        ("2w", "Asia/Shanghai", "2026-11-08T02:07:00"),
         ("10:05", "Asia/Shanghai", "2026-11-22T02:05:00"),
         ("10:07", "Asia/Shanghai", "2026-11-22T02:07:00"),
         ("10:08", "Asia/Shanghai", "2026-11-21T02:08:00"),
@@ -266,15 +268,15 @@ def test_a_clock_set_back_in_the_middle_makes_no_duration_negative(database: Dat
     ],
 )
 def test_a_time_is_understood_in_several_spellings(text: str, zone: str, moment: str) -> None:
-    assert time_of(text, zone, NOW) == datetime.fromisoformat(moment).replace(tzinfo=UTC)
+    assert moment_of(text, zone, NOW) == datetime.fromisoformat(moment).replace(tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
     "text", ["", "noon", "25:00", "10:61", "2026-13-01", "10:05pm", "0001-01-01", "9999-12-31 23:59"]
 )
 def test_what_is_no_time_is_refused_with_examples(text: str) -> None:
-    with pytest.raises(UsageError, match=r"is no time; for example: 10:05"):
-        time_of(text, "Asia/Shanghai", NOW)
+    with pytest.raises(UsageError, match=r"is no time; for example: 90m, 7d, 10:05"):
+        moment_of(text, "Asia/Shanghai", NOW)
 
 
 def test_people_get_tables_and_sentences(home: Path, sqlite_database_url: str, sqlite_database: Database) -> None:

@@ -90,7 +90,15 @@ def test_a_class_says_what_it_guarantees() -> None:
             "queue.wire",
             "queue.embedded",
         ),
-        *("cli.schedule", "cli.parts.scheduling", "schedule.entries", "schedule.plan", "schedule.scheduler"),
+        *(
+            "cli.schedule",
+            "cli.earlier_work",
+            "services.schedule",
+            "services.scheduler",
+            "schedule.entries",
+            "schedule.plan",
+            "schedule.scheduler",
+        ),
         *("schedule.running", "schedule.server_clock"),
     ],
 )

@@ -64,7 +64,6 @@ class Doctor(BaseCommand):
         return int(failed)
 
     def _examine(self, fix: bool, login: bool) -> list[Told]:
-        from gengfu.cli.parts import scheduling
         from gengfu.services.doctor.checks import Told, examine
         from gengfu.services.doctor.findings import Patient, error
 
@@ -79,7 +78,7 @@ class Doctor(BaseCommand):
             lambda: app.bare_db,
             app.redis_address,
             lambda: app.auth,
-            lambda: scheduling.load(app),
+            app.schedule.entries,
             lambda: app.catalogue.broken,
             login,
         )

@@ -66,7 +66,6 @@ class Health(BaseCommand):
 
     def _recorded(self) -> list[Component]:
         """The database, and what it shows; no more than the database where that is not well."""
-        from gengfu.cli.parts import scheduling
         from gengfu.process.pids import host_name
         from gengfu.services.health import Component, Condition, examine
         from gengfu.services.health_snapshot import Sight, look
@@ -75,7 +74,7 @@ class Health(BaseCommand):
         clock = self.app.clock
         try:
             db = within(PATIENCE, "the database", lambda: self.app.light_db)
-            entries = scheduling.load(self.app).entries
+            entries = self.app.schedule.entries().entries
 
             def seen() -> Sight:
                 return within(PATIENCE, "the database", lambda: look(db, entries, clock()))

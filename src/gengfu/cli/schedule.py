@@ -5,22 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from gengfu.cli.base import BaseCommand
-from gengfu.cli.parts import scheduling
 from gengfu.clock import monotonic
 
 if TYPE_CHECKING:
-    from gengfu.settings import Settings
-    from gengfu.store.light import Executor
-    from gengfu.store.tick_rows import EntryRow, Tick
+    from types import FrameType
 
-T = TypeVar("T")
+    from gengfu.schedule.scheduler import Scheduler
+    from gengfu.services.schedule import Tick
+    from gengfu.settings import Settings
 
 LOG = "scheduler.log"
 GRACE = click.Option(
@@ -54,13 +53,14 @@ class ScheduleRun(BaseCommand):
         told: list[dict[str, Any]] = []
 
         def on_over(tick: Tick) -> None:
-            from gengfu.cli.parts.ticks import tick_json
+            from gengfu.services.schedule import brief_json
 
-            told.append(tick_json(tick))
-            self.out.say(f"{tick.entry} of {self.out.moment(tick.due_at)}: {_words(tick)}")
+            told.append(brief_json(tick))
+            became = f"{tick.state} ({tick.reason})" if tick.reason else str(tick.state)
+            self.out.say(f"{tick.entry} of {self.out.moment(tick.due_at)}: {became}")
 
-        scheduler = scheduling.open_scheduler(self.app, self.out, on_over)
-        with scheduling.stopped_by_signals(scheduler.stop):
+        scheduler = _scheduler(self, on_over)
+        with _stopped_by_signals(scheduler.stop):
             scheduler.run_once(grace)
         self.out.answer({"ticks": told, "count": len(told)})
         return 0
@@ -88,8 +88,8 @@ class ScheduleWork(BaseCommand):
     log_file = LOG
 
     def handle(self, grace: float) -> int:
-        scheduler = scheduling.open_scheduler(self.app, self.out, lambda _: None)
-        with scheduling.stopped_by_signals(scheduler.stop):
+        scheduler = _scheduler(self, lambda _: None)
+        with _stopped_by_signals(scheduler.stop):
             self.out.note(f"scheduler ready ({scheduler.name})")
             scheduler.work(grace)
         self.out.answer({"status": "ended"})
@@ -116,7 +116,7 @@ class ScheduleTest(BaseCommand):
     def handle(self, name: str) -> int:
         from gengfu.process.child import program
 
-        entry = scheduling.named(scheduling.load(self.app).entries, name)[0]
+        entry = self.app.schedule.named(name)[0]
         sys.stdout.flush()
         started = monotonic()
         process = subprocess.Popen(
@@ -147,27 +147,14 @@ class SchedulePause(BaseCommand):
     options = (NAME, click.Option(["--reason"], metavar="TEXT", help="Why, for those who wonder later."))
 
     def handle(self, name: str, reason: str | None) -> int:
-        from gengfu.store import ticks
+        from gengfu.services.schedule import paused_because
 
-        entries = scheduling.named(scheduling.load(self.app).entries, name)
-        by = _who()
-
-        def work(execute: Executor, now: datetime) -> tuple[dict[str, bool], dict[str, EntryRow]]:
-            changed = {entry.name: ticks.pause(execute, entry.name, by, reason, now) for entry in entries}
-            return changed, ticks.entry_rows(execute)
-
-        changed, rows = _in_database(self, work)
+        entries = self.app.schedule.pause(name, _who(), reason)
         for entry in entries:
-            row = rows[entry.name]
-            self.out.say(f"{entry.name} is {'' if changed[entry.name] else 'already '}{self._because(row)}")
-        told = [_pause_json(rows[entry.name], changed[entry.name]) for entry in entries]
-        self.out.answer({"entries": told, "count": len(told)})
+            because = paused_because(entry.row, self.out.moment)
+            self.out.say(f"{entry.row.name} is {'' if entry.changed else 'already '}{because}")
+        self.out.answer({"entries": entries, "count": len(entries)})
         return 0
-
-    def _because(self, row: EntryRow) -> str:
-        from gengfu.schedule.plan import paused_because
-
-        return paused_because(row, self.out.moment)
 
 
 class ScheduleResume(BaseCommand):
@@ -182,48 +169,39 @@ class ScheduleResume(BaseCommand):
     options = (NAME,)
 
     def handle(self, name: str) -> int:
-        from gengfu.schedule.cron import cron_of
-        from gengfu.schedule.plan import paused_because, plan
-        from gengfu.store import ticks
+        from gengfu.services.schedule import paused_because
 
-        entries = scheduling.named(scheduling.load(self.app).entries, name)
-
-        def work(execute: Executor, now: datetime) -> dict[str, EntryRow]:
-            before = ticks.entry_rows(execute)
-            for entry in entries:
-                row = before.get(entry.name)
-                if row is None or row.paused_at is None:
-                    continue
-                # What came due until now came due in the pause, though no scheduler may have looked.
-                found = plan(entry, cron_of(entry), row, now, self.out.moment)
-                if found is not None and ticks.advance(execute, entry.name, row, found.row):
-                    for new in found.ticks:
-                        ticks.record(execute, entry.name, found.row.clock_epoch, entry.argv, new, _who(), now)
-                ticks.resume(execute, entry.name)
-            return before
-
-        before = _in_database(self, work)
-        told = []
+        entries = self.app.schedule.resume(name, _who(), self.out.moment)
         for entry in entries:
-            row = before.get(entry.name)
-            paused = row is not None and row.paused_at is not None
-            if paused and row is not None:
-                self.out.say(f"{entry.name} goes on; it was {paused_because(row, self.out.moment)}")
+            if entry.changed and entry.row is not None:
+                self.out.say(f"{entry.entry} goes on; it was {paused_because(entry.row, self.out.moment)}")
             else:
-                self.out.say(f"{entry.name} was not paused")
-            told.append({"entry": entry.name, "paused": False, "changed": paused})
-        self.out.answer({"entries": told, "count": len(told)})
+                self.out.say(f"{entry.entry} was not paused")
+        self.out.answer({"entries": entries, "count": len(entries)})
         return 0
 
 
-def _in_database(command: BaseCommand, work: Callable[[Executor, datetime], T]) -> T:
-    """Does the work in one transaction, by the clock of the schedule."""
-    from gengfu.schedule.server_clock import clock_of
-    from gengfu.store.light import transact
+def _scheduler(command: BaseCommand, on_over: Callable[[Tick], None]) -> Scheduler:
+    """A scheduler on the program's database, which asks the commands of its entries what they have under way."""
+    from gengfu.cli.earlier_work import CommandEarlierWork
 
-    db = command.app.light_db
-    now = clock_of(db, command.app.clock)()
-    return transact(db, lambda execute: work(execute, now))
+    return command.app.scheduler(CommandEarlierWork(command.app, command.out), command.out.moment, on_over)
+
+
+@contextmanager
+def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM and SIGINT call `stop` while the block lasts."""
+    import signal
+
+    def told(_number: int, _frame: FrameType | None) -> None:
+        stop()
+
+    before = {number: signal.signal(number, told) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _wait(process: subprocess.Popen[bytes]) -> int:
@@ -247,19 +225,3 @@ def _who() -> str:
     except (OSError, KeyError):
         user = str(os.getuid())
     return f"{user}@{host_name()}"
-
-
-def _words(tick: Tick) -> str:
-    """What became of a tick, for people."""
-    return f"{tick.state} ({tick.reason})" if tick.reason else str(tick.state)
-
-
-def _pause_json(row: EntryRow, changed: bool) -> dict[str, Any]:
-    return {
-        "entry": row.name,
-        "paused": True,
-        "changed": changed,
-        "paused_at": row.paused_at,
-        "paused_by": row.paused_by,
-        "reason": row.pause_reason,
-    }
