@@ -108,13 +108,28 @@ def test_what_a_queueing_command_imports_is_light(module: str) -> None:
     assert ran.stdout.split() == []
 
 
-def test_the_lock_pins_every_dependency_with_hashes_and_names_no_registry() -> None:
+def test_the_locks_pin_every_dependency_with_hashes_and_name_no_registry() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    wanted = (
-        project["project"]["dependencies"] + project["dependency-groups"]["dev"] + project["build-system"]["requires"]
-    )
-    lock = (ROOT / "requirements.lock").read_text("utf-8")
-    pinned = dict(re.findall(r"^([a-z0-9-]+)==\S+[^\\\n]*\\\n    (--hash=sha256:)", lock, re.MULTILINE))
-    assert {re.split(r"[^a-z0-9-]", requirement)[0] for requirement in wanted} <= set(pinned)
+    needed = project["project"]["dependencies"] + project["build-system"]["requires"]
+    tools = project["dependency-groups"]["dev"]
+    running, testing = _pinned("requirements.lock"), _pinned("requirements-dev.lock")
+    assert _names(needed) <= set(running)
+    assert _names(tools) <= set(testing)
+    # Who only runs the program gets none of the tools, and who tests it tests what runs.
+    assert not _names(tools) & set(running)
+    assert {name: running[name] for name in running if name in testing} == {
+        name: testing[name] for name in testing if name in running
+    }
+
+
+def _names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[^a-z0-9-]", requirement)[0] for requirement in requirements}
+
+
+def _pinned(file: str) -> dict[str, str]:
+    """The version of each package in the lock file, all of which must have hashes."""
+    lock = (ROOT / file).read_text("utf-8")
+    pinned = dict(re.findall(r"^([a-z0-9-]+)==(\S+)[^\\\n]*\\\n    --hash=sha256:", lock, re.MULTILINE))
     assert len(pinned) == len(re.findall(r"^[^\s#]", lock, re.MULTILINE))
     assert "://" not in lock
+    return pinned
