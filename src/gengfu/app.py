@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from gengfu.schedule.scheduler import Scheduler
     from gengfu.services.backups import BackupService
     from gengfu.services.devices import DeviceService
+    from gengfu.services.health import HealthService
     from gengfu.services.jobs import JobService
     from gengfu.services.runs import RunService
     from gengfu.services.schedule import ScheduleService, Tick
@@ -223,6 +224,24 @@ class App:
         from gengfu.services.backups import BackupService
 
         return BackupService(self.settings, self.clock, lambda: self.bare_db)
+
+    @cached_property
+    def health(self) -> HealthService:
+        """Whether all is well."""
+        from gengfu.services.health import HealthService
+
+        return HealthService(
+            self.clock, lambda: self.light_db, lambda: self.schedule.entries().entries, self._ping_redis
+        )
+
+    def _ping_redis(self) -> None:
+        from gengfu.queue.wire import Wire
+
+        wire = Wire(self.redis_address, timeout=5.0)
+        try:
+            wire.command("PING")
+        finally:
+            wire.close()
 
     @cached_property
     def resources(self) -> Mapping[str, Resource]:

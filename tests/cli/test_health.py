@@ -22,8 +22,8 @@ from gengfu.process.monitor import RENEW_EVERY
 from gengfu.process.pids import birth_of, host_name, machine
 from gengfu.schedule.policy import Entry, Schedule
 from gengfu.services import health
-from gengfu.services.health import Component, Condition, Observer, examine, judge, judge_process
-from gengfu.services.health_snapshot import EntrySeen, RunsSeen, Sight
+from gengfu.services.health import Condition, Observer, examine, judge, judge_process
+from gengfu.services.health_snapshot import EntrySeen, HealthSnapshot, RunsSeen
 from gengfu.services.restart import end_hung
 from gengfu.store.database import Database
 from gengfu.store.doorstep import new_job, new_run
@@ -48,7 +48,7 @@ ENTRY = EntrySeen(
     NOW - timedelta(days=9),
 )
 RUNS = RunsSeen("device", "0", NOW - timedelta(minutes=3), 12, "complete")
-SIGHT = Sight(NOW, (), (), {}, ())
+SNAPSHOT = HealthSnapshot(NOW, (), (), {}, ())
 
 
 def watch(*, moved: tuple[str, ...] = (), alive: bool = True) -> Observer:
@@ -77,8 +77,8 @@ def test_how_a_process_is(seen: Lease, observer: Observer, condition: Condition,
     assert component.text.startswith(text)
 
 
-def wrong(sight: Sight, observer: Observer | None = None) -> list[str]:
-    return [f"{part.name}: {part.text}" for part in judge(sight, observer or watch()) if not part.ok]
+def wrong(snapshot: HealthSnapshot, observer: Observer | None = None) -> list[str]:
+    return [f"{part.name}: {part.text}" for part in judge(snapshot, observer or watch()) if not part.ok]
 
 
 LATE = replace(ENTRY, planned_until=NOW - timedelta(seconds=200))
@@ -91,53 +91,53 @@ STALE_TEXT = (
 
 
 @pytest.mark.parametrize(
-    ("sight", "observer", "said"),
+    ("snapshot", "observer", "said"),
     [
-        (SIGHT, watch(), []),
+        (SNAPSHOT, watch(), []),
         (
-            replace(SIGHT, entries=(ENTRY, STALLED), processes=(SCHEDULER,)),
+            replace(SNAPSHOT, entries=(ENTRY, STALLED), processes=(SCHEDULER,)),
             watch(),
             ["schedule: nobody looks for due ticks of other; the last time was at 2026-03-04 05:02:47 UTC"],
         ),
         (
-            replace(SIGHT, entries=(LATE,)),
+            replace(SNAPSHOT, entries=(LATE,)),
             watch(),
             ["schedule: nobody looks for due ticks; the last time was at 2026-03-04 05:02:47 UTC"],
         ),
-        (replace(SIGHT, entries=(LATE,)), watch(moved=("device_list",)), []),
-        (replace(SIGHT, due={"a": 1}, processes=(WORKER,)), watch(), []),
-        (replace(SIGHT, due={"a": 2}), watch(), ["queue a: 2 jobs due, and no worker that is up serves it"]),
+        (replace(SNAPSHOT, entries=(LATE,)), watch(moved=("device_list",)), []),
+        (replace(SNAPSHOT, due={"a": 1}, processes=(WORKER,)), watch(), []),
+        (replace(SNAPSHOT, due={"a": 2}), watch(), ["queue a: 2 jobs due, and no worker that is up serves it"]),
         (
-            replace(SIGHT, due={"a": 1, "b": 1}, processes=(replace(WORKER, details={"queues": ["b"]}),)),
+            replace(SNAPSHOT, due={"a": 1, "b": 1}, processes=(replace(WORKER, details={"queues": ["b"]}),)),
             watch(),
             ["queue a: 1 job due, and no worker that is up serves it"],
         ),
         (
-            replace(SIGHT, due={"a": 1}, processes=(replace(WORKER, progress="its x"),)),
+            replace(SNAPSHOT, due={"a": 1}, processes=(replace(WORKER, progress="its x"),)),
             watch(),
             ["worker w: it is stuck: its x", "queue a: 1 job due, and no worker that is up serves it"],
         ),
-        (replace(SIGHT, entries=(ENTRY,), runs=(RUNS,)), watch(), []),
+        (replace(SNAPSHOT, entries=(ENTRY,), runs=(RUNS,)), watch(), []),
         (
-            replace(SIGHT, entries=(ENTRY,), runs=(STALE,)),
+            replace(SNAPSHOT, entries=(ENTRY,), runs=(STALE,)),
             watch(),
             [STALE_TEXT],
         ),
         (
-            replace(SIGHT, entries=(ENTRY,), runs=(replace(STALE, complete=None),)),
+            replace(SNAPSHOT, entries=(ENTRY,), runs=(replace(STALE, complete=None),)),
             watch(),
             [f"runs of device:list: no complete run for 3 intervals: there is none; {FAILED}"],
         ),
-        (replace(SIGHT, entries=(replace(ENTRY, paused=True),), runs=(STALE,)), watch(), []),
-        (replace(SIGHT, entries=(replace(ENTRY, first_due=OLD),), runs=(STALE,)), watch(), []),
+        (replace(SNAPSHOT, entries=(replace(ENTRY, paused=True),), runs=(STALE,)), watch(), []),
+        (replace(SNAPSHOT, entries=(replace(ENTRY, first_due=OLD),), runs=(STALE,)), watch(), []),
         (
-            replace(SIGHT, entries=(replace(ENTRY, entry=replace(ENTRY.entry, mirrors=None)),), runs=(STALE,)),
+            replace(SNAPSHOT, entries=(replace(ENTRY, entry=replace(ENTRY.entry, mirrors=None)),), runs=(STALE,)),
             watch(),
             [],
         ),
         (
             replace(
-                SIGHT,
+                SNAPSHOT,
                 entries=(replace(ENTRY, entry=replace(ENTRY.entry, schedule=Schedule("0 2 * * *", timezone="UTC"))),),
                 runs=(STALE,),
             ),
@@ -146,7 +146,7 @@ STALE_TEXT = (
         ),
         (
             replace(
-                SIGHT,
+                SNAPSHOT,
                 entries=(
                     replace(
                         ENTRY,
@@ -160,13 +160,13 @@ STALE_TEXT = (
         ),
     ],
 )
-def test_what_is_wrong(sight: Sight, observer: Observer, said: list[str]) -> None:
-    assert wrong(sight, observer) == said
+def test_what_is_wrong(snapshot: HealthSnapshot, observer: Observer, said: list[str]) -> None:
+    assert wrong(snapshot, observer) == said
 
 
 def test_a_beat_that_seems_old_is_watched_and_found_to_move() -> None:
     looks = [
-        replace(SIGHT, processes=(replace(WORKER, renewed_at=OLD, renewals=renewals, host="there"),))
+        replace(SNAPSHOT, processes=(replace(WORKER, renewed_at=OLD, renewals=renewals, host="there"),))
         for renewals in (5, 5, 6)
     ]
     pauses: list[float] = []
@@ -176,7 +176,7 @@ def test_a_beat_that_seems_old_is_watched_and_found_to_move() -> None:
 
 
 def test_what_cannot_pass_is_told_at_once() -> None:
-    stuck = replace(SIGHT, processes=(replace(WORKER, progress="its x", host="there"),))
+    stuck = replace(SNAPSHOT, processes=(replace(WORKER, progress="its x", host="there"),))
     found = examine(lambda: stuck, "here", lambda: NOW, lambda seconds: pytest.fail("it waits"))
     assert [part.condition for part in found] == [Condition.OK, Condition.WRONG]
 
@@ -271,8 +271,9 @@ def test_a_database_or_a_redis_that_is_away_is_wrong(home: Path, valkey: str) ->
 
 
 def test_a_redis_that_hangs_is_wrong_within_seconds(home: Path, silent_port: int, monkeypatch: Any) -> None:
-    monkeypatch.setattr("gengfu.cli.health.PATIENCE", 0.5)
     place = Home(home, **VENDOR, REDIS_URL=f"redis://127.0.0.1:{silent_port}/0")
+    assert place.ask("db:upgrade").code == 0
+    monkeypatch.setattr("gengfu.services.health.PATIENCE", 0.5)
     told = place.ask("health", "--json")
     assert told.code == 1
     assert [part["name"] for part in told.json["components"] if not part["ok"]] == ["redis"]
@@ -303,11 +304,9 @@ def test_what_hangs_is_ended(how: str, text: str, monkeypatch: pytest.MonkeyPatc
     with hanging(how) as process:
         seen = replace(WORKER, host=host_name(), pid=process.pid, birth=birth_of(process.pid) or "")
         others = [replace(seen, birth="another:1:1"), replace(seen, host="other"), replace(seen, birth=f"{machine()}1")]
-        components = [Component("w", Condition.WRONG, "", other) for other in others]
-        components.append(Component("w", Condition.OK, "", seen))
-        assert end_hung(components, host_name()) == []
+        assert end_hung(others, host_name()) == []
         assert process.poll() is None
-        ended = end_hung([*components, Component("w", Condition.WRONG, "", seen)], host_name())
+        ended = end_hung([*others, seen], host_name())
         assert [(done.process, done.text) for done in ended] == [(seen, text)]
         assert process.wait(5) < 0
 

@@ -1,20 +1,32 @@
-"""Judges the program's health by what the database shows: by beats that move, never by a clock alone."""
+"""Health: judged by what the database shows, by leases that are renewed, never by a clock alone."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING, Any
 
 from gengfu.clock import Clock, monotonic
-from gengfu.process.pids import is_here, lives
+from gengfu.errors import GengfuError
+from gengfu.process.pids import host_name, is_here, lives
 from gengfu.schedule.cron import cron_of
 from gengfu.schedule.policy import Entry
-from gengfu.services.health_snapshot import Sight
+from gengfu.services.health_snapshot import HealthSnapshot, look
+from gengfu.services.json import object_of, to_json
+from gengfu.services.restart import Ended, end_hung
+from gengfu.services.within import within
 from gengfu.store.leases import Lease
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gengfu.store.database import Database
+
+PATIENCE = 5.0
+"""Seconds for the database, and for Redis."""
 BEAT_OLD_AFTER = 10.0
 """Seconds after which a beat is looked at once more, to see it move."""
 SCHEDULE_OLD_AFTER = 150.0
@@ -65,8 +77,73 @@ class Observer:
     """Whether somebody keeps all others from writing into the database, as a migration of SQLite does."""
 
 
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """Whether all is well, part by part, and what was done about what hung."""
+
+    components: Sequence[Component]
+    ended: Sequence[Ended] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether all is as it should be."""
+        return all(component.ok for component in self.components)
+
+
+class HealthService:
+    """Tells whether all is well. Whatever hangs that it asks, it answers within seconds."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        db: Callable[[], Database | Path],
+        entries: Callable[[], Mapping[str, Entry]],
+        ping_redis: Callable[[], None],
+    ) -> None:
+        """
+        Args:
+            entries: those of the schedule.
+            ping_redis: raises an error where Redis does not answer.
+        """
+        self._clock = clock
+        self._db = db
+        self._entries = entries
+        self._ping_redis = ping_redis
+
+    def check(self, *, restart: bool = False) -> HealthReport:
+        """How every component is. `restart` ends the processes of this host that hang, so that whoever supervises them
+        starts new ones."""
+        components = [self._redis(), *self._recorded()]
+        report = HealthReport(components)
+        if not restart or report.ok:
+            return report
+        hung = [part.process for part in components if not part.ok and part.process is not None]
+        return HealthReport(components, end_hung(hung, host_name()))
+
+    def _recorded(self) -> list[Component]:
+        """The database, and what it shows; no more than the database where that is not well."""
+        try:
+            db = within(PATIENCE, "the database", self._db)
+            entries = self._entries()
+
+            def seen() -> HealthSnapshot:
+                return within(PATIENCE, "the database", lambda: look(db, entries, self._clock()))
+
+            found = examine(seen, host_name(), self._clock)
+        except GengfuError as error:
+            return [Component("database", Condition.WRONG, str(error))]
+        return [Component("database", Condition.OK, "answers"), *found]
+
+    def _redis(self) -> Component:
+        try:
+            within(PATIENCE, "Redis", self._ping_redis)
+        except GengfuError as error:
+            return Component("redis", Condition.WRONG, str(error))
+        return Component("redis", Condition.OK, "answers")
+
+
 def examine(
-    look: Callable[[], Sight], host: str, clock: Clock, pause: Callable[[float], None] = time.sleep
+    look: Callable[[], HealthSnapshot], host: str, clock: Clock, pause: Callable[[float], None] = time.sleep
 ) -> list[Component]:
     """Looks, and where something seems wrong that may pass, looks again for up to `LOOK_FOR` seconds.
     Every component is either OK or WRONG then.
@@ -87,7 +164,7 @@ def examine(
         moved |= moved_between(first, seen)
 
 
-def moved_between(first: Sight, later: Sight) -> frozenset[str]:
+def moved_between(first: HealthSnapshot, later: HealthSnapshot) -> frozenset[str]:
     """What has shown a sign of life from the one look to the other."""
     beats = {process.name: process.renewals for process in first.processes}
     moved = {
@@ -98,16 +175,16 @@ def moved_between(first: Sight, later: Sight) -> frozenset[str]:
     return frozenset(moved)
 
 
-def judge(sight: Sight, observer: Observer) -> Iterator[Component]:
+def judge(snapshot: HealthSnapshot, observer: Observer) -> Iterator[Component]:
     """The components that the database shows."""
-    processes = [judge_process(process, observer) for process in sight.processes]
+    processes = [judge_process(process, observer) for process in snapshot.processes]
     alive = [component.process for component in processes if component.ok and component.process is not None]
-    schedule = judge_schedule(sight, alive, observer)
+    schedule = judge_schedule(snapshot, alive, observer)
     yield schedule
     yield from processes
-    yield from judge_queues(sight, alive)
+    yield from judge_queues(snapshot, alive)
     if schedule.ok:
-        yield from judge_runs(sight)
+        yield from judge_runs(snapshot)
 
 
 def judge_process(process: Lease, observer: Observer) -> Component:
@@ -127,34 +204,34 @@ def judge_process(process: Lease, observer: Observer) -> Component:
     return Component(name, Condition.PASSING, text, process)
 
 
-def judge_schedule(sight: Sight, alive: Sequence[Lease], observer: Observer) -> Component:
+def judge_schedule(snapshot: HealthSnapshot, alive: Sequence[Lease], observer: Observer) -> Component:
     """Whether somebody looks for due ticks of each entry: a scheduler that is up, or one that comes each minute."""
-    if not sight.entries:
+    if not snapshot.entries:
         return Component("schedule", Condition.OK, "not in use: no scheduler has been at work here yet")
     stalled = [
         seen
-        for seen in sight.entries
+        for seen in snapshot.entries
         if seen.entry.name not in observer.moved
-        and (sight.now - seen.planned_until).total_seconds() > SCHEDULE_OLD_AFTER + seen.entry.schedule.jitter
+        and (snapshot.now - seen.planned_until).total_seconds() > SCHEDULE_OLD_AFTER + seen.entry.schedule.jitter
     ]
     if stalled:
-        names = "" if len(stalled) == len(sight.entries) else f" of {', '.join(seen.entry.name for seen in stalled)}"
+        names = "" if len(stalled) == len(snapshot.entries) else f" of {', '.join(seen.entry.name for seen in stalled)}"
         when = f"{max(seen.planned_until for seen in stalled):%Y-%m-%d %H:%M:%S} UTC"
         return Component(
             "schedule", Condition.PASSING, f"nobody looks for due ticks{names}; the last time was at {when}"
         )
     if any(process.kind == "scheduler" for process in alive):
         return Component("schedule", Condition.OK, "a scheduler is up")
-    oldest = min(seen.planned_until for seen in sight.entries)
+    oldest = min(seen.planned_until for seen in snapshot.entries)
     return Component("schedule", Condition.OK, f"all ticks up to {oldest:%Y-%m-%d %H:%M:%S} UTC are accounted for")
 
 
-def judge_queues(sight: Sight, alive: Sequence[Lease]) -> Iterator[Component]:
+def judge_queues(snapshot: HealthSnapshot, alive: Sequence[Lease]) -> Iterator[Component]:
     """The queues in which jobs are due."""
     workers = [process for process in alive if process.kind == "worker"]
     served = {queue for worker in workers for queue in worker.details.get("queues") or ()}
     all_served = any(not worker.details.get("queues") for worker in workers)
-    for queue, jobs in sight.due.items():
+    for queue, jobs in snapshot.due.items():
         due = f"{jobs} job{'s' if jobs > 1 else ''} due"
         if all_served or queue in served:
             yield Component(f"queue {queue}", Condition.OK, due)
@@ -162,12 +239,12 @@ def judge_queues(sight: Sight, alive: Sequence[Lease]) -> Iterator[Component]:
             yield Component(f"queue {queue}", Condition.PASSING, f"{due}, and no worker that is up serves it")
 
 
-def judge_runs(sight: Sight) -> Iterator[Component]:
+def judge_runs(snapshot: HealthSnapshot) -> Iterator[Component]:
     """The mirrors that the schedule keeps fresh: each must have had a complete run since the third last due moment."""
-    by_list = {(runs.resource, runs.scope): runs for runs in sight.runs}
-    for seen in sight.entries:
+    by_list = {(runs.resource, runs.scope): runs for runs in snapshot.runs}
+    for seen in snapshot.entries:
         runs = by_list.get(seen.entry.mirrors) if seen.entry.mirrors is not None else None
-        since = _due_before(seen.entry, sight.now) if runs is not None else None
+        since = _due_before(seen.entry, snapshot.now) if runs is not None else None
         if seen.paused or runs is None or since is None:
             continue
         name = f"runs of {' '.join(seen.entry.argv)}"
@@ -187,3 +264,18 @@ def _due_before(entry: Entry, moment: datetime) -> datetime | None:
     for _ in range(INTERVALS):
         found = cron.before(found) if found is not None else None
     return found
+
+
+@to_json.register(Component)
+def _component(component: Component) -> dict[str, Any]:
+    return object_of(component, without=("condition", "process")) | {"ok": component.ok}
+
+
+@to_json.register(Ended)
+def _ended(ended: Ended) -> dict[str, Any]:
+    return {"name": ended.process.name, "pid": ended.process.pid, "text": ended.text}
+
+
+@to_json.register(HealthReport)
+def _report(report: HealthReport) -> dict[str, Any]:
+    return {"ok": report.ok, **object_of(report)}

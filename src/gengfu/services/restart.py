@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from gengfu.clock import monotonic
 from gengfu.process.pids import birth_of
-from gengfu.services.health import Component
 from gengfu.store.leases import Lease
 
 TERM_GRACE = 10.0
@@ -26,10 +25,10 @@ class Ended:
     text: str
 
 
-def end_hung(components: Sequence[Component], host: str) -> list[Ended]:
-    """Ends the processes of this host that are not well; those that are gone already, and other hosts', are let be. A
+def end_hung(processes: Sequence[Lease], host: str) -> list[Ended]:
+    """Ends those of the processes that are of this host; those that are gone already, and other hosts', are let be. A
     process id that has passed to another program since is not touched."""
-    hung = [c.process for c in components if not c.ok and c.process is not None and _is_there(c.process, host)]
+    hung = [process for process in processes if _is_there(process, host)]
     for process in hung:
         _signal(process, signal.SIGTERM)
     heeded = [process for process in hung if process not in _left_after(hung, TERM_GRACE)]
