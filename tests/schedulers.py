@@ -16,6 +16,7 @@ from sqlalchemy import select
 from gengfu.clock import Clock, utcnow
 from gengfu.schedule.enqueue import Enqueuer
 from gengfu.schedule.entry_logs import EntryLogs
+from gengfu.schedule.open_ticks import Surroundings
 from gengfu.schedule.policy import CatchUp, Entry, Overlap, Schedule
 from gengfu.schedule.running import Running
 from gengfu.schedule.scheduler import Scheduler
@@ -76,17 +77,11 @@ class Rig:
         self.entries |= {found.name: found for found in entries}
 
     def scheduler(self, clock: Clock | None = None) -> Scheduler:
-        return Scheduler(
-            self.database.path or self.database,
-            lambda: self.entries,
-            Running(self.settings, EntryLogs(self.settings), self.program),
-            Enqueuer(lambda: self.settings, show, clock or (lambda: self.now)),
-            self.earlier_work,
-            clock=clock or (lambda: self.now),
-            show=show,
-            notify=self.notify,
-            on_over=self.over.append,
-        )
+        clock = clock or (lambda: self.now)
+        enqueuer = Enqueuer(lambda: self.settings, show, clock)
+        around = Surroundings(enqueuer, self.earlier_work, clock, show, self.notify, self.over.append)
+        running = Running(self.settings, EntryLogs(self.settings), self.program)
+        return Scheduler(self.database.path or self.database, lambda: self.entries, running, around)
 
     def notify(self, queue: str, job_id: int) -> str | None:
         self.notified.append((queue, job_id))
@@ -160,8 +155,9 @@ def main(told: dict[str, Any]) -> None:
     settings = Settings(home=home, gengfu_timezone="UTC")
     clock = clock_of(db, utcnow)
     running = Running(settings, EntryLogs(settings), PROGRAM)
-    queueing = (Enqueuer(lambda: settings, str, utcnow), NoEarlierWork())
-    scheduler = Scheduler(db, lambda: entries, running, *queueing, clock=clock, show=str, notify=lambda *_: None)
+    enqueuer = Enqueuer(lambda: settings, str, utcnow)
+    around = Surroundings(enqueuer, NoEarlierWork(), clock, str, lambda *_: None)
+    scheduler = Scheduler(db, lambda: entries, running, around)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: scheduler.stop())
     scheduler.work(float(told.get("grace", 5.0)))

@@ -210,7 +210,7 @@ class App:
         return open_scheduler(
             self.settings,
             self.light_db,
-            self.schedule.entries,
+            self.catalogue,
             earlier_work,
             clock=self.clock,
             show=show,

@@ -16,7 +16,7 @@ from gengfu.cli.backup import BackupData
 from gengfu.cli.base import BaseCommand
 from gengfu.cli.catalogue import Catalogue
 from gengfu.cli.output import Output
-from gengfu.cli.schedule_history import ScheduleHistory, ScheduleList, ScheduleNext, ScheduleWhy
+from gengfu.cli.schedule_history import STATES, ScheduleHistory, ScheduleList, ScheduleNext, ScheduleWhy
 from gengfu.cli.schedule_simulate import ScheduleSimulate
 from gengfu.errors import NotFound, UsageError
 from gengfu.services.times import moment_of
@@ -121,6 +121,10 @@ def test_the_list_tells_when_each_entry_is_due_and_how_it_ended(ask: Ask, databa
     assert (second["name"], second["enabled"], second["next_due"], second["last"]) == ("nightly", False, None, None)
     assert (told["count"], len(told["problems"])) == (2, 1)
     assert "[schedule.wrong], command" in told["problems"][0]
+
+
+def test_the_states_that_can_be_asked_for_are_those_that_there_are() -> None:
+    assert list(TickState) == list(STATES)
 
 
 def test_the_latest_ticks_are_found_by_entry_and_state(ask: Ask, database: Database) -> None:

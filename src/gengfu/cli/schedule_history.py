@@ -11,13 +11,14 @@ import click
 
 from gengfu.cli.base import BaseCommand
 from gengfu.cli.output import Column, clean
-from gengfu.services.schedule import EntryStatus, Tick, TickState, brief_json, paused_because
-from gengfu.services.times import seconds
 
 if TYPE_CHECKING:
     from gengfu.app import App
     from gengfu.cli.output import Output
-    from gengfu.services.schedule import EntryRow
+    from gengfu.services.schedule import EntryRow, EntryStatus, Tick
+
+STATES = ("claimed", "waiting", "running", "done", "failed", "cancelled", "lost", "skipped", "missed")
+"""The values of `TickState`, which is not imported for the sake of a help text."""
 
 
 def noted_problems(app: App, out: Output) -> list[str]:
@@ -55,6 +56,8 @@ class ScheduleList(BaseCommand):
         return 0
 
     def _line(self, status: EntryStatus) -> list[object]:
+        from gengfu.services.schedule import paused_because
+
         schedule, row, last = status.entry.schedule, status.row, status.last
         due = status.next_due if schedule.enabled else "disabled"
         reason = _reason_of(last) if last is not None else None
@@ -123,10 +126,12 @@ class ScheduleHistory(BaseCommand):
     options = (
         click.Argument(["entry"], metavar="[NAME]", required=False),
         click.Option(["--limit"], type=click.IntRange(1), default=20, show_default=True, help="The most rows."),
-        click.Option(["--state"], type=click.Choice([str(state) for state in TickState]), help="Only those."),
+        click.Option(["--state"], type=click.Choice(STATES), help="Only those."),
     )
 
     def handle(self, entry: str | None, limit: int, state: str | None) -> int:
+        from gengfu.services.schedule import TickState
+
         name, found = self.app.schedule.history(entry, limit, TickState(state) if state is not None else None)
         if found:
             columns = [Column("due"), Column("entry"), Column("state"), Column("ticks", right=True)]
@@ -176,6 +181,8 @@ class ScheduleWhy(BaseCommand):
         return 0
 
     def _show_tick(self, tick: Tick) -> None:
+        from gengfu.services.schedule import brief_json
+
         self.out.say("\nThe row of the tick:")
         self.out.record(brief_json(tick).items())
         printed = (tick.output or "").splitlines()
@@ -195,6 +202,8 @@ _SHOWN = 10
 
 
 def _tick_line(tick: Tick) -> list[object]:
+    from gengfu.services.times import seconds
+
     took = seconds(tick.started_at, tick.finished_at)
     return [tick.due_at, tick.entry, tick.state, tick.covers, took, _reason_of(tick)]
 

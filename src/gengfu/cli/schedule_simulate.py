@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from gengfu.cli.base import BaseCommand
 from gengfu.cli.output import Column
 from gengfu.cli.schedule_history import noted_problems
-from gengfu.services.schedule import Played, local
+
+if TYPE_CHECKING:
+    from gengfu.services.schedule import Played
 
 
 class ScheduleSimulate(BaseCommand):
@@ -54,6 +57,8 @@ class ScheduleSimulate(BaseCommand):
             for note in played.notes:
                 self.out.say(f"{played.entry.name}: {note}")
         if each:
+            from gengfu.services.schedule import local
+
             self.out.say()
             zones = {played.entry.name: played.entry.schedule.timezone or "UTC" for played in entries}
             every = sorted((tick.due_at, played.entry.name, tick.fate) for played in entries for tick in played.ticks)

@@ -11,8 +11,9 @@ from gengfu.clock import Clock
 from gengfu.errors import ConfigError
 from gengfu.schedule.earlier_work import EarlierWork
 from gengfu.schedule.enqueue import Enqueuer
-from gengfu.schedule.entries import FILE, Entries
+from gengfu.schedule.entries import FILE, Declarations, Entries, load_entries
 from gengfu.schedule.entry_logs import EntryLogs
+from gengfu.schedule.open_ticks import Surroundings
 from gengfu.schedule.plan import FormatMoment
 from gengfu.schedule.policy import Entry
 from gengfu.schedule.running import Running
@@ -69,7 +70,7 @@ class EntryReader:
 def open_scheduler(
     settings: Settings,
     db: Database | Path,
-    entries: Callable[[], Entries],
+    catalogue: Declarations,
     earlier_work: EarlierWork,
     *,
     clock: Clock,
@@ -81,17 +82,9 @@ def open_scheduler(
 
     Args:
         db: an SQLite file, or the database.
-        entries: reads them, as the commands and `gengfu.toml` have them.
         clock: that of the host.
     """
-    return Scheduler(
-        db,
-        EntryReader(settings.home, entries),
-        Running(settings, EntryLogs(settings)),
-        Enqueuer(load_settings, show, clock),
-        earlier_work,
-        clock=clock_of(db, clock),
-        show=show,
-        notify=notify,
-        on_over=on_over,
-    )
+    entries = EntryReader(settings.home, lambda: load_entries(settings, catalogue))
+    enqueuer = Enqueuer(load_settings, show, clock)
+    around = Surroundings(enqueuer, earlier_work, clock_of(db, clock), show, notify, on_over)
+    return Scheduler(db, entries, Running(settings, EntryLogs(settings)), around)

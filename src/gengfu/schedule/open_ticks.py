@@ -1,0 +1,278 @@
+"""The ticks that are not over: how they stand, which can start, and which are left by schedulers that died."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from gengfu.clock import Clock
+from gengfu.errors import StoreError
+from gengfu.process.monitor import Monitor
+from gengfu.schedule.earlier_work import EarlierWork
+from gengfu.schedule.enqueue import Enqueuer, Settled
+from gengfu.schedule.others import Others
+from gengfu.schedule.plan import Action, FormatMoment, decide, is_late
+from gengfu.schedule.planner import Planner
+from gengfu.schedule.policy import CatchUp, Entry
+from gengfu.schedule.running import ASKED, Running
+from gengfu.store import ticks
+from gengfu.store.leases import leases_in
+from gengfu.store.light import Executor, transact
+from gengfu.store.tick_rows import Holder, Tick, TickState
+from gengfu.store.ticks import Ending
+
+if TYPE_CHECKING:
+    from gengfu.store.database import Database
+
+log = logging.getLogger("gengfu.schedule.open_ticks")
+
+T = TypeVar("T")
+
+PATIENCE = 5.0
+"""Seconds for which a database that is away is asked again before the loop goes on without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What ticks are started with, and who is told of them."""
+
+    enqueuer: Enqueuer
+    earlier_work: EarlierWork
+    clock: Clock
+    """That of the schedule."""
+    show: FormatMoment
+    """Writes a moment as people read it."""
+    notify: Callable[[str, int], str | None]
+    """Tells workers of a job, by its queue; the reason if they could not be told."""
+    on_over: Callable[[Tick], None] = lambda _: None
+    """Is told of each tick that this scheduler saw to its end, as its row has become."""
+
+
+class OpenTicks:
+    """Starts each tick once, by the overlap policy of its entry, and writes down how it ended.
+
+    A tick is this scheduler's as long as its row names this process's lease. What another holds is let be while that
+    one's lease counts; afterwards one that ran is lost, as soon as what it left running is ended, and one that did not
+    is begun here.
+    """
+
+    def __init__(
+        self,
+        db: Database | Path,
+        name: str,
+        monitor: Monitor,
+        planner: Planner,
+        running: Running,
+        around: Surroundings,
+        wake: Callable[[], None],
+    ) -> None:
+        """
+        Args:
+            name: the name of the scheduler.
+            monitor: has its lease.
+            wake: called from any thread when a command has ended.
+        """
+        self._db = db
+        self._name = name
+        self._monitor = monitor
+        self._planner = planner
+        self._running = running
+        self._around = around
+        self._wake = wake
+        self._others = Others()
+        self._open: dict[int, Tick] = {}
+
+    def hold(self) -> Holder:
+        """This scheduler with its lease, which it gets when it first claims something."""
+        self._monitor.start()
+        return Holder(self._name, self._monitor.lease())
+
+    def look(self, now: datetime, *, take_over: bool) -> None:
+        """Writes down the ends of commands, and learns how all ticks stand that are not over; with `take_over`,
+        what a dead scheduler has claimed is begun here."""
+        unwritten = list(self._running.unwritten)
+
+        def work(execute: Executor) -> None:
+            for tick, ending in unwritten:
+                if not ticks.end(execute, tick, ending, now):
+                    log.warning("a tick was another's when it ended", extra={"tick": tick.id, "entry": tick.entry})
+            found = ticks.open_ticks(execute)
+            self._open = {tick.id: tick for tick in found}
+            self._others.look(leases_in(execute) if found else (), found)
+
+        self._do(work)
+        del self._running.unwritten[: len(unwritten)]
+        for tick, ending in unwritten:
+            self._tell(tick, ending, now)
+        self._running.obey(self._open, self._others.held)
+        for tick in list(self._open.values()):
+            if tick in self._running:
+                continue
+            if self._is_mine(tick) and tick.cancel:
+                self._close(tick, Ending(TickState.CANCELLED, ASKED))
+            elif self._others.is_orphan(tick):
+                self._settle_orphan(tick, now, take_over=take_over)
+
+    def are_unsettled(self) -> bool:
+        """Whether there is a tick that this scheduler has to start, or of which it must find out whether the scheduler
+        that holds it lives: one that was not started, or one that stands in another's way."""
+        later = {tick.entry: tick.id for tick in self._open.values()}
+        for tick in self._open.values():
+            if not _is_held(tick) or tick.entry not in self._planner.entries:
+                continue
+            matters = tick.state is TickState.CLAIMED or later[tick.entry] > tick.id or self._others.is_orphan(tick)
+            if self._is_mine(tick):
+                if tick.state is TickState.CLAIMED:
+                    return True
+            elif matters and not self._others.is_known(tick):
+                return True
+        return False
+
+    def start(self, now: datetime) -> None:
+        """Starts what can be started, oldest first."""
+        for tick in list(self._open.values()):
+            entry = self._planner.entries.get(tick.entry)
+            mine = self._is_mine(tick) and tick not in self._running
+            if tick.state is TickState.RUNNING and mine:
+                # It was begun and the answer was lost; nobody else can have started it.
+                self._launch(tick, entry)
+            elif tick.state is TickState.WAITING and tick.entry in self._planner.paused:
+                self._close(tick, Ending(TickState.SKIPPED, self._planner.paused[tick.entry]))
+            elif entry is not None and not entry.schedule.enabled and (mine or tick.state is TickState.WAITING):
+                self._close(tick, Ending(TickState.SKIPPED, "its entry was switched off"))
+            elif entry is not None and (mine or tick.state is TickState.WAITING):
+                self._consider(tick, entry, now)
+            elif mine:
+                self._close(tick, Ending(TickState.SKIPPED, "its entry was removed"))
+
+    def settled(self, settled: Settled, now: datetime) -> None:
+        """A tick that only queues is over: tells workers, and whoever reads its entry's log."""
+        self._tell(settled.tick, settled.ending, now)
+        if settled.queued is not None:
+            self._running.logs.write(settled.tick, settled.queued.text)
+            problem = self._around.notify(settled.queued.queue, settled.queued.job_id)
+            if problem is not None:
+                told = {"job": settled.queued.job_id, "error": problem}
+                log.warning("no worker could be told; the next one finds the job by itself", extra=told)
+
+    def hand_on(self) -> None:
+        """Leaves what this scheduler has claimed and not begun to the others."""
+        if not any(map(self._is_mine, self._open.values())):
+            return
+        try:
+            holder = self.hold()
+            self._do(lambda execute: ticks.hand_on(execute, holder))
+        except StoreError as error:
+            log.warning("a claimed tick is left to be taken over", extra={"error": str(error)})
+
+    def _settle_orphan(self, tick: Tick, now: datetime, *, take_over: bool) -> None:
+        """A tick whose scheduler is dead: one that ran is lost, as soon as what it left running is ended; one that did
+        not is begun by this one."""
+        told = {"tick": tick.id, "entry": tick.entry, "scheduler": tick.scheduler}
+        if tick.state is TickState.RUNNING:
+            reason = f"its scheduler {tick.scheduler} died while it ran"
+            if self._others.end_command(tick) and self._do(lambda execute: ticks.give_up(execute, tick, reason, now)):
+                log.warning("tick lost", extra=told)
+                del self._open[tick.id]
+            return
+        if tick.entry not in self._planner.entries or not take_over:
+            return
+        holder = self.hold()
+        if self._do(lambda execute: ticks.take_over(execute, tick, holder)):
+            log.warning("tick taken over", extra=told)
+            taken = replace(tick, scheduler=self._name, lease_id=holder.lease_id, fence=tick.fence + 1)
+            self._open[tick.id] = taken
+            entry = self._planner.entries[tick.entry]
+            if entry.schedule.catch_up is CatchUp.NONE and is_late(entry, tick.due_at, now):
+                reason = "its scheduler ended before it could start it, and the next one came too late"
+                self._close(taken, Ending(TickState.MISSED, reason))
+
+    def _is_mine(self, tick: Tick) -> bool:
+        """Whether this scheduler has it in its hands."""
+        return _is_held(tick) and tick.lease_id is not None and tick.lease_id == self._monitor.current_lease
+
+    def _consider(self, tick: Tick, entry: Entry, now: datetime) -> None:
+        if entry.queues is not None:
+            settled = self._do(lambda execute: self._around.enqueuer.settle(execute, tick, entry, self._name))
+            # Where it stays open its fencing number has changed, so it is read anew before anything else is done.
+            del self._open[tick.id]
+            if settled is not None:
+                self.settled(settled, now)
+            return
+        earlier = [other for other in self._open.values() if other.entry == tick.entry and other.id < tick.id]
+        strangers = [other for other in earlier if _is_held(other) and not self._is_mine(other)]
+        unknown = [other for other in strangers if not self._others.is_known(other)]
+        under_way = None if earlier else self._around.earlier_work.under_way(tick.command)
+        decision = decide(tick, entry.schedule.overlap, earlier, unknown, under_way, self._around.show)
+        reason = decision.reason or ""
+        if decision.action is Action.SKIP:
+            self._close(tick, Ending(TickState.SKIPPED, reason))
+        elif decision.action is Action.WAIT:
+            self._do(lambda execute: ticks.wait(execute, tick, reason))
+            self._open[tick.id] = replace(tick, state=TickState.WAITING)
+        elif decision.action is Action.CANCEL:
+            for other in earlier:
+                self._cancel(other, reason)
+            if under_way is not None:
+                self._around.earlier_work.cancel(tick.command)
+            if not any(other.id in self._open for other in earlier):
+                self._begin(tick, entry, now)
+        elif decision.action is Action.RUN:
+            self._begin(tick, entry, now)
+
+    def _begin(self, tick: Tick, entry: Entry, now: datetime) -> None:
+        holder = self.hold()
+        if self._do(lambda execute: ticks.begin(execute, tick, holder, now)):
+            begun = replace(tick, state=TickState.RUNNING, scheduler=self._name, lease_id=holder.lease_id)
+            begun = replace(begun, fence=tick.fence + 1, started_at=now)
+            self._open[tick.id] = begun
+            self._launch(begun, entry)
+
+    def _cancel(self, other: Tick, reason: str) -> None:
+        if other in self._running:
+            self._running.end(other, reason)
+        elif other.state is TickState.WAITING or self._is_mine(other):
+            self._close(other, Ending(TickState.CANCELLED, reason))
+        elif not other.cancel:
+            self._do(lambda execute: ticks.ask_to_end(execute, other))
+
+    def _launch(self, tick: Tick, entry: Entry | None) -> None:
+        try:
+            timeout = entry.schedule.timeout if entry is not None else 3600.0
+            pid, birth = self._running.launch(tick, timeout, self._wake)
+        except OSError as error:
+            self._close(tick, Ending(TickState.FAILED, f"could not be started: {error}"))
+            return
+        self._do(lambda execute: ticks.started(execute, tick, pid, birth))
+
+    def _close(self, tick: Tick, ending: Ending) -> None:
+        """Ends a tick without a command under way."""
+        now = self._around.clock()
+        self._open.pop(tick.id, None)
+        if self._do(lambda execute: ticks.end(execute, tick, ending, now)):
+            self._tell(tick, ending, now)
+
+    def _tell(self, tick: Tick, ending: Ending, now: datetime) -> None:
+        ended = replace(
+            tick,
+            state=ending.state,
+            reason=ending.reason or tick.reason,
+            exit_code=ending.exit_code,
+            output=ending.output,
+            finished_at=now,
+        )
+        self._around.on_over(ended)
+        told = {"tick": tick.id, "entry": tick.entry, "state": str(ended.state), "why": ended.reason or ""}
+        log.log(logging.WARNING if ended.state is TickState.FAILED else logging.INFO, "tick over", extra=told)
+
+    def _do(self, work: Callable[[Executor], T]) -> T:
+        return transact(self._db, work, PATIENCE)
+
+
+def _is_held(tick: Tick) -> bool:
+    """Whether it is in the hands of a scheduler."""
+    return tick.state in (TickState.CLAIMED, TickState.RUNNING)
