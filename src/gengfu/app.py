@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gengfu.schedule.earlier_work import EarlierWork
     from gengfu.schedule.scheduler import Scheduler
     from gengfu.services.backups import BackupService
+    from gengfu.services.database import DatabaseService
     from gengfu.services.devices import DeviceService
     from gengfu.services.health import HealthService
     from gengfu.services.jobs import JobService
@@ -224,6 +225,13 @@ class App:
         from gengfu.services.backups import BackupService
 
         return BackupService(self.settings, self.clock, lambda: self.bare_db)
+
+    @cached_property
+    def database(self) -> DatabaseService:
+        """The database, brought to this program's version."""
+        from gengfu.services.database import DatabaseService
+
+        return DatabaseService(self.bare_db, self.settings.home)
 
     @cached_property
     def health(self) -> HealthService:

@@ -18,17 +18,14 @@ class DbUpgrade(BaseCommand):
     name = "db:upgrade"
 
     def handle(self) -> int:
-        from gengfu.store import app_schema, schema
-
-        db = self.app.bare_db
-        steps = schema.pending(db)
-        if steps:
-            self.out.note(f"upgrading {db.where}: {', '.join(steps)}")
-        done = schema.upgrade(db)
-        words = f"upgraded to {schema.HEAD} ({', '.join(done)})" if done else f"up to date ({schema.HEAD})"
-        self.out.say(f"The database {db.where} is {words}.")
-        added = app_schema.upgrade(db, self.app.settings.home)
-        if added:
-            self.out.say(f"Of app/migrations were run: {', '.join(added)}.")
-        self.out.answer({"database": db.where, "applied": done, "version": schema.HEAD, "app_applied": added})
+        pending = self.app.database.pending()
+        if pending.steps:
+            self.out.note(f"upgrading {pending.database}: {', '.join(pending.steps)}")
+        done = self.app.database.upgrade()
+        steps = ", ".join(done.applied)
+        words = f"upgraded to {done.version} ({steps})" if done.applied else f"up to date ({done.version})"
+        self.out.say(f"The database {done.database} is {words}.")
+        if done.app_applied:
+            self.out.say(f"Of app/migrations were run: {', '.join(done.app_applied)}.")
+        self.out.answer(done)
         return 0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gengfu.cli.base import BaseCommand
+from gengfu.cli.person import person
 from gengfu.clock import monotonic
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ class SchedulePause(BaseCommand):
     def handle(self, name: str, reason: str | None) -> int:
         from gengfu.services.schedule import paused_because
 
-        entries = self.app.schedule.pause(name, _who(), reason)
+        entries = self.app.schedule.pause(name, person(), reason)
         for entry in entries:
             because = paused_because(entry.row, self.out.moment)
             self.out.say(f"{entry.row.name} is {'' if entry.changed else 'already '}{because}")
@@ -171,7 +172,7 @@ class ScheduleResume(BaseCommand):
     def handle(self, name: str) -> int:
         from gengfu.services.schedule import paused_because
 
-        entries = self.app.schedule.resume(name, _who(), self.out.moment)
+        entries = self.app.schedule.resume(name, person(), self.out.moment)
         for entry in entries:
             if entry.changed and entry.row is not None:
                 self.out.say(f"{entry.entry} goes on; it was {paused_because(entry.row, self.out.moment)}")
@@ -212,16 +213,3 @@ def _wait(process: subprocess.Popen[bytes]) -> int:
             return code if code >= 0 else 128 - code
         except KeyboardInterrupt:
             process.terminate()
-
-
-def _who() -> str:
-    """Who gives the order, for those who wonder later."""
-    import getpass
-
-    from gengfu.process.pids import host_name
-
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):
-        user = str(os.getuid())
-    return f"{user}@{host_name()}"

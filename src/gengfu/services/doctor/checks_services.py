@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gengfu.errors import BrokerError, ConfigError, GengfuError
 from gengfu.services.doctor.findings import PATIENCE, Finding, Patient, error, ok, warning
@@ -30,6 +28,7 @@ CHECKED_WHOLE = 200_000_000
 def database(patient: Patient) -> Iterator[Finding]:
     """Whether it can be used, has this program's tables, and, where it is a file, is whole."""
     from gengfu.store import schema
+    from gengfu.store.diagnosis import damage_of
 
     db = patient.db()
     steps = within(PATIENCE, f"the database {db.where}", lambda: schema.pending(db))
@@ -41,10 +40,9 @@ def database(patient: Patient) -> Iterator[Finding]:
         yield error(f"the database {db.where} is behind ({', '.join(steps)})", "gengfu db:upgrade")
         return
     if db.path is not None and db.path.stat().st_size <= CHECKED_WHOLE:
-        with closing(sqlite3.connect(f"{db.path.absolute().as_uri()}?mode=rw", uri=True, timeout=PATIENCE)) as file:
-            said = str(file.execute("PRAGMA quick_check(1)").fetchone()[0])
-        if said != "ok":
-            yield error(f"the database {db.where} is damaged: {said}", "put it aside and restore a backup of it")
+        damage = damage_of(db.path, PATIENCE)
+        if damage is not None:
+            yield error(f"the database {db.where} is damaged: {damage}", "put it aside and restore a backup of it")
             return
     yield ok(f"{db.where} can be used; its tables are of version {schema.HEAD}")
 
@@ -114,6 +112,8 @@ def clock(patient: Patient) -> Iterator[Finding]:
     """Whether this host agrees with the database server on the time, and which zones are in use."""
     import zoneinfo
 
+    from gengfu.store.diagnosis import clock_ahead
+
     now = patient.clock()
     here, people = now.astimezone().strftime("%z"), patient.settings.gengfu_timezone
     if len(zoneinfo.available_timezones()) < 300:
@@ -122,23 +122,7 @@ def clock(patient: Patient) -> Iterator[Finding]:
     yield ok(f"it is {shown} in {people}, where people read times; this machine is set to UTC{here[:3]}:{here[3:]}")
     db = patient.db()
     if db.path is None:
-        yield _difference(within(PATIENCE, f"the database {db.where}", lambda: _ahead(db, patient)))
-
-
-def _ahead(db: Database, patient: Patient) -> float:
-    """Seconds by which the server's clock is ahead of this one."""
-    from sqlalchemy import text
-
-    from gengfu.store.light import moment
-
-    with db.read() as connection:
-        connection.execute(text("SELECT 1"))
-        before = patient.clock()
-        told: Any = connection.scalar(text("SELECT CURRENT_TIMESTAMP(6)"))
-        after = patient.clock()
-    there = moment(told)
-    assert there is not None
-    return (there - before).total_seconds() - (after - before).total_seconds() / 2
+        yield _difference(within(PATIENCE, f"the database {db.where}", lambda: clock_ahead(db, patient.clock)))
 
 
 def _difference(ahead: float) -> Finding:
