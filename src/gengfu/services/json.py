@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from functools import singledispatch
@@ -52,7 +52,8 @@ def _object(value: Mapping[str, Any]) -> dict[str, Any]:
     return {str(name): to_json(part) for name, part in value.items()}
 
 
-@to_json.register(Sequence)
+@to_json.register(list)
+@to_json.register(tuple)
 @to_json.register(frozenset)
 @to_json.register(set)
 def _list(value: Collection[Any]) -> list[Any]:
