@@ -17,9 +17,11 @@ import pytest
 from sqlalchemy import Engine, delete, text
 from sqlalchemy.exc import OperationalError
 
-from caller import Caller, Processes
+from caller import Caller, Processes, settings_for
+from gengfu.app import App
 from gengfu.errors import LoginRefused, Postpone, StoreError, VendorError
 from gengfu.process import monitor
+from gengfu.process.monitor import Monitor
 from gengfu.settings import Secret, Settings
 from gengfu.store import logins
 from gengfu.store.database import Database
@@ -440,6 +442,20 @@ def away(sqlite_database_url: str, tmp_path: Path) -> Iterator[Away]:
     opened.dispose()
 
 
+def test_a_token_that_cannot_be_shared_keeps_no_other_process_from_logging_in(
+    start: Callable[..., Caller], vendor: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller = start()
+
+    def failing(*_: object) -> None:
+        raise StoreError("the database is away")
+
+    monkeypatch.setattr(caller.logins, "grant", failing)
+    assert caller.token().generation == 1
+    assert start().token().generation == 1
+    assert vendor.state()["logins"] == 2
+
+
 def test_a_login_waits_for_a_database_that_is_away(start: Callable[..., Caller], away: Away) -> None:
     caller = start(database=away)
     away.left = 3
@@ -593,3 +609,30 @@ def test_the_status_can_be_printed(start: Callable[..., Caller]) -> None:
 
 def vars_of(status: Any) -> dict[str, Any]:
     return {name: getattr(status, name) for name in type(status).__slots__}
+
+
+def test_a_process_that_nobody_watches_has_a_lease_from_its_first_login_to_its_end(
+    vendor: Simulator, sqlite_database: Database, tmp_path: Path
+) -> None:
+    address = Secret(sqlite_database.url.render_as_string())
+    app = App(settings_for(tmp_path, vendor.url, database_url=address))
+    leases = Leases(sqlite_database)
+    assert app.auth.status().state is AuthState.NONE
+    assert leases.all() == []
+    app.auth.login()
+    assert [(held.kind, held.id) for held in leases.all()] == [("console", app.lease())]
+    app.close()
+    assert leases.all() == []
+
+
+def test_a_process_that_is_watched_logs_in_under_its_own_lease(
+    vendor: Simulator, sqlite_database: Database, tmp_path: Path
+) -> None:
+    address = Secret(sqlite_database.url.render_as_string())
+    app = App(settings_for(tmp_path, vendor.url, database_url=address))
+    with Monitor(sqlite_database, "worker", "here:1", {}) as watching:
+        app.attach(watching)
+        app.auth.login()
+        assert [held.name for held in Leases(sqlite_database).all()] == ["here:1"]
+        app.close()
+        assert [held.name for held in Leases(sqlite_database).all()] == ["here:1"]

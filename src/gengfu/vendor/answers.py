@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import aiohttp
 import msgspec
 
-from gengfu.vendor.paging import NO_MORE, Form, PageIndex, next_link
+from gengfu.vendor.paging import NO_MORE, PageIndex, PageShape, next_link
 
 DEAD_LOGIN_TEXT = "无效路径或登录状态失效"
 """The vendor's plain-text answer, with status 200, to a token that is no longer good, and to a path that is none."""
@@ -70,7 +70,7 @@ class Expected:
     size: int
     check_length: bool = True
     """Whether fewer rows than `total` implies are a fault."""
-    form: Form = PageIndex().form
+    shape: PageShape = PageIndex().shape
 
 
 def judge(
@@ -95,19 +95,19 @@ def judge(
 
 
 def _judge_page(body: bytes, expected: Expected, excerpt: Callable[[bytes], str], link: str | None) -> Answer:
-    form = expected.form
+    shape = expected.shape
     try:
-        page = _decoder(form)(body)
+        page = _decoder(shape)(body)
     except msgspec.DecodeError as error:
         repaired = _repaired(body)
         if repaired != body:
             return _judge_page(repaired, expected, excerpt, link)
         return _judge_other(body, error, excerpt)
-    rows = page if form.rows is None else page.rows
-    if form.whole:
+    rows = page if shape.rows is None else page.rows
+    if shape.whole:
         return Answer(AnswerKind.PAGE, 200, rows=[page], more=next_link(link))
-    if form.total is None:
-        more = next_link(link) if form.link else page.more if form.more is not None else None
+    if shape.total is None:
+        more = next_link(link) if shape.link else page.more if shape.more is not None else None
         if not rows and more not in NO_MORE:
             return Answer(AnswerKind.FAULT, 200, "answered 200 with no rows, though it leads on to a next page")
         return Answer(AnswerKind.PAGE, 200, rows=rows, total=len(rows), more=more)
@@ -118,19 +118,19 @@ def _judge_page(body: bytes, expected: Expected, excerpt: Callable[[bytes], str]
 
 
 @cache
-def _decoder(form: Form) -> Callable[[bytes], Any]:
-    """Decodes an answer of that form, down to its rows."""
+def _decoder(shape: PageShape) -> Callable[[bytes], Any]:
+    """Decodes an answer of that shape, down to its rows."""
     rows = list[msgspec.Raw]
-    if form.whole:
+    if shape.whole:
         return msgspec.json.Decoder(msgspec.Raw).decode
-    if form.rows is None:
+    if shape.rows is None:
         return msgspec.json.Decoder(rows).decode
-    members: list[Any] = [("rows", rows, msgspec.field(name=form.rows))]
-    if form.total is not None:
-        members.append(("total", Annotated[int, msgspec.Meta(ge=0)], msgspec.field(name=form.total)))
-    if form.more is not None:
-        default = None if form.may_lack_more else msgspec.NODEFAULT
-        members.append(("more", str | int | None, msgspec.field(default=default, name=form.more)))
+    members: list[Any] = [("rows", rows, msgspec.field(name=shape.rows))]
+    if shape.total is not None:
+        members.append(("total", Annotated[int, msgspec.Meta(ge=0)], msgspec.field(name=shape.total)))
+    if shape.more is not None:
+        default = None if shape.may_lack_more else msgspec.NODEFAULT
+        members.append(("more", str | int | None, msgspec.field(default=default, name=shape.more)))
     return msgspec.json.Decoder(msgspec.defstruct("PageBody", members)).decode
 
 

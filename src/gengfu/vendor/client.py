@@ -16,7 +16,7 @@ from gengfu.vendor.auth import AuthService
 from gengfu.vendor.listing import Failure, Listing, Page
 from gengfu.vendor.page_fetch import PageFetch
 from gengfu.vendor.paging import Numbered
-from gengfu.vendor.rate_limiter import RateLimiter, Tally
+from gengfu.vendor.rate_limiter import RateLimiter, Totals
 from gengfu.vendor.requester import FetchSpec, Requester
 
 
@@ -45,12 +45,12 @@ class VendorClient:
         self._settings = settings
         self._auth = auth
         self._clock = clock
-        self._tally = Tally()
+        self._totals = Totals()
         self._fetches: set[PageFetch] = set()
 
     @cached_property
     def _limiter(self) -> RateLimiter:
-        return RateLimiter(self._settings.api_concurrency, self._tally, self._auth.loop, self._auth.shared)
+        return RateLimiter(self._settings.api_concurrency, self._totals, self._auth.loop, self._auth.shared)
 
     @cached_property
     def _requester(self) -> Requester:
@@ -149,8 +149,8 @@ class VendorClient:
 
     def counters(self) -> Counters:
         """The totals so far; what a run used is the difference of two."""
-        tally = self._tally
-        return Counters(tally.calls, tally.retries, tally.throttled, self._auth.logins)
+        totals = self._totals
+        return Counters(totals.calls, totals.retries, totals.throttled, self._auth.logins)
 
     def close(self) -> None:
         """Ends what is under way (who waits for it gets Stopped) and closes the connections."""

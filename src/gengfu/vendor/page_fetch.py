@@ -51,7 +51,7 @@ class PageFetch:
     ) -> None:
         self._spec = spec
         self._address = spec.address
-        self._form = spec.listing.paging.form
+        self._shape = spec.listing.paging.shape
         wanted = tuple(indices)
         self._fresh = iter(wanted)
         self._left = len(wanted)
@@ -61,10 +61,10 @@ class PageFetch:
         self._requester = requester
         self._stop = stop
         self._again: deque[int] = deque()
-        self._unpaid: deque[Failure] = deque()
+        self._over_budget: deque[Failure] = deque()
         self._tried: dict[int, tuple[int, int]] = {}
         self._runners: set[asyncio.Task[None]] = set()
-        self._parked: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._under_way = 0
         self._last_cause = ""
         self._is_over = False
@@ -92,7 +92,7 @@ class PageFetch:
                 with self._lock:
                     self._arrived.clear()
                     batch, self._ready = self._ready, []
-                    is_over, error, is_crowded = self._is_over, self._error, bool(self._parked)
+                    is_over, error, is_crowded = self._is_over, self._error, bool(self._waiting)
                 if isinstance(error, Stopped):
                     raise error
                 if is_crowded:
@@ -162,17 +162,17 @@ class PageFetch:
             while (room := self._wait_for_room()) is not None:
                 await room
             if self._limiter.is_hopeless():
-                self._hand_over(
+                self._deliver(
                     Failure(index, f"the vendor has not given one good answer of late; {self._last_cause}", None)
                 )
                 continue
-            expected = Expected(index, self._spec.size, index >= self._spec.check_from, self._form)
+            expected = Expected(index, self._spec.size, index >= self._spec.check_from, self._shape)
             self._under_way += 1
             try:
                 response = await self._requester.fetch(self._address(index), expected)
             finally:
                 self._under_way -= 1
-            self._settle(index, response)
+            self._take_answer(index, response)
 
     def _next(self) -> int | None:
         if self._again:
@@ -181,12 +181,12 @@ class PageFetch:
         if index is not None:
             self._limiter.budget.earn()
             return index
-        while self._unpaid:
-            failure = self._unpaid.popleft()
+        while self._over_budget:
+            failure = self._over_budget.popleft()
             if self._limiter.budget.spend(monotonic()):
-                self._limiter.tally.retries += 1
+                self._limiter.totals.retries += 1
                 return failure.index
-            self._hand_over(failure)
+            self._deliver(failure)
         return None
 
     def _wait_for_room(self) -> asyncio.Future[None] | None:
@@ -194,24 +194,24 @@ class PageFetch:
             if len(self._ready) + self._under_way < READ_AHEAD * self._limiter.limit:
                 return None
             room = asyncio.get_running_loop().create_future()
-            self._parked.append(room)
+            self._waiting.append(room)
             return room
 
     def _make_room(self) -> None:
         with self._lock:
-            parked, self._parked = self._parked, deque()
-        for room in parked:
+            waiting, self._waiting = self._waiting, deque()
+        for room in waiting:
             if not room.done():
                 room.set_result(None)
 
-    def _settle(self, index: int, response: Response) -> None:
+    def _take_answer(self, index: int, response: Response) -> None:
         """Decides what follows from an answer: a page, another try now or later, or a failure."""
         answer = response.answer
         calls, faults = self._tried.get(index, (0, 0))
         calls += 1
         if answer.kind is AnswerKind.PAGE:
             self._tried.pop(index, None)
-            self._hand_over(Page(index, answer.rows, answer.total, response.took, calls, answer.more))
+            self._deliver(Page(index, answer.rows, answer.total, response.took, calls, answer.more))
             return
         self._last_cause = self._sentence(index, answer)
         if answer.kind in (AnswerKind.DEAD_LOGIN, AnswerKind.THROTTLED):
@@ -221,12 +221,12 @@ class PageFetch:
         self._tried[index] = (calls, faults + 1)
         failure = Failure(index, self._last_cause, answer.status)
         if answer.kind is AnswerKind.REJECTED or faults + 1 >= TRIES:
-            self._hand_over(failure)
+            self._deliver(failure)
             return
         if not self._limiter.budget.spend(monotonic()):
-            self._unpaid.append(failure)
+            self._over_budget.append(failure)
             return
-        self._limiter.tally.retries += 1
+        self._limiter.totals.retries += 1
         pause = full_jitter(backoff(faults + 1))
         log.info("a page is asked again", extra={"page": index, "cause": self._last_cause, "pause": round(pause, 2)})
         asyncio.get_running_loop().call_later(pause, self._try_again, index)
@@ -241,7 +241,7 @@ class PageFetch:
         if len(self._runners) < self._most_runners:
             self._add_runner(self._run())
 
-    def _hand_over(self, result: Page | Failure) -> None:
+    def _deliver(self, result: Page | Failure) -> None:
         self._left -= 1
         with self._lock:
             self._ready.append(result)

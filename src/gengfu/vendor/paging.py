@@ -25,7 +25,7 @@ _REL_NEXT = re.compile(r';\s*rel\s*=\s*(?:"[^"]*\bnext\b[^"]*"|next\b)', re.IGNO
 
 
 @dataclass(frozen=True)
-class Form:
+class PageShape:
     """Where an answer keeps what counts. An answer that lacks any of it is none."""
 
     rows: str | None
@@ -65,9 +65,9 @@ class Numbered:
     """The number of the first page."""
 
     @property
-    def form(self) -> Form:
+    def shape(self) -> PageShape:
         """How a page looks."""
-        return Form(self.rows, total=self.total)
+        return PageShape(self.rows, total=self.total)
 
     def target(self, path: str, query: Query, size: int) -> tuple[str, str]:
         """What stands before and after the number in the address of a page of `size` rows, already encoded."""
@@ -112,7 +112,7 @@ class Sequential(Protocol):
     """Pages that lead from one to the next."""
 
     @property
-    def form(self) -> Form:
+    def shape(self) -> PageShape:
         """How a page looks."""
 
     def begin(self, path: str, query: Query, size: int) -> str:
@@ -139,9 +139,9 @@ class Cursor:
     may_lack_more: bool = False
 
     @property
-    def form(self) -> Form:
+    def shape(self) -> PageShape:
         """How a page looks."""
-        return Form(self.rows, more=self.more, may_lack_more=self.may_lack_more)
+        return PageShape(self.rows, more=self.more, may_lack_more=self.may_lack_more)
 
     def begin(self, path: str, query: Query, size: int) -> str:
         """Without a cursor."""
@@ -165,9 +165,9 @@ class Link:
     may_lack_more: bool = False
 
     @property
-    def form(self) -> Form:
+    def shape(self) -> PageShape:
         """How a page looks."""
-        return Form(self.rows, more=self.more, may_lack_more=self.may_lack_more, link=self.more is None)
+        return PageShape(self.rows, more=self.more, may_lack_more=self.may_lack_more, link=self.more is None)
 
     def begin(self, path: str, query: Query, size: int) -> str:
         """The list itself."""
@@ -190,9 +190,9 @@ class PreviousId:
     """What the first page is asked for by."""
 
     @property
-    def form(self) -> Form:
+    def shape(self) -> PageShape:
         """How a page looks."""
-        return Form(None)
+        return PageShape(None)
 
     def begin(self, path: str, query: Query, size: int) -> str:
         """The rows that follow none."""
@@ -222,9 +222,9 @@ class BareArray:
     """The whole list is one array, in one answer."""
 
     @property
-    def form(self) -> Form:
+    def shape(self) -> PageShape:
         """How it looks."""
-        return Form(None)
+        return PageShape(None)
 
     def begin(self, path: str, query: Query, size: int) -> str:
         """The list itself."""
@@ -240,9 +240,9 @@ class Unknown:
     """How the list comes in pages is still to be found out: one answer, whatever it holds."""
 
     @property
-    def form(self) -> Form:
+    def shape(self) -> PageShape:
         """Any JSON."""
-        return Form(None, link=True, whole=True)
+        return PageShape(None, link=True, whole=True)
 
     def begin(self, path: str, query: Query, size: int) -> str:
         """What is asked for."""

@@ -35,8 +35,8 @@ FIRST_LOOK = 0.5
 
 
 @dataclass
-class Tally:
-    """Running totals of this process."""
+class Totals:
+    """What this process has asked of the vendor so far."""
 
     calls: int = 0
     retries: int = 0
@@ -51,10 +51,10 @@ class RateLimiter:
     somebody opens there is open here. While nothing goes well, requests go out one by one, after pauses that grow.
     """
 
-    def __init__(self, ceiling: int, tally: Tally, loop: HttpLoop, shared: SharedLogin) -> None:
-        self.tally = tally
+    def __init__(self, ceiling: int, totals: Totals, loop: HttpLoop, shared: SharedLogin) -> None:
+        self.totals = totals
         self.budget = RetryBudget()
-        self.solo = False
+        self.one_at_a_time = False
         """One request at a time, whatever the limit."""
         self._loop = loop
         self._shared = shared
@@ -79,7 +79,7 @@ class RateLimiter:
     @property
     def limit(self) -> int:
         """How many requests may be open at once now; while nothing goes well, one is enough to see when it does."""
-        return 1 if self.solo or self._trouble.length >= TROUBLED else self._limit.value
+        return 1 if self.one_at_a_time or self._trouble.length >= TROUBLED else self._limit.value
 
     def is_hopeless(self) -> bool:
         """Whether nothing good has come for so long that further requests are pointless for now."""
@@ -142,13 +142,13 @@ class RateLimiter:
             self._throttle(ticket, now, in_use, asked)
         elif kind is AnswerKind.OVERLOADED:
             self._limit.overload(ticket, self._next_ticket, now, in_use)
-            self._stumble(ticket, now)
+            self._fault(ticket, now)
         elif kind is AnswerKind.FAULT:
-            self._stumble(ticket, now)
-        self._let_out(now)
+            self._fault(ticket, now)
+        self._admit_waiting(now)
 
     def _throttle(self, ticket: int, now: float, in_use: int, asked: float | None) -> None:
-        self.tally.throttled += 1
+        self.totals.throttled += 1
         opens = self._throttling.bad(ticket, self._next_ticket, now)
         own = backoff(self._throttling.rounds) * random.uniform(0.5, 1.0) if opens else 0.0
         wait = min(max(asked or 0.0, own), LONGEST_GATE)
@@ -164,7 +164,7 @@ class RateLimiter:
             self._sharing.add(task)
             task.add_done_callback(self._sharing.discard)
 
-    def _stumble(self, ticket: int, now: float) -> None:
+    def _fault(self, ticket: int, now: float) -> None:
         if self._trouble.bad(ticket, self._next_ticket, now) and self._trouble.rounds > 1:
             self._pause_ends = now + full_jitter(backoff(self._trouble.rounds - 1, cap=LONGEST_PAUSE))
 
@@ -197,7 +197,7 @@ class RateLimiter:
         self._next_ticket += 1
         return ticket
 
-    def _let_out(self, now: float) -> None:
+    def _admit_waiting(self, now: float) -> None:
         while self._waiting and self._delay(now) == 0.0:
             place = self._waiting.popleft()
             if not place.done():
@@ -215,7 +215,7 @@ class RateLimiter:
 
     def _on_timer(self) -> None:
         self._timer = None
-        self._let_out(monotonic())
+        self._admit_waiting(monotonic())
 
     async def _look_on(self) -> None:
         answered = True
@@ -236,7 +236,7 @@ class RateLimiter:
             log.info("the gate was opened before its time")
             self._gate_opens = now
             self._pace.opened(now)
-            self._let_out(now)
+            self._admit_waiting(now)
         return True
 
     async def _share(self, reason: str, seconds: float) -> None:

@@ -29,7 +29,7 @@ class TokenHealth:
 
     def __init__(self) -> None:
         self.useless = 0
-        self.solo = False
+        self.one_at_a_time = False
         self._token: Token | None = None
         self._served = 0
         self._is_renewed = False
@@ -45,7 +45,7 @@ class TokenHealth:
         self.useless = 0
         if token == self._token:
             self._served += 1
-            self.solo = self.solo and self._served < 2
+            self.one_at_a_time = self.one_at_a_time and self._served < 2
 
     def died(self, token: Token) -> None:
         """The vendor no longer takes the token."""
@@ -53,7 +53,7 @@ class TokenHealth:
             return
         self._is_dead = True
         if self._is_renewed:
-            self.solo = self.solo or self._served <= 1
+            self.one_at_a_time = self.one_at_a_time or self._served <= 1
             self.useless += not self._served
 
 
@@ -103,7 +103,7 @@ class Requester:
         try:
             token = self._auth.tokens.current() or await self._auth.tokens.token()
             self._health.used(token)
-            self._limiter.tally.calls += 1
+            self._limiter.totals.calls += 1
             started = monotonic()
             answer, asked = await self._call(address, token, expected)
             took, kind = monotonic() - started, answer.kind
@@ -113,7 +113,7 @@ class Requester:
             self._health.served(token)
         elif kind is AnswerKind.DEAD_LOGIN:
             answer = await self._revive(token, answer)
-        self._limiter.solo = self._health.solo
+        self._limiter.one_at_a_time = self._health.one_at_a_time
         return Response(answer, took)
 
     async def _call(self, address: str, token: Token, expected: Expected) -> tuple[Answer, float | None]:
@@ -135,7 +135,7 @@ class Requester:
     async def _revive(self, token: Token, answer: Answer) -> Answer:
         self._health.died(token)
         if self._health.useless < MOST_USELESS:
-            self._limiter.solo = self._health.solo
+            self._limiter.one_at_a_time = self._health.one_at_a_time
             await self._auth.tokens.renew(token)
             return answer
         why = (

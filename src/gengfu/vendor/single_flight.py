@@ -104,16 +104,15 @@ class SingleFlight:
 
     async def _obtain(self, dead: Token | None, anew: bool) -> Token:
         """The token of another process, unless it is to be had `anew`, or that of a login."""
-        token = self._taken_from(await self._loop.offload(self._shared.look), dead, anew)
-        if token is not None:
+        state = await self._loop.offload(self._shared.look)
+        if (token := self._taken_from(state, dead, anew)) is not None:
             return token
         if await self._loop.offload(self._shared.take_up_changes):
             self._token = None
+            state = await self._loop.offload(self._shared.look)
         pause = FIRST_PAUSE
-        while True:
-            state = await self._look()
-            if (token := self._taken_from(state, dead, anew)) is not None:
-                return token
+        while (token := self._taken_from(state, dead, anew)) is None:
+            await self._raise_if_refused(state)
             # Also while another is at it: only who has a lease finds out that the other is dead.
             lease_id = await self._loop.offload(self._lease)
             fence = await self._take(lease_id) if state.holder in (None, lease_id) else None
@@ -122,14 +121,13 @@ class SingleFlight:
                 pause = min(pause * 1.5, LONGEST_PAUSE)
             elif (token := await self._under(fence, dead, anew)) is not None:
                 return token
+            state = await self._loop.offload(self._shared.look)
+        return token
 
-    async def _look(self) -> LoginState:
-        """How things stand, unless the login was refused."""
-        state = await self._loop.offload(self._shared.look)
+    async def _raise_if_refused(self, state: LoginState) -> None:
         if state.refusal is not None:
             await self._loop.offload(self._shared.write_down_unsaved)
             raise self._refused(state.refusal)
-        return state
 
     def _taken_from(self, state: LoginState, dead: Token | None, anew: bool) -> Token | None:
         if anew or state.token is None or state.token == dead:
@@ -143,16 +141,21 @@ class SingleFlight:
         """What comes of having the right to log in; None where it was lost on the way."""
         is_over = False
         try:
-            token = self._taken_from(await self._look(), dead, anew)
+            state = await self._loop.offload(self._shared.look)
+            token = self._taken_from(state, dead, anew)
             if token is None:
+                await self._raise_if_refused(state)
                 token = await self._log_in(fence, dead)
                 is_over = token is not None
             return token
         finally:
             if not is_over:
-                release = asyncio.get_running_loop().create_task(self._release(fence))
-                self._releases.add(release)
-                release.add_done_callback(self._releases.discard)
+                self._release_soon(fence)
+
+    def _release_soon(self, fence: int) -> None:
+        release = asyncio.get_running_loop().create_task(self._release(fence))
+        self._releases.add(release)
+        release.add_done_callback(self._releases.discard)
 
     async def _release(self, fence: int) -> None:
         while True:
@@ -174,6 +177,7 @@ class SingleFlight:
             token = await self._loop.offload(partial(self._shared.grant, fence, answer.token, answer.seconds, known))
         except StoreError as error:
             log.warning("the new token could not be shared with other processes", extra={"error": str(error)})
+            self._release_soon(fence)
             token = Token(answer.token, known + 1)
         if token is None:
             log.warning("the right to log in passed to another process meanwhile", extra={"user": identity.username})
