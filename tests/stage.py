@@ -1,4 +1,4 @@
-"""A database, a broker and worker processes of one test's own, with all that it takes to watch and to kill them."""
+"""A database, a Redis and worker processes of one test's own, with all that it takes to watch and to kill them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
 from gengfu.queue.ledger import Ledger
-from gengfu.queue.wire import Wire
-from gengfu.settings import Secret
+from gengfu.queue.notify import Notifier
+from gengfu.settings import Secret, Settings
 from gengfu.store.database import Database
 from gengfu.store.jobs import JobRecord, JobState, Outcome
 from gengfu.store.light import is_locked
@@ -129,7 +129,8 @@ class WorkerProcess:
 class Stage:
     """Where workers play; everything on it is gone after `clear`."""
 
-    def __init__(self, home: Path, database_url: str, binary: Path, nursery: Nursery) -> None:
+    def __init__(self, home: Path, database_url: str, nursery: Nursery, binary: Path | None = None) -> None:
+        """`binary`: the Redis server, where workers are to have one."""
         self.home = home
         self.journal = Journal(home)
         self.database = Database(Secret(database_url), home)
@@ -137,35 +138,37 @@ class Stage:
         self._nursery = nursery
         # Not under pytest's folder: the path of a socket has at most about 100 characters.
         self._folder = tempfile.TemporaryDirectory(prefix="gengfu-test-")
-        self.valkey = ValkeyServer(binary, Path(self._folder.name))
-        self.redis = redis.Redis.from_url(self.valkey.fresh())
-        self.ledger = Ledger(self.database, lambda: Wire(self.valkey.url))
+        self._server = ValkeyServer(binary, Path(self._folder.name)) if binary is not None else None
+        self.url = self._server.fresh() if self._server is not None else None
+        self.notifier = Notifier(Settings(home, redis_url=Secret(self.url) if self.url is not None else None))
+        self.ledger = Ledger(self.database)
         self._workers: list[WorkerProcess] = []
 
     def clear(self) -> None:
         for worker in self._workers:
             worker.end()
-        self.redis.close()
-        self.valkey.close()
+        self.notifier.close()
+        if self._server is not None:
+            self._server.close()
         self.database.dispose()
         self._folder.cleanup()
 
     def start(self, *, more: dict[str, Any] | None = None, **options: Any) -> WorkerProcess:
         """Starts a worker with these `WorkerOptions`; `more` goes to the program."""
         log = str(self.home / f"worker-{len(self._workers)}.log")
-        told = {"database": self._database_url, "redis": self.valkey.url, "home": str(self.home), "log": log}
+        told = {"database": self._database_url, "redis": self.url, "home": str(self.home), "log": log}
         self._workers.append(WorkerProcess(self._nursery, told | {"options": options} | (more or {})))
         return self._workers[-1]
 
     def add(
-        self, name: str, *, queue: str = "default", tries: int = 3, delay: float = 0.0, nudge: bool = True, **args: Any
+        self, name: str, *, queue: str = "default", tries: int = 3, delay: float = 0.0, notify: bool = True, **args: Any
     ) -> int:
-        """Records a job and sends its message, unless `nudge` is off: as if it were lost."""
+        """Records a job and tells workers of it, unless `notify` is off: as if the hint were lost."""
         job_id = self.database.write(
             lambda connection: self.ledger.add(connection, name, args, queue=queue, tries=tries, delay=delay)
         )
-        if nudge:
-            assert self.ledger.nudge([job_id])
+        if notify and not delay:
+            assert self.notifier.notify(queue, [job_id]) is None
         return job_id
 
     def record(self, job_id: int) -> JobRecord:
@@ -198,6 +201,17 @@ class Stage:
     def go_on(self, attempt: int | None = None) -> None:
         """Lets the jobs that wait for it go on: all, or only those at that attempt."""
         (self.home / (f"go-on-{attempt}" if attempt else "go-on")).touch()
+
+    @property
+    def server(self) -> ValkeyServer:
+        """The Redis server."""
+        assert self._server is not None
+        return self._server
+
+    @property
+    def redis(self) -> redis.Redis:
+        """A client of it."""
+        return redis.Redis.from_url(self.server.url)
 
     @contextmanager
     def hanging_redis(self) -> Iterator[None]:

@@ -17,7 +17,6 @@ from sqlalchemy import select
 
 from gengfu.clock import utcnow
 from gengfu.queue.ledger import Ledger
-from gengfu.queue.wire import Wire
 from gengfu.settings import Secret
 from gengfu.store.database import Database
 from gengfu.store.jobs import JobRecord, JobState, Outcome
@@ -99,7 +98,7 @@ class System:
         self.home = Home(folder, **self._settings)
         self.db = Database(Secret(view or database_url or sqlite_url(folder / "var" / "gengfu.db")), folder)
         self.runs = RunStore(self.db, utcnow)
-        self.ledger = Ledger(self.db, lambda: Wire("unix:///nowhere"))
+        self.ledger = Ledger(self.db)
         self._processes: list[subprocess.Popen[bytes]] = []
         self._workers: list[Worker] = []
 
@@ -165,7 +164,7 @@ class System:
                     assert b"Traceback" not in written, written.decode("utf-8", "replace")
 
     def processes(self) -> dict[int, str]:
-        """The processes of this working folder, the embedded server and its guardian among them, by process id."""
+        """The processes of this working folder, by process id."""
         found = {}
         for folder in Path("/proc").glob("[0-9]*"):
             try:
@@ -176,10 +175,6 @@ class System:
             if place.is_relative_to(self.home.folder):
                 found[int(folder.name)] = command
         return found
-
-    def servers(self) -> list[int]:
-        """The embedded server, where it runs; its guardian is not meant."""
-        return [pid for pid, line in self.processes().items() if Path(line.split()[0]).name == "valkey-server"]
 
     # What the database holds.
 

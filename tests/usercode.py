@@ -36,7 +36,7 @@ def job(name: str, body: str = "return 'done'", more: str = "") -> str:
     return f'''\
         from typing import Any
 
-        from gengfu import App, Hold, Job
+        from gengfu import App, Job, JobContext
 
 
         class {name}(Job):
@@ -46,7 +46,7 @@ def job(name: str, body: str = "return 'done'", more: str = "") -> str:
             backoff = (0.1,)
             {more}
 
-            def fire(self, hold: Hold, **args: Any) -> str:
+            def fire(self, context: JobContext, **args: Any) -> str:
                 {body}
         '''
 

@@ -1,8 +1,8 @@
 """A worker process with jobs that show what they do; the tests start it, stop it and kill it.
 
-Its one argument is JSON: `database`, `redis` (an address, or `embedded`), `home`, `log`, `options` of `WorkerOptions`,
-`hang` for a reader that is stuck, `hang_main` for a main thread, and what spares the tests mere waiting: `dead_after`
-(seconds of silence that are death), `last_words`, `deaf_after`, `slow_after`, `beat`.
+Its one argument is JSON: `database`, `redis` (an address, or nothing), `home`, `log`, `options` of `WorkerOptions`,
+`hang` for a dispatcher that is stuck, and what spares the tests mere waiting: `dead_after` (seconds of silence that are
+death), `last_words`, `slow_after`, `longest`, `renew_every`.
 
 Without an argument it is a nursery, which has everything loaded: for each line `start JSON` it forks such a worker and
 answers with its process id, for each line `code PID` it answers with the exit code, or `none`.
@@ -22,14 +22,13 @@ from typing import Any
 
 from gengfu.clock import utcnow
 from gengfu.errors import ConfigError, GengfuError, LoginRefused, Postpone, Stopped, StoreError
-from gengfu.process import liveness as pulse
 from gengfu.process import monitor
-from gengfu.queue import broker, keeper, rescue, worker
-from gengfu.queue.embedded import Embedded
-from gengfu.queue.job import Hold, Job
+from gengfu.queue import dispatcher, executor, worker
+from gengfu.queue.job import Job, JobContext
+from gengfu.queue.notify import Notifier
 from gengfu.queue.options import WorkerOptions
 from gengfu.queue.worker import run_worker
-from gengfu.settings import Secret
+from gengfu.settings import Secret, Settings
 from gengfu.store.database import Database
 
 
@@ -64,13 +63,13 @@ class Shown(Job):
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
 
-    def fire(self, hold: Hold, *_: Any, **args: Any) -> str | None:
-        self.journal.write("started", job=hold.job_id, attempt=hold.attempt, claim=hold.claim, **args)
-        note = self.act(hold, **args)
-        self.journal.write("ended", job=hold.job_id, attempt=hold.attempt)
+    def fire(self, context: JobContext, *_: Any, **args: Any) -> str | None:
+        self.journal.write("started", job=context.job_id, attempt=context.attempt, fence=context.fence, **args)
+        note = self.act(context, **args)
+        self.journal.write("ended", job=context.job_id, attempt=context.attempt)
         return note
 
-    def act(self, hold: Hold, **args: Any) -> str | None:
+    def act(self, context: JobContext, **args: Any) -> str | None:
         return "shown"
 
     def failed(self, job_id: int, cause: str, *_: Any, goodbye: str = "", **args: Any) -> None:
@@ -80,8 +79,8 @@ class Shown(Job):
         if goodbye == "away" and len(self.journal.read("failed")) == 1:
             raise StoreError("the database is away")
 
-    def may_go_on(self, hold: Hold) -> bool:
-        return any((self.journal.home / name).exists() for name in ("go-on", f"go-on-{hold.attempt}"))
+    def may_go_on(self, context: JobContext) -> bool:
+        return any((self.journal.home / name).exists() for name in ("go-on", f"go-on-{context.attempt}"))
 
 
 class Urgent(Shown):
@@ -91,26 +90,26 @@ class Urgent(Shown):
 class Patient(Shown):
     """Waits until the test lets it go on; ends when told to stop."""
 
-    def act(self, hold: Hold, **args: Any) -> str | None:
-        while not self.may_go_on(hold):
-            if hold.stop.wait(0.02):
-                self.journal.write("told to stop", job=hold.job_id)
+    def act(self, context: JobContext, **args: Any) -> str | None:
+        while not self.may_go_on(context):
+            if context.stop.wait(0.02):
+                self.journal.write("told to stop", job=context.job_id)
                 raise Stopped("told to stop")
         return "went on"
 
 
-class Deaf(Shown):
+class Heedless(Shown):
     """Waits until the test lets it go on, whatever it is told."""
 
     timeout = 0.5
 
-    def act(self, hold: Hold, **args: Any) -> str | None:
-        while not self.may_go_on(hold):
+    def act(self, context: JobContext, **args: Any) -> str | None:
+        while not self.may_go_on(context):
             time.sleep(0.02)
         return "heard nothing"
 
 
-class Stubborn(Deaf):
+class Stubborn(Heedless):
     timeout = 600.0
 
 
@@ -119,13 +118,13 @@ class Slow(Patient):
 
 
 class Killer(Shown):
-    def act(self, hold: Hold, **args: Any) -> str | None:
+    def act(self, context: JobContext, **args: Any) -> str | None:
         os.kill(os.getpid(), signal.SIGKILL)
         return None
 
 
 class Raising(Shown):
-    def act(self, hold: Hold, *, error: str = "plain", **args: Any) -> str | None:
+    def act(self, context: JobContext, *, error: str = "plain", **args: Any) -> str | None:
         raise {
             "plain": RuntimeError("broken"),
             "known": GengfuError("the vendor is closed today"),
@@ -136,7 +135,7 @@ class Raising(Shown):
 
 
 class Postponing(Shown):
-    def act(self, hold: Hold, **args: Any) -> str | None:
+    def act(self, context: JobContext, **args: Any) -> str | None:
         if len(self.journal.read("started")) < 5:
             raise Postpone("the vendor asks for patience", 0.05)
         return None
@@ -145,7 +144,7 @@ class Postponing(Shown):
 class Hungry(Shown):
     kept: list[bytearray] = []  # noqa: RUF012
 
-    def act(self, hold: Hold, **args: Any) -> str | None:
+    def act(self, context: JobContext, **args: Any) -> str | None:
         self.kept.append(bytearray(os.urandom(1 << 20) * 100))
         return None
 
@@ -154,7 +153,7 @@ JOBS = {
     "shown": Shown,
     "urgent": Urgent,
     "patient": Patient,
-    "deaf": Deaf,
+    "heedless": Heedless,
     "stubborn": Stubborn,
     "slow": Slow,
     "killer": Killer,
@@ -169,17 +168,15 @@ def main(text: str) -> int:
     told = json.loads(text)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s %(told)s")
     logging.getLogger().handlers[0].addFilter(_tell)
-    worker.LAST_WORDS = keeper.LAST_WORDS = told.get("last_words", 1.0)
-    pulse.DEAF_AFTER = told.get("deaf_after", pulse.DEAF_AFTER)
-    if told.get("hang_main"):
-        worker.WorkerProcess._reason = lambda self: time.sleep(600)  # type: ignore[method-assign, assignment]
+    worker.LAST_WORDS = executor.LAST_WORDS = told.get("last_words", 1.0)
     worker.SLOW_AFTER = told.get("slow_after", worker.SLOW_AFTER)
-    monitor.RENEW_EVERY = told.get("beat", monitor.RENEW_EVERY)
+    dispatcher.LONGEST = told.get("longest", dispatcher.LONGEST)
+    monitor.RENEW_EVERY = told.get("renew_every", monitor.RENEW_EVERY)
     if told.get("hang"):
-        broker.LaneReader._take = lambda self: time.sleep(600)  # type: ignore[method-assign, assignment]
+        dispatcher.Dispatcher._round = lambda self: time.sleep(600)  # type: ignore[method-assign, assignment]
     if "dead_after" in told:
-        rescue.DEAD_AFTER = told["dead_after"]
-        keeper.BEAT = told["dead_after"] / 5
+        monitor.DEAD_AFTER = told["dead_after"]
+        monitor.RENEW_EVERY = told["dead_after"] / 5
     journal = Journal(Path(told["home"]))
     options = {**told["options"], "queues": tuple(told["options"].get("queues", ()))}
     child = {**told, "options": {**told["options"], "processes": 1}}
@@ -187,7 +184,7 @@ def main(text: str) -> int:
         WorkerOptions(**options),
         db=Database(Secret(told["database"]), journal.home),
         jobs={name: lambda kind=kind: kind(journal) for name, kind in JOBS.items()},
-        address=Embedded(journal.home / "var").url if told["redis"] == "embedded" else lambda: told["redis"],
+        notifier=Notifier(Settings(journal.home, redis_url=Secret(told["redis"]) if told["redis"] else None)),
         clock=lambda: _shifted(journal.home),
         child_argv=[sys.executable, __file__, json.dumps(child)],
     )

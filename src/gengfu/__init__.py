@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from gengfu.mirror.resource import Kind as Kind
     from gengfu.mirror.resource import Resource as Resource
     from gengfu.mirror.resource import Scope as Scope
-    from gengfu.queue.job import Hold as Hold
     from gengfu.queue.job import Job as Job
+    from gengfu.queue.job import JobContext as JobContext
     from gengfu.schedule.policy import CatchUp as CatchUp
     from gengfu.schedule.policy import Overlap as Overlap
     from gengfu.schedule.policy import Schedule as Schedule
@@ -51,7 +51,7 @@ _PUBLIC = {
     "gengfu.cli.output": "Column",
     "gengfu.errors": "ConfigError GengfuError NotFound Postpone Stopped UsageError VendorError",
     "gengfu.mirror.resource": "Field Kind Resource Scope",
-    "gengfu.queue.job": "Hold Job",
+    "gengfu.queue.job": "Job JobContext",
     "gengfu.schedule.policy": "CatchUp Overlap Schedule",
     "gengfu.vendor.listing": "Listing",
     "gengfu.vendor.paging": "BareArray Cursor Link Offset PageIndex PreviousId",

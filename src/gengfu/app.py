@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from gengfu.backup.job import BackupDataJob
 from gengfu.clock import Clock, utcnow
-from gengfu.errors import BrokerError
 from gengfu.mirror.job import ListJob, WindowJobs
 from gengfu.queue.registry import Makers, Waiting, make
 from gengfu.services.user_code import UserCode
@@ -25,10 +24,9 @@ if TYPE_CHECKING:
     from gengfu.mirror.mirror import Mirror
     from gengfu.mirror.resource import Resource
     from gengfu.process.monitor import Monitor
-    from gengfu.queue.embedded import Embedded
     from gengfu.queue.job import Job, Jobs
     from gengfu.queue.ledger import Ledger
-    from gengfu.queue.wire import Wire
+    from gengfu.queue.notify import Notifier
     from gengfu.schedule.earlier_work import EarlierWork
     from gengfu.schedule.scheduler import Scheduler
     from gengfu.services.backups import BackupService
@@ -80,31 +78,7 @@ class App:
 
         return Database(self.settings.database_url, self.settings.home)
 
-    @cached_property
-    def embedded(self) -> Embedded | None:
-        """The embedded Valkey, where `REDIS_URL` names no server."""
-        from gengfu.queue.embedded import Embedded
-
-        return None if self.settings.redis_url is not None else Embedded(self.settings.var)
-
-    def redis_address(self) -> str:
-        """The address of the Redis or Valkey; starts the embedded one if it is not there.
-
-        Raises:
-            BrokerError: the embedded server cannot be started.
-        """
-        if self.embedded is not None:
-            return self.embedded.url()
-        assert self.settings.redis_url is not None
-        return self.settings.redis_url.reveal()
-
-    def wire(self) -> Wire:
-        """A new light connection to it."""
-        from gengfu.queue.wire import Wire
-
-        return Wire(self.redis_address)
-
-    def attach(self, monitor: Monitor) -> None:
+    def attach(self, monitor: Monitor | None) -> None:
         """Has what this process works on be held under the lease of that monitor, whose life is the caller's care."""
         self._monitor = monitor
 
@@ -132,7 +106,14 @@ class App:
         """The record of jobs."""
         from gengfu.queue.ledger import Ledger
 
-        return Ledger(self.db, self.wire, self.clock)
+        return Ledger(self.db, self.clock)
+
+    @cached_property
+    def notifier(self) -> Notifier:
+        """What tells workers of jobs."""
+        from gengfu.queue.notify import Notifier
+
+        return Notifier(self.settings)
 
     @cached_property
     def auth(self) -> AuthService:
@@ -155,7 +136,7 @@ class App:
         from gengfu.mirror.mirror import Mirror
 
         lists = list(self.resources.values())
-        return Mirror(self.db, self.vendor, WindowJobs(self.ledger), self.settings, lists, self.clock)
+        return Mirror(self.db, self.vendor, WindowJobs(self.ledger, self.notifier), self.settings, lists, self.clock)
 
     @cached_property
     def runs(self) -> RunService:
@@ -166,16 +147,20 @@ class App:
             self.settings,
             self.clock,
             Workings(
-                self.source, lambda: self.light_db, lambda: self.db, lambda: self.mirror, self.nudge, self._inline
+                self.source, lambda: self.light_db, lambda: self.db, lambda: self.mirror, self.notify, self._inline
             ),
         )
 
     @contextmanager
-    def _inline(self, subject: str) -> Iterator[Callable[[], None]]:
+    def _inline(self, subject: str) -> Iterator[None]:
         from gengfu.queue.inline import Inline
 
-        with Inline(self.ledger, self.jobs, subject) as inline:
-            yield inline.check
+        with Inline(self.db, self.jobs, subject, self.clock) as inline:
+            self.attach(inline.monitor)
+            try:
+                yield
+            finally:
+                self.attach(None)
 
     @cached_property
     def devices(self) -> DeviceService:
@@ -189,7 +174,7 @@ class App:
         """The jobs: what became of them, and once more for those that failed."""
         from gengfu.services.jobs import JobService
 
-        return JobService(self.ledger, lambda: self.jobs)
+        return JobService(self.ledger, lambda: self.jobs, self.notify)
 
     @cached_property
     def schedule(self) -> ScheduleService:
@@ -215,7 +200,7 @@ class App:
             earlier_work,
             clock=self.clock,
             show=show,
-            notify=self.nudge,
+            notify=self.notify,
             on_over=on_over,
         )
 
@@ -238,18 +223,9 @@ class App:
         """Whether all is well."""
         from gengfu.services.health import HealthService
 
-        return HealthService(
-            self.clock, lambda: self.light_db, lambda: self.schedule.entries().entries, self._ping_redis
-        )
-
-    def _ping_redis(self) -> None:
-        from gengfu.queue.wire import Wire
-
-        wire = Wire(self.redis_address, timeout=5.0)
-        try:
-            wire.command("PING")
-        finally:
-            wire.close()
+        server = self.notifier.server
+        probe = server.probe if server is not None else None
+        return HealthService(self.clock, lambda: self.light_db, lambda: self.schedule.entries().entries, probe)
 
     @cached_property
     def resources(self) -> Mapping[str, Resource]:
@@ -329,37 +305,27 @@ class App:
             delay=delay,
         )
         log.info("job queued", extra={"job": job_id, "job_name": job.__name__, "queue": job.queue})
-        problem = self.nudge(job.queue, job_id) if not delay else None
+        problem = self.notify(job.queue, job_id) if not delay else None
         if problem is not None:
             log.warning("no worker could be told; the next one finds it", extra={"job": job_id, "error": problem})
         return job_id
 
-    def nudge(self, queue: str, job_id: int) -> str | None:
-        """Tells the workers of a job just recorded; the reason if they could not be told.
+    def notify(self, queue: str, job_id: int) -> str | None:
+        """Tells the workers of a job just recorded; the reason if those of other processes could not be told.
 
         The job is not lost then: the next worker finds it in the ledger.
         """
-        from gengfu.queue.wire import push
-
-        try:
-            wire = self.wire()
-            try:
-                push(wire, queue, job_id)
-            finally:
-                wire.close()
-        except BrokerError as error:
-            return str(error)
-        return None
+        return self.notifier.notify(queue, [job_id])
 
     def close(self) -> None:
-        """Gives back connections, the lease and the embedded server's use. Parts that were never made stay unmade."""
+        """Gives back connections and the lease. Parts that were never made stay unmade."""
         made = self.__dict__
         parts = (
             ("vendor", "close"),
             ("auth", "close"),
+            ("notifier", "close"),
             ("_console_monitor", "end"),
             ("bare_db", "dispose"),
-            ("embedded", "close"),
         )
         for name, release in parts:
             part = made.pop(name, None)

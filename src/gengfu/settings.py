@@ -75,8 +75,8 @@ def _database_url(name: str, value: str, example: str) -> Secret:
 
 
 def _redis_url(name: str, value: str, example: str) -> Secret:
-    if value.strip().partition("://")[0] not in ("redis", "rediss", "unix"):
-        raise _problem(name, "is not a redis://, rediss:// or unix:// address", example)
+    if value.strip().partition("://")[0] not in ("redis", "rediss", "unix", "redis+sentinel"):
+        raise _problem(name, "is not a redis://, rediss://, unix:// or redis+sentinel:// address", example)
     return Secret(value.strip())
 
 
@@ -157,7 +157,11 @@ class Settings:
     """Seconds for one request as a whole."""
     database_url: Secret = _setting(_database_url, "sqlite:///var/gengfu.db", default=Secret("sqlite:///var/gengfu.db"))
     redis_url: Secret | None = _setting(_redis_url, "redis://127.0.0.1:6379/0")
-    """`None` means the embedded Valkey under `var/`."""
+    """Where workers are told of jobs at once; without it they look for themselves."""
+    redis_prefix: str = _setting(_text, "gengfu", default="gengfu")
+    """What the names of all keys in Redis begin with."""
+    redis_ca_file: Path | None = _setting(_file, "/etc/ssl/redis-ca.pem")
+    """A file of PEM certificates to trust, in place of the system's, for `rediss://`."""
     log_dir: Path = _setting(
         lambda name, value, example: Path(_text(name, value, example)), "logs", default=Path("logs")
     )
@@ -182,7 +186,7 @@ class Settings:
 
     @property
     def var(self) -> Path:
-        """The folder for what the program itself keeps: the embedded database and broker."""
+        """The folder for what the program itself keeps: the database, where it is a file, and locks."""
         return self.home / "var"
 
     @property

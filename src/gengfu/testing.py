@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from gengfu.app import App
 from gengfu.cli.catalogue import Catalogue
 from gengfu.errors import NotFound
-from gengfu.queue.job import Hold
+from gengfu.queue.job import JobContext
 from gengfu.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Ended:
 
 
 class Trial:
-    """A working folder of a test's own with the user's `app` in it, a fresh database, and no broker.
+    """A working folder of a test's own with the user's `app` in it, and a fresh database.
 
     Neither the settings, nor the database, nor the logs of the real working folder are seen or touched. What a command
     queues is recorded and waits; no worker takes it.
@@ -56,8 +56,7 @@ class Trial:
         self._home = app.resolve().parent
         if not (self._folder / app.name).is_symlink():
             (self._folder / app.name).symlink_to(app.resolve(), target_is_directory=True)
-        nowhere = f"unix://{self._folder / 'no-broker.sock'}"
-        lines = [f"{name}={value}\n" for name, value in {"REDIS_URL": nowhere, **settings}.items()]
+        lines = [f"{name}={value}\n" for name, value in settings.items()]
         (self._folder / ".env").write_text("".join(lines), "utf-8")
 
     def run(self, *arguments: str, timeout: float = 60.0) -> Ended:
@@ -87,7 +86,7 @@ class Trial:
             if found is None:
                 why = app.catalogue.broken_jobs.get(name)
                 raise NotFound(f"there is no job {name!r}" + (f", since this cannot be used: {why}" if why else ""))
-            return found(app).fire(Hold(1, 1, 1, Event()), **json.loads(json.dumps(args)))
+            return found(app).fire(JobContext(1, 1, 1, Event()), **json.loads(json.dumps(args)))
 
     @contextmanager
     def app(self) -> Iterator[App]:

@@ -24,7 +24,7 @@ from gengfu.backup.sqlite import SqliteCopier
 from gengfu.backup.streams import Progress, Unpacked
 from gengfu.clock import utcnow
 from gengfu.errors import BackupError, Stopped
-from gengfu.queue.job import Hold
+from gengfu.queue.job import JobContext
 from gengfu.settings import Secret
 from gengfu.store import schema
 from gengfu.store.database import Database
@@ -243,7 +243,7 @@ def test_a_second_one_at_the_same_time_is_skipped(small: BackupHome) -> None:
     with BackupFolder(small.folder).alone("a backup", NOW):
         skipped = small.home.ask("backup:data", "--json")
         restored = small.home.ask("backup:restore", "latest", "--yes")
-        job = _job(small).fire(Hold(1, 1, 1, threading.Event()))
+        job = _job(small).fire(JobContext(1, 1, 1, threading.Event()))
         told = BackupFolder(small.folder).busy()
     assert (skipped.code, skipped.json["status"]) == (0, "skipped")
     expected = f"a backup is under way since 2026-11-22 18:00:00 UTC, by process {os.getpid()}"
@@ -262,12 +262,12 @@ def _job(place: BackupHome) -> Any:
 def test_a_worker_makes_one_and_stops_when_told(small: BackupHome) -> None:
     asked = [small.home.ask("backup:data", "--queue", "--json") for _ in range(2)]
     assert [(ended.json["status"], ended.json["job"]) for ended in asked] == [("accepted", 1), ("skipped", 1)]
-    hold = Hold(1, 1, 1, threading.Event())
-    note = _job(small).fire(hold)
+    context = JobContext(1, 1, 1, threading.Event())
+    note = _job(small).fire(context)
     assert note.startswith("gengfu-sqlite-20261122T180000Z.sqlite.gz: ")
-    hold.stop.set()
+    context.stop.set()
     with pytest.raises(Stopped):
-        _job(small).fire(hold)
+        _job(small).fire(context)
     assert small.files == {f"gengfu-sqlite-20261122T180000Z.sqlite.gz{more}" for more in ("", ".json")}
 
 

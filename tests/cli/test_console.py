@@ -19,7 +19,7 @@ from gengfu.cli.db import DbUpgrade
 from gengfu.cli.output import Column, Output, clean
 from terminal import PROGRAM, Home, read_terminal, read_until
 
-HEAVY = ("sqlalchemy", "redis", "dramatiq", "aiohttp", "rich", "msgspec", "alembic", "xlsxwriter", "psycopg")
+HEAVY = ("sqlalchemy", "redis", "aiohttp", "rich", "msgspec", "alembic", "xlsxwriter", "psycopg")
 COMMANDS = (
     *("account:list", "auth:login", "auth:reset", "auth:status", "backup:data", "backup:list", "backup:restore"),
     *("db:upgrade", "demo", "deploy", "device:approve", "device:discard", "device:export", "device:find"),
@@ -188,8 +188,8 @@ def test_a_log_folder_that_cannot_be_made_is_one_sentence(place: Home, capsys: p
     assert capsys.readouterr().err.startswith("gengfu: LOG_DIR: ")
 
 
-def test_queueing_loads_nothing_heavy(place: Home, valkey: str) -> None:
-    place.set(**VENDOR, REDIS_URL=valkey)
+def test_queueing_loads_nothing_heavy(place: Home) -> None:
+    place.set(**VENDOR)
     assert place.run("db:upgrade").code == 0
     code = (
         "import sys; from gengfu.cli.console import main; code = main(['device:list']);"

@@ -18,6 +18,7 @@ import redis
 from gengfu.cli.catalogue import Catalogue
 from gengfu.clock import utcnow
 from gengfu.process.locks import held
+from gengfu.queue.notify import Notifier
 from gengfu.schedule.entries import load_entries
 from gengfu.services.doctor import checks_ground, checks_running, checks_services
 from gengfu.services.doctor.checks import CHECKS, examine
@@ -57,15 +58,18 @@ def patient(**more: Any) -> Patient:
 
     catalogue = Catalogue(settings.home)
 
-    def address() -> str:
-        assert settings.redis_url is not None
-        return settings.redis_url.reveal()
-
     def nobody() -> Any:
         raise AssertionError("no login service")
 
     return Patient(
-        settings, utcnow, lambda: db, address, nobody, lambda: load_entries(settings, catalogue), list, **more
+        settings,
+        utcnow,
+        lambda: db,
+        Notifier(settings).server,
+        nobody,
+        lambda: load_entries(settings, catalogue),
+        list,
+        **more,
     )
 
 
@@ -104,10 +108,6 @@ def test_what_is_safe_to_mend_is_mended_when_asked_and_told(place: Home) -> None
     shutil.rmtree(folder / "var")
     (folder / "var").mkdir()
     (folder / "var" / "up.lock").write_text("123\n")
-    dead = folder / "var" / "valkey" / "valkey.sock"
-    dead.parent.mkdir(mode=0o700)
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(dead))
     before = told(place)
     for check in ("settings", "folders", "database", "leftovers"):
         assert (before[check][0]["state"], before[check][0]["fixed"]) == ("warning", None), before[check]
@@ -244,22 +244,23 @@ def test_a_database_that_is_damaged_or_away_is_an_error(place: Home) -> None:
     assert line.finding.level is Level.ERROR
 
 
-def test_a_redis_that_evicts_or_keeps_nothing_is_told(place: Home, valkey: str) -> None:
+def test_a_redis_is_asked_whether_it_takes_a_hint(place: Home, valkey: str) -> None:
+    place.set(**VENDOR)
+    assert levels(checks_services.redis(patient())) == [
+        (Level.OK, "Redis is not in use: REDIS_URL is not set, so workers look for jobs by themselves")
+    ]
     place.set(**VENDOR, REDIS_URL=valkey)
-    assert [(finding.level, finding.text[:26]) for finding in checks_services.redis(patient())] == [
-        (Level.WARNING, "Redis keeps nothing on the")
+    assert levels(checks_services.redis(patient())) == [
+        (Level.OK, f"Redis at {valkey} takes and gives what wakes workers")
     ]
     with redis.Redis.from_url(valkey) as client:
+        client.config_set("maxmemory", "1mb")
         try:
-            client.config_set("appendonly", "yes")
-            assert [finding.level for finding in checks_services.redis(patient())] == [Level.OK]
-            client.config_set("maxmemory-policy", "allkeys-lru")
             (finding,) = checks_services.redis(patient())
         finally:
-            client.config_set("maxmemory-policy", "noeviction")
-            client.config_set("appendonly", "no")
+            client.config_set("maxmemory", "0")
     assert finding.level is Level.ERROR
-    assert "CONFIG SET maxmemory-policy noeviction" in finding.text
+    assert "OOM" in finding.text or "maxmemory" in finding.text
 
 
 def test_a_closed_port_is_an_error(place: Home) -> None:

@@ -124,7 +124,7 @@ def test_a_job_whose_file_is_gone_fails_with_a_sentence_and_can_be_sent_again(sy
 
 def test_a_job_that_cannot_be_made_fails_alone(system: System) -> None:
     making = "def __init__(self, app: App) -> None:\n                raise GengfuError('no such day')"
-    text = job("ReportJob", more=making).replace("Hold,", "GengfuError, Hold,")
+    text = job("ReportJob", more=making).replace("JobContext", "JobContext, GengfuError", 1)
     write(system.home.folder, "app/jobs/report.py", text)
     write(system.home.folder, "app/jobs/broken.py", "import nothing_of_that_name\n")
     job_id, run_id = system.ask("start")["job"], system.accept()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert
 
 from gengfu.clock import utcnow
 from gengfu.process import monitor
@@ -310,7 +310,7 @@ def test_a_worker_has_a_row_that_stays_when_it_is_killed_and_its_successor_remov
 
 
 def test_a_worker_that_was_frozen_and_goes_on_is_not_stuck(stage: Stage) -> None:
-    worker = stage.start(sleep=0.2, more={"slow_after": 2.0, "beat": 0.1}).ready()
+    worker = stage.start(sleep=0.2, more={"slow_after": 2.0, "renew_every": 0.1}).ready()
     wait_for(lambda: rows(stage.database))
     worker.signal(signal.SIGSTOP)
     time.sleep(3.0)
@@ -321,25 +321,14 @@ def test_a_worker_that_was_frozen_and_goes_on_is_not_stuck(stage: Stage) -> None
     assert {found.progress for found in seen} == {None}
 
 
-@pytest.mark.parametrize(
-    ("late", "answered_for", "stuck"),
-    [
-        (None, 0.0, False),
-        ("main loop", 0.0, True),
-        ("reader", 0.0, True),
-        ("keeper", 5.0, False),
-        ("keeper", 100.0, True),
-        ("sweeper", 5.0, False),
-        ("sweeper", 100.0, True),
-    ],
-)
-def test_what_waits_for_the_database_is_stuck_only_where_others_are_answered(
-    late: str | None, answered_for: float, stuck: bool, stage: Stage, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("answered_for", "stuck"), [(5.0, False), (100.0, True)])
+def test_a_dispatcher_that_waits_for_the_database_is_stuck_only_where_others_are_answered(
+    answered_for: float, stuck: bool, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Monitor, "answered_for", lambda self: answered_for)
-    monkeypatch.setattr(Pulse, "seconds", lambda self: 30.0 if self.name == late else 1.0)
-    worker = WorkerProcess(WorkerOptions(), db=stage.database, jobs={}, address=lambda: stage.valkey.url)
-    assert worker.progress() == (f"its {late} has not turned for 30 seconds" if stuck else None)
+    monkeypatch.setattr(Pulse, "seconds", lambda self: 30.0)
+    worker = WorkerProcess(WorkerOptions(), db=stage.database, jobs={}, notifier=stage.notifier)
+    assert worker.progress() == ("its dispatcher has not turned for 30 seconds" if stuck else None)
 
 
 def test_each_process_of_a_worker_has_its_own_row(stage: Stage) -> None:
@@ -351,9 +340,9 @@ def test_each_process_of_a_worker_has_its_own_row(stage: Stage) -> None:
     assert rows(stage.database) == []
 
 
-def test_a_worker_whose_main_thread_is_stuck_says_so_in_its_row(stage: Stage) -> None:
-    stage.start(more={"hang_main": True, "slow_after": 0.5, "beat": 0.1}).ready()
+def test_a_worker_whose_dispatcher_is_stuck_says_so_and_ends_for_another(stage: Stage) -> None:
+    more = {"hang": True, "slow_after": 0.5, "longest": 2.0, "renew_every": 0.1}
+    worker = stage.start(more=more).ready()
     wait_for(lambda: rows(stage.database) and rows(stage.database)[0].progress)
-    assert str(rows(stage.database)[0].progress).startswith("its main loop has not turned for ")
-    with stage.database.read() as connection:
-        assert connection.execute(select(lease.c.pid)).one()
+    assert str(rows(stage.database)[0].progress).startswith("its dispatcher has not turned for ")
+    assert worker.exit_code() == 1

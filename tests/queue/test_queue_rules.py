@@ -5,15 +5,13 @@ from __future__ import annotations
 import pytest
 
 from gengfu.errors import Postpone, Stopped, UsageError
-from gengfu.process.liveness import Watch, is_deaf
+from gengfu.process.liveness import Watch
+from gengfu.process.monitor import DEAD_AFTER
 from gengfu.process.supervisor import Next, pause_before
-from gengfu.queue.door import Door, Stopping
-from gengfu.queue.endings import wait_before_retry
 from gengfu.queue.options import WorkerOptions
-from gengfu.queue.perform import Verdict, judge
-from gengfu.queue.rescue import DEAD_AFTER
-from gengfu.queue.sweeper import spacing, with_new
+from gengfu.queue.outcomes import Stopping, outcome_of, wait_before_retry
 from gengfu.queue.worker_role import after
+from gengfu.store.jobs import Outcome
 
 
 def test_silence_is_measured_only_while_somebody_watches() -> None:
@@ -25,15 +23,6 @@ def test_silence_is_measured_only_while_somebody_watches() -> None:
     assert max(blind_for_an_hour.values()) < DEAD_AFTER
     assert watch.look(3706.0, {2: "b"}) == {2: 6.5}
     assert watch.look(3706.0, {1: "a"}) == {1: 0.0}
-
-
-@pytest.mark.parametrize(("nudges", "seconds"), [(1, 2.0), (2, 4.0), (5, 32.0), (6, 60.0), (500, 60.0)])
-def test_messages_for_one_job_get_rarer(nudges: int, seconds: float) -> None:
-    assert spacing(nudges) == seconds
-
-
-def test_new_queues_are_served_after_the_known_ones() -> None:
-    assert with_new(("urgent", "default"), ["z", "default", "a"]) == ("urgent", "default", "a", "z")
 
 
 @pytest.mark.parametrize(("attempt", "most"), [(1, 2.0), (2, 10.0), (3, 30.0), (9, 30.0)])
@@ -66,50 +55,21 @@ def test_a_child_that_dies_again_and_again_is_replaced_ever_later() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "stopping", "fatal", "verdict"),
+    ("error", "stopping", "outcome"),
     [
-        (None, None, False, Verdict.DONE),
-        (None, Stopping.TIMEOUT, False, Verdict.DONE),
-        (Postpone("later", 5.0), Stopping.SHUTDOWN, False, Verdict.POSTPONED),
-        (ValueError(), None, True, Verdict.FATAL),
-        (ValueError(), Stopping.SHUTDOWN, True, Verdict.FATAL),
-        (Stopped("stop"), Stopping.SHUTDOWN, False, Verdict.GIVEN_BACK),
-        (OSError("cut"), Stopping.SHUTDOWN, False, Verdict.GIVEN_BACK),
-        (Stopped("stop"), Stopping.TIMEOUT, False, Verdict.TIMED_OUT),
-        (Stopped("stop"), Stopping.LOST, False, Verdict.FAILED),
-        (Stopped("of its own accord"), None, False, Verdict.FAILED),
-        (ValueError(), None, False, Verdict.FAILED),
+        (None, None, Outcome.DONE),
+        (None, Stopping.TIMEOUT, Outcome.DONE),
+        (Postpone("later", 5.0), Stopping.SHUTDOWN, Outcome.POSTPONED),
+        (Stopped("stop"), Stopping.SHUTDOWN, Outcome.RELEASED),
+        (OSError("cut"), Stopping.SHUTDOWN, Outcome.RELEASED),
+        (Stopped("stop"), Stopping.TIMEOUT, Outcome.TIMEOUT),
+        (Stopped("stop"), Stopping.LOST, Outcome.RELEASED),
+        (Stopped("of its own accord"), None, Outcome.FAILED),
+        (ValueError(), None, Outcome.FAILED),
     ],
 )
-def test_what_an_attempt_came_to(
-    error: Exception | None, stopping: Stopping | None, fatal: bool, verdict: Verdict
-) -> None:
-    assert judge(error, stopping, fatal) is verdict
-
-
-@pytest.mark.parametrize(
-    ("since_poll", "answered_for", "deaf"),
-    [(0.0, 0.0, False), (29.0, 300.0, False), (300.0, 1.0, False), (31.0, 31.0, True)],
-)
-def test_only_a_worker_that_others_would_not_replace_in_vain_is_deaf(
-    since_poll: float, answered_for: float, deaf: bool
-) -> None:
-    assert is_deaf(since_poll, answered_for) is deaf
-
-
-def test_the_door_lets_in_what_threads_and_limit_allow() -> None:
-    door = Door(threads=2, limit=3)
-    assert [door.enter(), door.enter(), door.enter()] == [True, True, False]
-    door.leave(counted=False)
-    assert (door.inside, door.enter()) == (1, True)
-    door.leave(counted=True)
-    door.leave(counted=True)
-    assert (door.used_up, door.enter(), door.used_up) == (False, True, False)
-    door.leave(counted=True)
-    assert (door.used_up, door.enter()) == (True, False)
-    open_door = Door(threads=1)
-    open_door.shut()
-    assert open_door.enter() is False
+def test_how_an_attempt_ended(error: Exception | None, stopping: Stopping | None, outcome: Outcome) -> None:
+    assert outcome_of(error, stopping) is outcome
 
 
 @pytest.mark.parametrize(

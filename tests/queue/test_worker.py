@@ -1,19 +1,17 @@
-"""Workers as processes on a real broker that are killed, cut off and led astray."""
+"""Workers as processes that are killed, frozen, cut off and led astray."""
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from pathlib import Path
 
 import pytest
-import redis
 
-from gengfu.queue.embedded import Embedded
-from gengfu.queue.wire import Wire, push
+from gengfu.clock import utcnow
 from gengfu.store.jobs import JobState, Outcome
-from servers import DatabaseServer, valkey_binary
+from gengfu.store.leases import Leases
+from servers import DatabaseServer
 from stage import Nursery, Stage, freeze, refusing_postgres, wait_for
 
 SOON = {"dead_after": 3.0}
@@ -77,7 +75,22 @@ def test_a_worker_that_lost_its_job_tells_it_to_stop(stage: Stage) -> None:
     assert stage.outcomes(job_id) == [Outcome.LOST, None]
 
 
-def test_a_wiped_redis_loses_no_job(stage: Stage) -> None:
+def test_a_worker_taken_for_dead_while_nobody_else_was_there_goes_on_and_no_try_is_lost(stage: Stage) -> None:
+    worker = stage.start(more=SOON, sleep=0.2).ready()
+    job_id = stage.add("patient")
+    stage.await_started(job_id)
+    (seen,) = Leases(stage.database).all()
+    assert Leases(stage.database).lose(seen, utcnow())
+    stage.await_started(job_id, attempt=1)
+    wait_for(lambda: len(stage.journal.read("started")) == 2)
+    stage.go_on()
+    stage.await_done(job_id)
+    assert stage.outcomes(job_id)[0] in (Outcome.LOST, Outcome.RELEASED)
+    assert worker.alive
+
+
+def test_a_wiped_redis_loses_no_job(redis_stage: Stage) -> None:
+    stage = redis_stage
     stage.start(concurrency=1, sleep=0.2).ready()
     first = stage.add("patient")
     stage.await_started(first)
@@ -89,37 +102,41 @@ def test_a_wiped_redis_loses_no_job(stage: Stage) -> None:
     assert all(stage.outcomes(job_id) == [Outcome.DONE] for job_id in (first, *others, later))
 
 
-def test_a_restarted_redis_loses_no_job(stage: Stage) -> None:
+def test_a_restarted_redis_loses_no_job(redis_stage: Stage) -> None:
+    stage = redis_stage
     stage.start(concurrency=1, sleep=0.2).ready()
     first = stage.add("patient")
     stage.await_started(first)
     second = stage.add("shown")
-    stage.valkey.close()
+    stage.server.close()
     stage.go_on()
     stage.await_done(first)
-    third = stage.add("shown", nudge=False)
-    stage.valkey.fresh()
+    third = stage.add("shown", notify=False)
+    stage.server.fresh()
     stage.await_done(second, third, stage.add("shown"))
     assert stage.outcomes(second) == [Outcome.DONE]
 
 
-def test_a_redis_that_hangs_for_a_while_loses_no_job(stage: Stage) -> None:
-    worker = stage.start(sleep=0.2).ready()
+def test_jobs_are_done_while_redis_hangs_and_its_return_is_noticed(redis_stage: Stage) -> None:
+    stage = redis_stage
+    worker = stage.start(sleep=0.5).ready()
     with stage.hanging_redis():
-        job_id = stage.add("shown", nudge=False)
+        stage.await_done(stage.add("shown", notify=False))
         wait_for(lambda: "Redis is away" in worker.log)
-    stage.await_done(job_id)
-    stage.await_done(stage.add("shown"))
+        stage.await_done(stage.add("shown", notify=False))
+        assert stage.notifier.notify("default", [1]) is not None
+    wait_for(lambda: "Redis is back" in worker.log)
+    assert worker.log.count("Redis is away") == 1
 
 
 def test_a_database_that_refuses_for_ten_seconds_costs_no_try(
     tmp_path: Path, database_servers: dict[str, DatabaseServer], nursery: Nursery
 ) -> None:
-    server, binary = database_servers["postgresql"], valkey_binary()
-    if server.absence is not None or binary is None:
+    server = database_servers["postgresql"]
+    if server.absence is not None:
         pytest.skip(f"{server.label}: not reachable ({server.absence})")
     with server.migrated() as url:
-        stage = Stage(tmp_path, url, binary, nursery)
+        stage = Stage(tmp_path, url, nursery)
         try:
             workers = [stage.start() for _ in range(2)]
             for worker in workers:
@@ -137,28 +154,6 @@ def test_a_database_that_refuses_for_ten_seconds_costs_no_try(
             stage.clear()
 
 
-def test_a_worker_brings_the_embedded_server_back(stage: Stage) -> None:
-    worker = stage.start(sleep=0.2, more={"redis": "embedded"}).ready()
-    first = stage.add("shown", nudge=False)
-    stage.await_done(first)
-    own = Embedded(stage.home / "var")
-    with redis.Redis.from_url(own.url()) as client:
-        pid = client.info("server")["process_id"]
-    own.close()
-    os.kill(pid, signal.SIGKILL)
-    second = stage.add("shown", nudge=False)
-    stage.await_done(second)
-    worker.signal(signal.SIGTERM)
-    assert worker.exit_code() == 0
-
-
-def test_a_job_whose_message_was_lost_is_found_in_the_ledger(stage: Stage) -> None:
-    stage.start(sleep=0.2).ready()
-    job_id = stage.add("shown", nudge=False)
-    stage.await_done(job_id)
-    assert stage.record(job_id).nudges == 2
-
-
 def test_a_delayed_job_starts_when_its_delay_ends(stage: Stage) -> None:
     stage.start(sleep=3.0).ready()
     asked_at = time.monotonic()
@@ -166,37 +161,56 @@ def test_a_delayed_job_starts_when_its_delay_ends(stage: Stage) -> None:
     assert 3.9 <= waited < 5.8
 
 
-def test_a_message_that_comes_twice_is_done_once(stage: Stage) -> None:
+def test_hints_that_come_again_and_again_or_mean_nothing_change_nothing(redis_stage: Stage) -> None:
+    stage = redis_stage
+    worker = stage.start(concurrency=2).ready()
     job_id = stage.add("patient")
-    wire = Wire(stage.valkey.url)
-    push(wire, "default", job_id)
-    stage.start(concurrency=3).ready()
     stage.await_started(job_id)
-    push(wire, "default", job_id)
+    assert stage.notifier.notify("default", [job_id] * 1000) is None
+    stage.redis.rpush("gengfu:queue:default", "x", b"\xff{", "-1", "9" * 5000, *range(10_000, 20_000))
     stage.await_done(stage.add("shown"))
     stage.go_on()
-    stage.await_done(job_id)
-    push(wire, "default", job_id)
-    wire.close()
-    stage.await_done(stage.add("shown"))
+    stage.await_done(job_id, stage.add("shown"))
     assert [entry["job"] for entry in stage.journal.read("started")].count(job_id) == 1
     assert stage.outcomes(job_id) == [Outcome.DONE]
+    wait_for(lambda: stage.redis.llen("gengfu:queue:default") == 0)
+    assert "WARNING" not in worker.log
 
 
-def test_messages_that_are_not_ours_are_dropped(stage: Stage) -> None:
-    from dramatiq import Message
-    from dramatiq.brokers.redis import RedisBroker
+def test_what_is_no_list_and_what_cannot_be_written_costs_time_at_most(redis_stage: Stage) -> None:
+    stage = redis_stage
+    worker = stage.start(sleep=0.3).ready()
+    stage.redis.set("gengfu:queue:default", "no list")
+    stage.await_done(stage.add("shown", notify=False))
+    assert "WRONGTYPE" in str(stage.notifier.notify("default", [1]))
+    wait_for(lambda: "Redis is away" in worker.log)
+    stage.redis.delete("gengfu:queue:default")
+    stage.redis.config_set("maxmemory", "1mb")
+    stage.await_done(stage.add("shown", notify=False))
+    stage.redis.config_set("maxmemory", "0")
+    stage.redis.replicaof("127.0.0.1", "1")
+    stage.await_done(stage.add("shown", notify=False))
+    stage.redis.replicaof("no", "one")
+    wait_for(lambda: "Redis is back" in worker.log)
+    stage.await_done(stage.add("shown", notify=False))
 
-    broker = RedisBroker(client=stage.redis, namespace="gengfu", middleware=[])
-    broker.declare_queue("default")
-    broker.enqueue(Message(queue_name="default", actor_name="other", args=(1,), kwargs={}, options={}))
-    broker.enqueue(Message(queue_name="default", actor_name="perform", args=("x",), kwargs={}, options={}))
-    stage.redis.hset("gengfu:default.msgs", "odd", b"\xff{")
-    stage.redis.rpush("gengfu:default", "odd", "none")
-    worker = stage.start(concurrency=1).ready()
-    stage.await_done(stage.add("shown"))
-    assert worker.log.count("was dropped") == 3
-    wait_for(lambda: stage.redis.hkeys("gengfu:default.msgs") == [b"odd"])
+
+def test_a_hint_wakes_a_worker_long_before_it_would_look_itself(
+    tmp_path: Path, database_servers: dict[str, DatabaseServer], nursery: Nursery, redis_stage: Stage
+) -> None:
+    server = database_servers["postgresql"]
+    if server.absence is not None:
+        pytest.skip(f"{server.label}: not reachable ({server.absence})")
+    with server.migrated() as url:
+        stage = Stage(tmp_path, url, nursery, redis_stage.server.binary)
+        try:
+            stage.start(sleep=3.0).ready()
+            stage.await_done(stage.add("shown"))
+            time.sleep(1.0)
+            asked_at = time.monotonic()
+            assert stage.await_started(stage.add("shown"))["at"] - asked_at < 1.0
+        finally:
+            stage.clear()
 
 
 def test_earlier_queues_come_first(stage: Stage) -> None:
@@ -212,7 +226,7 @@ def test_earlier_queues_come_first(stage: Stage) -> None:
 
 def test_a_worker_leaves_other_queues_alone_and_one_without_queues_serves_all(stage: Stage) -> None:
     picky = stage.start(queues=["urgent"], sleep=0.2).ready()
-    here, there = stage.add("urgent", queue="urgent"), stage.add("shown", queue="elsewhere", nudge=False)
+    here, there = stage.add("urgent", queue="urgent"), stage.add("shown", queue="elsewhere", notify=False)
     stage.await_done(here)
     assert stage.record(there).state is JobState.QUEUED
     stage.start(sleep=0.2).ready()
@@ -220,7 +234,8 @@ def test_a_worker_leaves_other_queues_alone_and_one_without_queues_serves_all(st
     assert {entry["pid"] for entry in stage.journal.read("started") if entry["job"] != here} != {picky.pid}
 
 
-def test_a_busy_worker_keeps_no_message_from_an_idle_one(stage: Stage) -> None:
+def test_a_busy_worker_keeps_no_job_from_an_idle_one(redis_stage: Stage) -> None:
+    stage = redis_stage
     stage.start(concurrency=1).ready()
     stage.await_started(stage.add("patient"))
     others = [stage.add("shown") for _ in range(3)]
@@ -256,7 +271,7 @@ def test_a_job_that_cannot_say_goodbye_is_buried_all_the_same(stage: Stage) -> N
 
 
 def test_a_job_whose_goodbye_found_no_database_is_told_again(stage: Stage) -> None:
-    stage.start(sleep=0.2, more=SOON).ready()
+    stage.start(sleep=0.2).ready()
     job_id = stage.add("raising", tries=1, goodbye="away")
     record = stage.await_state(job_id, JobState.FAILED)
     assert (record.cause, stage.outcomes(job_id)) == ("RuntimeError: broken", [Outcome.FAILED])
@@ -293,18 +308,8 @@ def test_a_clock_that_jumps_by_an_hour_lets_nobody_look_dead(stage: Stage) -> No
         delayed = stage.add("shown", delay=2.0)
         stage.move_clocks(hours)
         stage.await_done(delayed, stage.add("shown"))
-        beat = stage.record(running).beat
-        wait_for(lambda before=beat: stage.record(running).beat > before + 6)
+        renewals = Leases(stage.database).all()[0].renewals
+        wait_for(lambda before=renewals: Leases(stage.database).all()[0].renewals > before + 6)
     stage.go_on()
     stage.await_done(running)
     assert stage.outcomes(running) == [Outcome.DONE]
-
-
-def test_a_worker_goes_on_asking_while_redis_is_down(stage: Stage) -> None:
-    worker = stage.start(sleep=0.2, more={"deaf_after": 1.0}).ready()
-    stage.valkey.close()
-    wait_for(lambda: "messages are sent later" in worker.log)
-    time.sleep(1.5)
-    stage.valkey.fresh()
-    stage.await_done(stage.add("shown"))
-    assert worker.alive

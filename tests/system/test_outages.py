@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
 import sqlite3
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-import redis
 from sqlalchemy.engine import make_url
 
-from gengfu.queue.rescue import DEAD_AFTER
+from gengfu.process.monitor import DEAD_AFTER
 from gengfu.store.jobs import Outcome
 from gengfu.store.run_rows import RunState, Verdict
 from proxy import Proxy
-from servers import SmallDisk, valkey_binary
+from servers import RedisServer, SmallDisk
 from stage import wait_for
 from system import SMALL_PAGES, System
 
@@ -30,42 +25,8 @@ OUTAGE = 10.0
 Open = Callable[..., System]
 
 
-class RedisServer:
-    """A server on a TCP port that keeps nothing on disk."""
-
-    def __init__(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self.start()
-
-    def start(self) -> None:
-        command = [str(valkey_binary()), "--port", str(self.port), "--save", "", "--appendonly", "no"]
-        self._process = subprocess.Popen([*command, "--bind", "127.0.0.1"], stdout=subprocess.DEVNULL)
-        wait_for(self._answers)
-
-    def _answers(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def wipe(self) -> None:
-        with redis.Redis.from_url(self.url) as client:
-            client.flushall()
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-
-@pytest.fixture
-def redis_server() -> Iterator[RedisServer]:
-    server = RedisServer()
-    yield server
-    server.kill()
-
-
 def three_windows(open_system: Open, **settings: str) -> tuple[System, int]:
-    """A run of three windows, two of which wait in Redis while the first one is read."""
+    """A run of three windows, two of which wait while the first one is read."""
     system = open_system({"devices": 2_600, "latency": "40ms"}, **SMALL_PAGES, **settings)
     worker = system.worker("--concurrency", "1").ready()
     run_id = system.accept()
@@ -96,12 +57,21 @@ def test_a_redis_restarted_empty_in_the_middle_of_a_run_loses_nothing(
     assert system.await_end(run_id + 1).verdict == Verdict.COMPLETE
 
 
-def test_an_embedded_server_killed_in_the_middle_of_a_run_is_brought_back(open_system: Open) -> None:
-    system, run_id = three_windows(open_system)
-    (server,) = system.servers()
-    os.kill(server, signal.SIGKILL)
-    system.assert_complete(run_id, new=2_600)
-    assert all(outcomes == [Outcome.DONE] for outcomes in system.outcomes(run_id))
+def test_a_redis_that_is_full_read_only_or_silent_delays_a_run_by_less_than_its_worker_sleeps(
+    redis_server: RedisServer, open_system: Open
+) -> None:
+    proxy = Proxy(redis_server.port)
+    try:
+        system = open_system({"devices": 2_600}, **SMALL_PAGES, REDIS_URL=f"redis://127.0.0.1:{proxy.port}/0")
+        system.worker("--sleep", "3").ready()
+        system.assert_complete(system.accept(), new=2_600)
+        for trouble in (redis_server.full, redis_server.read_only, proxy.stalled, proxy.shut):
+            with trouble():
+                started_at = time.monotonic()
+                system.await_end(system.accept())
+                print(f"{trouble.__name__}: {time.monotonic() - started_at:.1f} s")
+    finally:
+        proxy.close()
 
 
 @pytest.mark.parametrize("database_kind", ["postgresql", "mysql"], indirect=True)

@@ -18,7 +18,7 @@ import gengfu
 PACKAGE = Path(gengfu.__file__).parent
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted([*PACKAGE.rglob("*.py"), *PACKAGE.with_name("gengfu_simulator").rglob("*.py")])
-HEAVY = ("aiohttp", "alembic", "dramatiq", "msgspec", "psycopg", "pymysql", "redis", "rich", "sqlalchemy", "xlsxwriter")
+HEAVY = ("aiohttp", "alembic", "msgspec", "psycopg", "pymysql", "redis", "rich", "sqlalchemy", "xlsxwriter")
 
 
 def name(path: Path) -> str:
@@ -87,8 +87,7 @@ def test_a_class_says_what_it_guarantees() -> None:
             "store.schema",
             "store.doorstep",
             "store.ticks",
-            "queue.wire",
-            "queue.embedded",
+            "queue.notify",
         ),
         *(
             "cli.schedule",

@@ -68,8 +68,8 @@ def test_without_a_working_folder_there_is_no_user_code(home: Path) -> None:
     assert "report:good" not in Catalogue().commands
 
 
-def test_no_user_code_is_imported_for_a_command_of_the_program(place: Home, valkey: str) -> None:
-    place.set(API_WECHAT_URL="http://127.0.0.1:9/", API_USERNAME="o", API_PASSWORD="p", REDIS_URL=valkey)
+def test_no_user_code_is_imported_for_a_command_of_the_program(place: Home) -> None:
+    place.set(API_WECHAT_URL="http://127.0.0.1:9/", API_USERNAME="o", API_PASSWORD="p")
     for kind in ("commands", "jobs", "resources"):
         write(place.folder, f"app/{kind}/device_list.py", "import sys\nsys.exit('imported')\n")
     assert place.run("db:upgrade").code == 0

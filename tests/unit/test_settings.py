@@ -167,7 +167,7 @@ def test_a_base_address_ends_with_one_slash(home: Path, given: str, base: str) -
         ("API_TOTAL_TIMEOUT", "inf", "is inf, outside 0.05 to 3600"),
         ("DATABASE_URL", "oracle://db/gengfu", "is not a sqlite://, postgresql:// or mysql:// address"),
         ("DATABASE_URL", "gengfu.db", "is not a sqlite://, postgresql:// or mysql:// address"),
-        ("REDIS_URL", "127.0.0.1:6379", "is not a redis://, rediss:// or unix:// address"),
+        ("REDIS_URL", "127.0.0.1:6379", "is not a redis://, rediss://, unix:// or redis+sentinel:// address"),
         ("LOG_DIR", "", "is empty"),
         ("LOG_LEVEL", "loud", "is 'loud', not debug, info, warning or error"),
         ("GENGFU_TIMEZONE", "../etc/passwd", "is '../etc/passwd', not a time zone that this machine knows"),
@@ -187,7 +187,7 @@ def test_a_malformed_setting_is_named_with_what_is_wrong_and_an_example(
 
 def test_every_example_is_itself_accepted(home: Path, tmp_path: Path) -> None:
     examples = {f.name.upper(): f.metadata["example"] for f in fields(Settings) if f.metadata}
-    examples["API_CA_FILE"] = str(tmp_path / "ca.pem")
+    examples["API_CA_FILE"] = examples["REDIS_CA_FILE"] = str(tmp_path / "ca.pem")
     (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----")
     settings = load(home, **examples)
     assert settings.api_ca_file == tmp_path / "ca.pem"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gengfu.queue.job import Hold, Job
+from gengfu.queue.job import Job, JobContext
 
 if TYPE_CHECKING:
     from gengfu.clock import Clock
@@ -28,14 +28,14 @@ class BackupDataJob(Job):
         self._settings = settings
         self._clock = clock
 
-    def fire(self, hold: Hold, *_: Any, **args: Any) -> str | None:
+    def fire(self, context: JobContext, *_: Any, **args: Any) -> str | None:
         """Makes it, unless another process of this host is at it."""
         from gengfu.backup.folder import Busy
         from gengfu.backup.making import BackupMaker
         from gengfu.backup.streams import Progress
 
         try:
-            made = BackupMaker(self._db, self._settings, self._clock, Progress(stopped=hold.stop.is_set)).make()
+            made = BackupMaker(self._db, self._settings, self._clock, Progress(stopped=context.stop.is_set)).make()
         except Busy as busy:
             return f"skipped: {busy}"
         return made.words

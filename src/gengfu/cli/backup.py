@@ -94,7 +94,7 @@ class BackupData(BaseCommand):
         if not queued.is_new:
             self.out.say(f"Skipped: job {queued.job} is to make a backup already.")
         else:
-            problem = self.app.nudge(queued.queue, queued.job)
+            problem = self.app.notify(queued.queue, queued.job)
             if problem is not None:
                 self.out.note(
                     f"warning: no worker could be told ({problem}); the next one finds job {queued.job} by itself"

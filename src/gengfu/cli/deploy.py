@@ -138,11 +138,6 @@ def _database_folders(settings: Settings) -> tuple[Path, ...]:
 
 
 def _bears_its_own_tmp(settings: Settings) -> bool:
-    """Whether no socket that the processes share lies under /tmp: the embedded Valkey's does if the folder's path is
-    long, and an address may name one."""
-    from gengfu.queue.embedded import Embedded
-
+    """Whether no socket that the processes share lies under /tmp, as an address may say."""
     urls = [url.reveal() for url in (settings.database_url, settings.redis_url) if url is not None]
-    if settings.redis_url is None:
-        urls.append(Embedded(settings.var).socket)
     return not any("/tmp/" in url for url in urls)

@@ -76,7 +76,7 @@ class Doctor(BaseCommand):
             app.settings,
             app.clock,
             lambda: app.bare_db,
-            app.redis_address,
+            app.notifier.server,
             lambda: app.auth,
             app.schedule.entries,
             lambda: app.catalogue.broken,

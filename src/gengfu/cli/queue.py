@@ -76,7 +76,7 @@ class QueueWork(BaseCommand):
             options,
             db=app.db,
             jobs=app.jobs,
-            address=app.redis_address,
+            notifier=app.notifier,
             clock=app.clock,
             child_argv=child,
             attach=app.attach,

@@ -76,8 +76,6 @@ def _timer(plan: Plan, for_user: bool) -> list[Piece]:
     look = [
         ("Type", "oneshot"),
         *_process(plan, plan.schedule_pass),
-        # The embedded Valkey, should it have been started by this look, is of use to others when it is over.
-        ("KillMode", "process"),
         *_fence(plan, for_user),
     ]
     part = [("Description", "Gengfu: a look at the schedule each minute"), ("PartOf", f"{plan.name}.target")]

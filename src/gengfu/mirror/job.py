@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from gengfu.queue.job import Hold, Job
+from gengfu.queue.job import Job, JobContext
 from gengfu.store.doorstep import run_subject
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gengfu.mirror.mirror import Mirror
     from gengfu.mirror.resource import Resource
     from gengfu.queue.ledger import Ledger
+    from gengfu.queue.notify import Notifier
 
 
 class ListJob(Job):
@@ -30,9 +31,9 @@ class ListJob(Job):
         self._mirror = mirror
         self.queue = resource.queue
 
-    def fire(self, hold: Hold, *_: Any, **args: Any) -> str | None:
+    def fire(self, context: JobContext, *_: Any, **args: Any) -> str | None:
         """Works for the run `run`."""
-        return self._mirror.work(args["run"], hold)
+        return self._mirror.work(args["run"], context)
 
     def failed(self, job_id: int, cause: str, *_: Any, **args: Any) -> None:
         """Leaves what is missing to the next run."""
@@ -46,8 +47,9 @@ class ListJob(Job):
 class WindowJobs:
     """Queues a job for each further window of a run."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, notifier: Notifier) -> None:
         self._ledger = ledger
+        self._notifier = notifier
 
     def add(self, connection: Connection, resource: Resource, run_id: int) -> int:
         """Records a job for the run of that list in the open transaction and gives its id."""
@@ -60,6 +62,7 @@ class WindowJobs:
             subject=run_subject(run_id),
         )
 
-    def nudge(self, job_ids: Sequence[int]) -> None:
+    def notify(self, resource: Resource, job_ids: Sequence[int]) -> None:
         """Tells the workers, after the commit."""
-        self._ledger.nudge(job_ids)
+        if job_ids:
+            self._notifier.notify(resource.queue, job_ids)

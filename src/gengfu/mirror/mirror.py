@@ -54,7 +54,7 @@ class Jobs(Protocol):
     def add(self, connection: Connection, resource: Resource, run_id: int) -> int:
         """Records a job for the run of that list in the open transaction and gives its id."""
 
-    def nudge(self, job_ids: Sequence[int]) -> None:
+    def notify(self, resource: Resource, job_ids: Sequence[int]) -> None:
         """Tells the workers, after the commit."""
 
 
@@ -221,7 +221,7 @@ class Mirror:
             ]
 
         yield record
-        self._jobs.nudge(added)
+        self._jobs.notify(resource, added)
 
     def _read(
         self, run: Run, window: Window, hold: Hold, have: Sequence[Page] = (), ahead: Batches | None = None

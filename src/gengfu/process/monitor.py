@@ -30,6 +30,8 @@ DEAD_AFTER = 10.0
 """Seconds without a renewal after which a process counts as dead."""
 FEED = 1.0
 """The most seconds between two looks at the progress for the watchdog, and at the parent."""
+LOOK = 0.2
+"""Seconds between two calls of `look`."""
 SETTLE = 1.0
 """Seconds that loops have to come round after a process may have been frozen."""
 GONE_AFTER = 600.0
@@ -67,7 +69,8 @@ class Monitor:
        after ten seconds without a renewal, measured by what this process itself saw unchanged.
     4. Where others took this process for dead, as when it was frozen, `on_lost` is called: whatever it held under the
        old lease is not its own any more. It gets a new one.
-    5. A child whose parent is gone (see `Parent`) is told to end, by SIGTERM.
+    5. `look()` is called to keep the limits of the process.
+    6. A child whose parent is gone (see `Parent`) is told to end, by SIGTERM.
     """
 
     def __init__(
@@ -79,19 +82,27 @@ class Monitor:
         progress: Callable[[], str | None] = lambda: None,
         clock: Clock = utcnow,
         on_lost: Callable[[], None] = lambda: None,
+        look: Callable[[], None] | None = None,
     ) -> None:
-        """`progress`: None while all loops turn, else the sentence that says what is stuck; called from any thread.
-        `on_lost` is called from a thread of the monitor."""
+        """
+        Args:
+            progress: None while all loops turn, else the sentence that says what is stuck; called from any thread.
+            on_lost: called from a thread of the monitor.
+            look: called a few times a second, to keep the limits of this process; it must be quick.
+        """
         birth = birth_of(os.getpid()) or ""
         self._me = ProcessInfo(kind, name[:255], host_name(), os.getpid(), birth, details)
         self._leases = Leases(db)
         self._progress = progress
         self._clock = clock
         self._on_lost = on_lost
+        self._look = look
         self._lease: int | None = None
         self._opening = threading.Lock()
         self._notifier = Notifier.take()
         self._parent = Parent.take()
+        self.is_child = bool(self._parent.pid)
+        """Whether the process is to end together with the one that started it."""
         self._started = False
         self._ended = threading.Event()
         self._said_stopping = False
@@ -160,12 +171,22 @@ class Monitor:
     def _watch(self) -> None:
         watchdog = self._notifier.watchdog
         every = min(FEED, watchdog / 4) if watchdog else FEED
+        every = every if self._look is None else min(every, LOOK)
         while not self._ended.wait(every):
+            if self._look is not None:
+                self._safely(self._look)
             if self._notifier.due() and self._stuck() is None:
                 self._notifier.say(ALIVE)
             if self._parent.is_gone():
                 log.warning("the parent of this process is gone; it ends")
                 os.kill(os.getpid(), signal.SIGTERM)
+
+    @staticmethod
+    def _safely(work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception:
+            log.exception("the monitor stumbled; it goes on")
 
     def _renew_on(self) -> None:
         while not self._ended.is_set():

@@ -1,24 +1,24 @@
-"""What a unit of queued work is: the class that jobs extend, and the hold under which one runs."""
+"""What a unit of queued work is: the class that jobs extend, and what a running one is handed."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gengfu.errors import ConfigError, LoginRefused
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
-    """A worker's hold on a job. It lasts until `stop` is set: at the time limit, at the end of the worker, or when the
-    job passed to another worker. From then on nothing that the job writes may count."""
+class JobContext:
+    """What a running job is handed. The job is this worker's until `stop` is set: at the time limit, at the end of the
+    worker, or when others took the worker for dead. From then on nothing that the job writes may count."""
 
     job_id: int
     attempt: int
     """Which try this is, from 1."""
-    claim: int
+    fence: int
     """Grows each time the job changes hands."""
     stop: threading.Event
 
@@ -34,7 +34,7 @@ class Job:
     """A letter or an underscore, then letters, digits, underscores and dashes."""
     tries = 3
     timeout = 600.0
-    """Seconds until the hold's `stop` is set; ten seconds later the attempt counts as over."""
+    """Seconds until the context's `stop` is set; ten seconds later the attempt counts as over."""
     backoff: tuple[float, ...] = (2.0, 10.0, 30.0)
     """The most seconds to wait after the first failed attempt, the second, and so on; the wait is a random share."""
 
@@ -43,18 +43,18 @@ class Job:
         `app.vendor` the vendor's API, `app.auth` the shared login, `app.settings` the settings."""
         self.app = app
 
-    def fire(self, hold: Hold, *_: Any, **args: Any) -> str | None:
+    def fire(self, context: JobContext, *_: Any, **args: Any) -> str | None:
         """Does the work; returns a note for the ledger. An error means a failed attempt.
 
         Raises:
             Postpone: to be taken up later, without counting as a try.
-            Stopped: `hold.stop` was set.
+            Stopped: `context.stop` was set.
         """
         raise NotImplementedError
 
     def failed(self, job_id: int, cause: str, *_: Any, **args: Any) -> None:
         """The job is out of tries. May be called again if the worker dies meanwhile, so it must bear that; it is to be
-        quick. A `StoreError` or `BrokerError` raised here means that it is called again later."""
+        quick. A `StoreError` raised here means that it is called again later."""
 
     def again(self, *_: Any, **args: Any) -> None:
         """The job failed for good and is about to be sent once more by a person."""
@@ -66,3 +66,21 @@ class Job:
 
 Jobs = Mapping[str, Callable[[], Job]]
 """The jobs that this program knows: by name, how to make one."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeasedJob:
+    """A job in the hands of one worker. `fence` is the fencing number: once another holds the job, every write under
+    this one is refused."""
+
+    id: int
+    fence: int
+    queue: str = field(compare=False)
+    name: str = field(compare=False)
+    args: dict[str, Any] = field(compare=False, repr=False)
+    attempt: int = field(compare=False)
+    tries: int = field(compare=False)
+    cause: str | None = field(compare=False, default=None)
+    """Why the latest attempt failed, if one did."""
+    spent: bool = field(compare=False, default=False)
+    """No try is left: there is no attempt, and all that is to be done is to call `Job.failed`."""

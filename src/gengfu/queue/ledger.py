@@ -1,49 +1,56 @@
-"""The record of every job: who holds it, how often it was tried, how it ended. Messages in Redis only point here."""
+"""The record of every job: who holds it, how often it was tried, how it ended."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from gengfu.clock import Clock, utcnow
-from gengfu.errors import Fenced, GengfuError
-from gengfu.queue.claim import Claimed, Fate, Refusal, Sight, claimed_from
+from gengfu.queue.job import LeasedJob
+from gengfu.queue.outcomes import Ending
 from gengfu.store import jobs as rows
 from gengfu.store.doorstep import LONGEST_DELAY, due_after, new_job
-from gengfu.store.jobs import AttemptRecord, Beating, JobRecord, JobState, Outcome, Waiting
+from gengfu.store.jobs import AttemptRecord, JobRecord, JobState, Outcome, Selection, Sight
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from datetime import datetime
 
-    from gengfu.queue.wire import Wire
+    from sqlalchemy import Connection, Row
+
     from gengfu.store.database import Database
 
-T = TypeVar("T")
+ALL = Selection()
 
-log = logging.getLogger("gengfu.queue.ledger")
-
-CLOSING_PATIENCE = 120.0
-"""Seconds for which the end of an attempt is written again and again while the database is away."""
-BEAT_PATIENCE = 5.0
-"""Seconds for one beat; the next one says the same."""
 TEXT_LIMIT = 4000
 """Characters kept of a cause or a note."""
+BATCH = 100
+"""The most jobs taken from dead workers at once."""
 PRUNE_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a dispatcher asks of the ledger: up to `room` jobs of those wanted, for a worker with that lease."""
+
+    wanted: Selection
+    room: int
+    lease: int
+    worker: str
+    tries: int | None = None
+    """In place of each job's own."""
 
 
 class Ledger:
     """Guarantees that a job is held by one worker at a time, that each attempt is counted once, here and nowhere else,
-    and that a write under a claim that has passed on is refused with `Fenced` and changes nothing.
+    and that a write under a fence that has passed on changes nothing.
 
     Every method that writes is safe to be run again by `Database.write` after a commit whose answer was lost.
     """
 
-    def __init__(self, db: Database, wire_factory: Callable[[], Wire], clock: Clock = utcnow) -> None:
+    def __init__(self, db: Database, clock: Clock = utcnow) -> None:
         self._db = db
-        self._wire_factory = wire_factory
-        self._wire: Wire | None = None
         self._clock = clock
 
     def add(
@@ -57,217 +64,72 @@ class Ledger:
         subject: str | None = None,
         delay: float = 0.0,
     ) -> int:
-        """Records a job inside the caller's transaction and returns its id; call `nudge` with it after the commit.
+        """Records a job inside the caller's transaction and returns its id; notify workers after the commit.
 
         Args:
             args: what `Job.fire` is called with; goes through JSON.
-            delay: seconds until it may start, at most 900. The sweeper sends it then, without a nudge.
+            delay: seconds until it may start, at most 900.
         """
         now = self._clock()
         due = due_after(delay, now)
         row = new_job(name, args, queue=queue, tries=tries, subject=subject, now=now, available_at=due)
         return rows.insert_job(connection, row)
 
-    def nudge(self, job_ids: Iterable[int]) -> bool:
-        """Sends a message for each of these jobs that is due, so that a worker takes it at once. Where that fails it is
-        logged, and the sweeper sends it later; False then."""
-        from gengfu.queue.wire import push
+    def look(self, wanted: Selection, lease: int | None = None, in_hands: Collection[int] = ()) -> Sight:
+        """Whether there is anything to do for a dispatcher, in one statement."""
+        now = self._clock()
+        with self._db.read() as connection:
+            return rows.look(connection, wanted, lease, in_hands, now)
 
-        ids = list(job_ids)
-        if not ids:
-            return True
-        try:
-            with self._db.read() as connection:
-                due = rows.queues_of(connection, ids, self._clock())
-            wire = self._wire = self._wire or self._wire_factory()
-            for job_id, queue in due:
-                push(wire, queue, job_id)
-        except GengfuError as error:
-            log.warning("nudge failed; the sweeper sends it later", extra={"jobs": ids[:10], "error": str(error)})
-            return False
-        return True
+    def lease_due(self, request: Request) -> list[LeasedJob]:
+        """Takes due jobs and counts their tries."""
+        return self.settle_and_lease((), request)[1]
 
-    def claim(self, job_id: int, worker: str, tries: int | None = None) -> Claimed | Refusal:
-        """Takes a due job and counts the try.
+    def settle(self, endings: Sequence[Ending]) -> set[LeasedJob]:
+        """Records how attempts ended; returns the jobs that are no longer held, of which nothing was written."""
+        return self.settle_and_lease(endings, None)[0]
 
-        Args:
-            worker: names one thread that does one job at a time.
-            tries: in place of the job's own.
-        """
-        tried: dict[int, Claimed] = {}
+    def settle_and_lease(
+        self, endings: Sequence[Ending], request: Request | None
+    ) -> tuple[set[LeasedJob], list[LeasedJob]]:
+        """Both, in one transaction."""
+        tried: dict[tuple[int, int], LeasedJob] = {}
 
-        def work(connection: Connection) -> Claimed | Refusal:
-            found = rows.load(connection, job_id)
-            if found is None:
-                return Refusal.MISSING
-            if found.state is JobState.RUNNING and found.worker == worker and found.claim in tried:
-                return tried[found.claim]
-            if found.state is not JobState.QUEUED:
-                return Refusal.NOT_QUEUED
+        def work(connection: Connection) -> tuple[set[LeasedJob], list[LeasedJob]]:
             now = self._clock()
-            if not rows.is_due(found.available_at, now):
-                return Refusal.NOT_DUE
-            taken = tried[found.claim + 1] = _hand_out(found, worker, tries)
-            return taken if self._record_claim(connection, found, taken, now) else Refusal.NOT_QUEUED
+            stale = _settle(connection, endings, now) if endings else set()
+            return stale, _lease(connection, request, tried, now) if request is not None and request.room else []
 
         return self._db.write(work)
 
-    @staticmethod
-    def _record_claim(connection: Connection, found: JobRecord, taken: Claimed, now: datetime) -> bool:
-        held = {"state": JobState.RUNNING, "claim": taken.claim, "worker": taken.worker, "beat": 0, "started_at": now}
-        if taken.spent is None:
-            held |= {"attempts": taken.attempt, "tries": taken.tries}
-        if not rows.change(connection, found.id, JobState.QUEUED, found.claim, held):
-            return False
-        if taken.spent is None:
-            rows.open_attempt(connection, found.id, taken.claim, taken.attempt, taken.worker, now)
-        return True
+    def recover(self, wanted: Selection, lease: int | None = None, in_hands: Collection[int] = ()) -> int:
+        """Lets the jobs of dead workers wait again, also those that `lease` holds and that are in no hands; how many.
+        One that is out of tries is given to the next worker as spent."""
 
-    def beat(self, held: Collection[Claimed]) -> set[Claimed]:
-        """Shows for all these jobs that their worker lives; returns those that it no longer holds."""
-        if not held:
-            return set()
-        pairs = {(claimed.job_id, claimed.claim) for claimed in held}
-        alive = self._db.write(lambda connection: rows.beat(connection, pairs), patience=BEAT_PATIENCE)
-        return {claimed for claimed in held if (claimed.job_id, claimed.claim) not in alive}
+        def work(connection: Connection) -> int:
+            found = rows.orphans(connection, wanted, lease, in_hands, BATCH)
+            _take_back(connection, found, self._clock())
+            return len(found)
 
-    def finish(self, claimed: Claimed, note: str | None) -> None:
-        """The job is done.
+        return self._db.write(work)
 
-        Raises:
-            Fenced: the claim passed to another.
-        """
-        values = {"state": JobState.DONE, "note": _clip(note), "cause": None, "finished_at": self._clock()}
-        self._close(claimed, Outcome.DONE, None, values)
-
-    def release(self, claimed: Claimed, delay: float = 0.0, patience: float = CLOSING_PATIENCE) -> None:
-        """Gives the job back without counting the try, to be taken again after `delay` seconds; nudge it if that is 0.
-
-        Raises:
-            Fenced: the claim passed to another.
-        """
-        values = self._back_in_queue(claimed, delay) | {"attempts": claimed.attempt - 1, "nudges": int(not delay)}
-        self._close(claimed, Outcome.RELEASED, None, values, patience)
-
-    def postpone(self, claimed: Claimed, reason: str, seconds: float) -> None:
-        """Puts the job off, by at most 15 minutes, without counting the try.
-
-        Raises:
-            Fenced: the claim passed to another.
-        """
-        values = self._back_in_queue(claimed, seconds) | {"attempts": claimed.attempt - 1}
-        self._close(claimed, Outcome.POSTPONED, reason, values)
-
-    def fail_attempt(
-        self, claimed: Claimed, cause: str, retry_in: float | None, outcome: Outcome = Outcome.FAILED
-    ) -> Fate:
-        """Ends the attempt with its cause. As long as there are tries left, the job is due again after `retry_in`
-        seconds; None means that no further try can help.
-
-        Raises:
-            Fenced: the claim passed to another.
-        """
-        exhausted = retry_in is None or claimed.attempt >= claimed.tries
-        values = {"cause": _clip(cause)}
-        if retry_in is not None and not exhausted:
-            values |= self._back_in_queue(claimed, retry_in)
-        self._close(claimed, outcome, cause, values)
-        return Fate.EXHAUSTED if exhausted else Fate.QUEUED
-
-    def bury(self, claimed: Claimed, cause: str) -> None:
-        """Marks the job as failed for good; `Job.failed` was called before.
-
-        Raises:
-            Fenced: the claim passed to another.
-        """
-        values = {"state": JobState.FAILED, "cause": _clip(cause), "finished_at": self._clock()}
+    def retry(self, job_id: int | None = None) -> list[tuple[int, str]]:
+        """Lets failed jobs wait again, one or all, with all their tries; their ids and queues."""
+        chosen: dict[int, str] = {}
 
         def work(connection: Connection) -> None:
-            if not rows.change(connection, claimed.job_id, JobState.RUNNING, claimed.claim, values):
-                found = rows.load(connection, claimed.job_id)
-                if found is None or (found.state, found.claim) != (JobState.FAILED, claimed.claim):
-                    raise _fenced(claimed)
-
-        self._db.write(work, CLOSING_PATIENCE)
-
-    def touch(self) -> None:
-        """Waits until the database takes a write.
-
-        Raises:
-            StoreError: it does not, for now.
-        """
-        self._db.write(lambda connection: None, patience=0.0)
-
-    def give_up_on(self, seen: Beating, worker: str) -> Claimed | Fate | None:
-        """Takes a job from a worker that no longer beats. `QUEUED`: it waits again, nudge it. A `Claimed`: it is out of
-        tries, and `worker` holds it now to bury it. None: its worker was quicker, or another sweeper."""
-        tried: dict[int, Claimed | Fate] = {}
-
-        def work(connection: Connection) -> Claimed | Fate | None:
-            found = rows.load(connection, seen.id)
-            if found is None:
-                return None
-            if found.claim in tried and found.worker in (worker, None):
-                return tried[found.claim]
-            if (found.state, found.claim, found.beat) != (JobState.RUNNING, seen.claim, seen.beat):
-                return None
-            tried[found.claim + 1] = taken = self._take_over(connection, found, worker)
-            return taken
-
-        try:
-            return self._db.write(work)
-        except Fenced:
-            return None
-
-    def _take_over(self, connection: Connection, found: JobRecord, worker: str) -> Claimed | Fate:
-        now = self._clock()
-        lost = f"the worker {found.worker} died or was out of reach"
-        was_open = rows.close_attempt(connection, found.id, found.claim, Outcome.LOST, lost, now)
-        cause = lost if was_open else found.cause or "out of tries"
-        values: dict[str, Any] = {"claim": found.claim + 1, "cause": cause}
-        again = was_open and found.attempts < found.tries
-        if again:
-            values |= {"state": JobState.QUEUED, "available_at": now, "nudges": 1, "worker": None}
-        else:
-            values |= {"worker": worker, "beat": 0}
-        if not rows.change(connection, found.id, JobState.RUNNING, found.claim, values, beat=found.beat):
-            raise Fenced(f"job {found.id} beat or changed hands at this moment")
-        if again:
-            return Fate.QUEUED
-        return claimed_from(found, worker, found.claim + 1, attempt=found.attempts, tries=found.tries, spent=cause)
-
-    def retry(self, job_id: int | None = None) -> list[int]:
-        """Sends failed jobs again, one or all, with all their tries, and nudges them; returns their ids."""
-        chosen: set[int] = set()
-
-        def work(connection: Connection) -> None:
-            ids = None if job_id is None else [job_id]
-            fresh = {
-                "state": JobState.QUEUED,
-                "attempts": 0,
-                "nudges": 1,
-                "available_at": self._clock(),
-                "worker": None,
-            }
-            for failed, claim in rows.claims_in(connection, JobState.FAILED, ids).items():
-                if rows.change(
-                    connection, failed, JobState.FAILED, claim, {**fresh, "claim": claim + 1, "finished_at": None}
-                ):
-                    chosen.add(failed)
+            failed = rows.failed_of(connection, job_id)
+            chosen.update(failed)
+            if failed:
+                rows.send_again(connection, [number for number, _ in failed], self._clock())
 
         self._db.write(work)
-        self.nudge(sorted(chosen))
-        return sorted(chosen)
+        return sorted(chosen.items())
 
     def failed_jobs(self, limit: int = 100) -> list[JobRecord]:
         """The jobs that failed for good, the newest first."""
         with self._db.read() as connection:
             return rows.in_state(connection, JobState.FAILED, limit)
-
-    def of_subject(self, subject: str) -> list[JobRecord]:
-        """The jobs that wait or run for that subject, the oldest first."""
-        with self._db.read() as connection:
-            return rows.of_subject(connection, subject)
 
     def show(self, job_id: int) -> tuple[JobRecord, list[AttemptRecord]] | None:
         """The job with all its attempts, or None where there is none of that id."""
@@ -285,83 +147,125 @@ class Ledger:
         with self._db.read() as connection:
             return rows.live_queues(connection)
 
-    def has_due(self, queues: Collection[str] | None) -> bool:
-        """Whether a job waits in these queues (None: in any) that may start now."""
+    def has_due(self, wanted: Selection = ALL) -> bool:
+        """Whether a job waits that may start now."""
         with self._db.read() as connection:
-            return rows.has_due(connection, queues, self._clock())
+            return rows.has_due(connection, wanted, self._clock())
 
-    def look(self, queues: Collection[str] | None, limit: int = 500) -> Sight:
-        """What a sweeper of these queues (None: of all) must know."""
-        now = self._clock()
-        with self._db.read() as connection:
-            ahead = rows.next_due(connection, queues, now)
-            return Sight(
-                unsent=rows.unsent(connection, queues, now, limit),
-                sent=rows.count_sent(connection, queues, now),
-                running=rows.running(connection, queues),
-                next_due=(ahead - now).total_seconds() if ahead is not None else None,
-                queues=rows.live_queues(connection),
-            )
-
-    def sent(self, queue: str, limit: int) -> list[Waiting]:
-        """The due jobs of that queue for which a message was sent; those with the fewest messages first."""
-        with self._db.read() as connection:
-            return rows.sent(connection, queue, self._clock(), limit)
-
-    def take_nudges(self, waiting: Collection[Waiting]) -> list[int]:
-        """Takes on the sending of a message for these jobs; returns the ids of those that no other sweeper took."""
-        return self._db.write(lambda connection: [w.id for w in waiting if rows.count_nudge(connection, w)])
-
-    def prune(self, older_than: timedelta = timedelta(days=7), step: Callable[[], None] = lambda: None) -> int:
-        """Removes the jobs that were done longer ago than that, batch by batch, with a call of `step` after each;
-        returns how many."""
+    def prune(self, older_than: timedelta = timedelta(days=7)) -> int:
+        """Removes some of the jobs that were done longer ago than that; how many, 0 when there are none left."""
         before = self._clock() - older_than
-        removed = 0
-        while batch := self._db.write(lambda connection: rows.delete_done(connection, before, PRUNE_BATCH)):
-            removed += batch
-            step()
-        return removed
-
-    def _back_in_queue(self, claimed: Claimed, delay: float) -> dict[str, Any]:
-        due = self._clock() + timedelta(seconds=min(delay, LONGEST_DELAY.total_seconds()))
-        return {"state": JobState.QUEUED, "claim": claimed.claim + 1, "worker": None, "available_at": due, "nudges": 0}
-
-    def _close(
-        self,
-        claimed: Claimed,
-        outcome: Outcome,
-        cause: str | None,
-        values: Mapping[str, Any],
-        patience: float = CLOSING_PATIENCE,
-    ) -> None:
-        runs: list[None] = []
-
-        def work(connection: Connection) -> None:
-            again = bool(runs)
-            runs.append(None)
-            if rows.change(connection, claimed.job_id, JobState.RUNNING, claimed.claim, values) and rows.close_attempt(
-                connection, claimed.job_id, claimed.claim, outcome, _clip(cause), self._clock()
-            ):
-                return
-            if not again or rows.outcome_of(connection, claimed.job_id, claimed.claim) is not outcome:
-                raise _fenced(claimed)
-
-        self._db.write(work, patience)
+        return self._db.write(lambda connection: rows.delete_done(connection, before, PRUNE_BATCH))
 
 
-def _hand_out(found: JobRecord, worker: str, tries: int | None) -> Claimed:
-    allowed = found.tries if tries is None else tries
-    claim = found.claim + 1
-    if found.attempts < allowed:
-        return claimed_from(found, worker, claim, attempt=found.attempts + 1, tries=allowed)
-    cause = found.cause or f"out of tries: {found.attempts} of {allowed} used"
-    return claimed_from(found, worker, claim, attempt=found.attempts, tries=allowed, spent=cause)
+def _settle(connection: Connection, endings: Iterable[Ending], now: datetime) -> set[LeasedJob]:
+    by_pair = {(ending.job.id, ending.job.fence): ending for ending in endings}
+    held = rows.held(connection, by_pair.keys())
+    live = [by_pair[pair] for pair in sorted(held)]
+    rows.end(connection, [_over(ending, now) for ending in live if ending.again_in is None])
+    rows.requeue(connection, [_back(ending, ending.again_in, now) for ending in live if ending.again_in is not None])
+    rows.close_attempts(connection, [_closed(ending, now) for ending in live if not ending.job.spent])
+    return _stale(connection, {pair: ending for pair, ending in by_pair.items() if pair not in held})
 
 
-def _fenced(claimed: Claimed) -> Fenced:
-    return Fenced(f"job {claimed.job_id} is no longer held under claim {claimed.claim}: nothing was written")
+def _stale(connection: Connection, left: Mapping[tuple[int, int], Ending]) -> set[LeasedJob]:
+    """Of the jobs that are not held, those whose end was not written by an earlier run of this very transaction."""
+    if not left:
+        return set()
+    attempts = rows.attempts_at(connection, left.keys())
+    states = rows.states_of(connection, [job_id for job_id, _ in left])
+
+    def is_written(pair: tuple[int, int], ending: Ending) -> bool:
+        if ending.job.spent:
+            state, fence = states.get(pair[0], (None, 0))
+            return fence == pair[1] and state is (JobState.FAILED if ending.again_in is None else JobState.QUEUED)
+        return pair in attempts and attempts[pair].outcome is ending.outcome
+
+    return {ending.job for pair, ending in left.items() if not is_written(pair, ending)}
+
+
+def _over(ending: Ending, now: datetime) -> dict[str, Any]:
+    done = ending.outcome is Outcome.DONE
+    text = _clip(ending.text)
+    state = JobState.DONE if done else JobState.FAILED
+    told = {"to": state, "told": text if done else None, "why": None if done else text, "now": now}
+    return {"job_id": ending.job.id, "of": ending.job.fence, **told}
+
+
+def _back(ending: Ending, delay: float, now: datetime) -> dict[str, Any]:
+    failed = ending.outcome in (Outcome.FAILED, Outcome.TIMEOUT)
+    uncounted = not (failed or ending.job.spent)
+    return {
+        "job_id": ending.job.id,
+        "of": ending.job.fence,
+        "why": _clip(ending.text) if failed else ending.job.cause,
+        "used": ending.job.attempt - uncounted,
+        "due": now + min(timedelta(seconds=delay), LONGEST_DELAY),
+    }
+
+
+def _closed(ending: Ending, now: datetime) -> dict[str, Any]:
+    why = None if ending.outcome is Outcome.DONE else _clip(ending.text)
+    return {"of_job": ending.job.id, "of": ending.job.fence, "ended": ending.outcome, "why": why, "now": now}
+
+
+def _lease(
+    connection: Connection, request: Request, tried: dict[tuple[int, int], LeasedJob], now: datetime
+) -> list[LeasedJob]:
+    """`tried`: what earlier runs of this transaction took; some of it may have been committed."""
+    if tried and (before := rows.leased_before(connection, request.lease, tried.keys())):
+        return [tried[pair] for pair in sorted(before)]
+    found = rows.due(connection, request.wanted, request.room, request.lease, now)
+    leased = [_leased(row, request.tries) for row in found]
+    tried.update({(job.id, job.fence): job for job in leased})
+    if leased:
+        taken = [
+            {
+                "job_id": job.id,
+                "before": job.fence - 1,
+                "new_fence": job.fence,
+                "lease": request.lease,
+                "attempt": job.attempt,
+                "allowed": job.tries,
+                "now": now,
+            }
+            for job in leased
+        ]
+        opened = [
+            {"job_id": job.id, "fence": job.fence, "attempt": job.attempt, "worker": request.worker, "started_at": now}
+            for job in leased
+            if not job.spent
+        ]
+        rows.take(connection, taken, opened)
+    return leased
+
+
+def _leased(row: Row[Any], tries: int | None) -> LeasedJob:
+    allowed = row.tries if tries is None else tries
+    spent = row.attempts >= allowed
+    cause = row.cause or (f"out of tries: {row.attempts} of {allowed} used" if spent else None)
+    attempt = row.attempts + (not spent)
+    return LeasedJob(row.id, row.fence + 1, row.queue, row.name, row.args, attempt, allowed, cause, spent)
+
+
+def _take_back(connection: Connection, found: Sequence[Row[Any]], now: datetime) -> None:
+    attempts = rows.attempts_at(connection, [(row.id, row.fence) for row in found])
+    waiting, closed = [], []
+    for row in found:
+        attempt = attempts.get((row.id, row.fence))
+        why = row.cause
+        if attempt is not None and attempt.outcome is None:
+            why = f"the worker {attempt.worker} died or was out of reach"
+            lost = {"ended": Outcome.LOST, "why": why, "now": now}
+            closed.append({"of_job": row.id, "of": row.fence, **lost})
+        waiting.append({"job_id": row.id, "of": row.fence, "why": why, "used": row.attempts, "due": now})
+    rows.requeue(connection, waiting)
+    rows.close_attempts(connection, closed)
 
 
 def _clip(text: str | None) -> str | None:
-    """What every database can store: no NUL, and not without end."""
-    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")[:TEXT_LIMIT] if text is not None else None
+    """What every database can store: no NUL, no half of a character, and not without end."""
+    if text is None:
+        return None
+    whole = text.encode("utf-8", "replace").decode("utf-8")
+    return whole.replace("\x00", "\N{REPLACEMENT CHARACTER}")[:TEXT_LIMIT]

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from gengfu.errors import Postpone
-from gengfu.queue.job import Hold, Job, Jobs
+from gengfu.queue.job import Job, JobContext, Jobs
 
 PATIENCE = 300.0
 """Seconds between two looks at a job whose code cannot be imported."""
@@ -50,7 +50,7 @@ class Unmade(Job):
         self.queue, self.tries, self.timeout, self.backoff = job.queue, job.tries, job.timeout, job.backoff
         self._error = error
 
-    def fire(self, hold: Hold, *_: Any, **args: Any) -> str | None:
+    def fire(self, context: JobContext, *_: Any, **args: Any) -> str | None:
         """Raises the error."""
         raise self._error
 
@@ -63,6 +63,6 @@ class Waiting(Job):
         super().__init__()
         self._reason = reason
 
-    def fire(self, hold: Hold, *_: Any, **args: Any) -> str | None:
+    def fire(self, context: JobContext, *_: Any, **args: Any) -> str | None:
         """Puts itself off."""
         raise Postpone(f"its code cannot be used: {self._reason}", PATIENCE)

@@ -1,4 +1,4 @@
-"""A worker process: starts its threads, watches over them, and ends them so that no job is lost or counted twice."""
+"""A worker process: starts its parts, waits for a reason to end, and ends so that no job is lost or counted twice."""
 
 from __future__ import annotations
 
@@ -8,46 +8,39 @@ import os
 import queue
 import signal
 import sys
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
-from dramatiq.actor import Actor
-from dramatiq.worker import Worker as Threads
-
 from gengfu.clock import Clock, monotonic, utcnow
-from gengfu.errors import GengfuError
 from gengfu.process.child import AT_ONCE
-from gengfu.process.liveness import SLOW_AFTER, Pulse, is_deaf
+from gengfu.process.liveness import SLOW_AFTER
 from gengfu.process.monitor import Monitor
-from gengfu.process.notify_socket import Parent
 from gengfu.process.pids import process_name
 from gengfu.process.supervisor import Supervisor
-from gengfu.queue.broker import ALL_LANES, LaneBroker, connect
-from gengfu.queue.door import Desk, Door, Running, Stopping
-from gengfu.queue.endings import Endings
+from gengfu.queue.dispatcher import Dispatcher, Serving
+from gengfu.queue.executor import Executor
 from gengfu.queue.job import Jobs
-from gengfu.queue.keeper import Keeper
 from gengfu.queue.ledger import Ledger
+from gengfu.queue.notify import Listener, Notifier
 from gengfu.queue.options import WorkerOptions
-from gengfu.queue.perform import Performer
-from gengfu.queue.sweeper import Sweeper, with_new
-from gengfu.queue.wire import ACTOR, Wire, check_server
+from gengfu.queue.outcomes import Stopping
 from gengfu.queue.worker_role import worker_role
+from gengfu.store.jobs import Selection
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gengfu.store.database import Database
 
 log = logging.getLogger("gengfu.queue.worker")
 
-LOOK = 0.25
-"""Seconds between two looks at the limits."""
 LAST_WORDS = 5.0
 """Seconds that a job has, once told to stop, before it is given back without its consent."""
 GIVE_BACK = 5.0
-"""Seconds for giving jobs back when the process must not wait."""
+"""Seconds for recording what is left when the process must not wait."""
 
 
 def run_worker(
@@ -55,7 +48,7 @@ def run_worker(
     *,
     db: Database,
     jobs: Jobs,
-    address: Callable[[], str],
+    notifier: Notifier,
     clock: Clock = utcnow,
     child_argv: Sequence[str] = (),
     attach: Callable[[Monitor], None] = lambda _: None,
@@ -64,34 +57,14 @@ def run_worker(
     To be called from the main thread. When a job does not heed its end, the process ends here and does not return.
 
     Args:
-        address: the URL of Redis, the same each time; called again whenever Redis may have to be brought back.
         child_argv: the command line of a worker with one process; needed for `options.processes` above 1.
         attach: told the monitor under whose lease the process works.
-
-    Raises:
-        BrokerError: Redis is not there at the start, or may evict messages.
     """
-    check_broker(address)
     if options.processes > 1:
         return Supervisor([worker_role(child_argv, options)]).run()
-    worker = WorkerProcess(options, db=db, jobs=jobs, address=address, clock=clock)
+    worker = WorkerProcess(options, db=db, jobs=jobs, notifier=notifier, clock=clock)
     attach(worker.monitor)
     return worker.run()
-
-
-def check_broker(address: Callable[[], str]) -> None:
-    """Refuses a Redis that cannot be trusted with messages.
-
-    Raises:
-        BrokerError: it is not there, or may evict messages.
-    """
-    wire = Wire(address)
-    try:
-        warning = check_server(wire)
-    finally:
-        wire.close()
-    if warning:
-        log.warning(warning)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,54 +75,41 @@ class End:
     code: int
     grace: float
     hung: bool = False
-    """Whether a thread of the worker itself is stuck, so that there is no waiting for its end."""
+    """Whether the dispatcher is stuck, so that there is no waiting for its end."""
 
 
 class WorkerProcess:
-    """One process with its threads. In order: `start` the threads, `wait` for a reason to end, `stop`.
+    """One process: a dispatcher takes jobs, an executor does them, a monitor watches. In order: `start` them, `wait`
+    for a reason to end, `stop`.
 
-    To stop is to shut the door to messages; to let running jobs end within the grace period; to tell the rest to stop;
-    to give back what is left, without counting the try. A second signal cuts all waiting short.
+    To stop is to take no more jobs; to let running ones end within the grace period; to tell the rest to stop; to give
+    back what is left, without counting the try. A second signal cuts all waiting short.
     """
 
     def __init__(
-        self, options: WorkerOptions, *, db: Database, jobs: Jobs, address: Callable[[], str], clock: Clock = utcnow
+        self, options: WorkerOptions, *, db: Database, jobs: Jobs, notifier: Notifier, clock: Clock = utcnow
     ) -> None:
         self._options = options
         self._inbox: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._end: End | None = None
         self._signals = 0
-        self._stuck = False
-        self._parent = Parent.take()
+        self._is_settled = False
         self._name = process_name()
-        self._ledger = Ledger(db, lambda: Wire(address), clock)
-        self._door = Door(options.concurrency, options.jobs_limit)
-        self._desk = Desk()
-        lanes = options.queues or with_new(
-            tuple(dict.fromkeys(make().queue for make in jobs.values())), self._ledger.queues()
-        )
-        self._broker = LaneBroker(connect(address()), lanes, self._door)
-        wake = threading.Event()
-        self._endings = Endings(self._ledger, jobs, wake)
-        told = self._tell
-        performer = Performer(self._ledger, self._endings, self._desk, self._door, options, self._name, told)
-        Actor(performer, broker=self._broker, actor_name=ACTOR, queue_name=ALL_LANES, priority=0, options={})
-        self._threads = Threads(self._broker, worker_timeout=200, worker_threads=options.concurrency)
-        self._keeper = Keeper(self._ledger, self._endings, self._desk, self._door, self._job_is_stuck)
-        self._sweeper = Sweeper(
-            self._ledger,
-            self._endings,
-            self._desk,
-            self._broker,
-            lambda: Wire(address),
-            queues=options.queues or None,
-            interval=options.interval,
-            worker=self._name,
-            wake=wake,
-        )
+        self._jobs = jobs
+        self._ledger = Ledger(db, clock)
         self._end_at = monotonic() + options.max_time if options.max_time is not None else None
-        self._watching = Pulse("main loop", longest=SLOW_AFTER)
         details = {"queues": list(options.queues), "concurrency": options.concurrency}
-        self.monitor = Monitor(db, "worker", self._name, details, self.progress, clock)
+        self.monitor = Monitor(
+            db, "worker", self._name, details, self.progress, clock, on_lost=self._lost, look=self._look
+        )
+        serving = Serving(Selection(options.queues), self._name, options.interval, options.tries, options.jobs_limit)
+
+        def listener(wake: Callable[[], None]) -> Listener | None:
+            notifier.also_wake(wake)
+            return Listener(notifier.server, self._queues, wake) if notifier.server is not None else None
+
+        self._dispatcher = Dispatcher(self._ledger, db, serving, self.monitor.lease, clock, listener)
+        self._executor = Executor(jobs, options.concurrency, options.timeout, self._dispatcher.wake)
 
     def run(self) -> int:
         """Works until there is a reason to end; returns the exit code."""
@@ -163,113 +123,98 @@ class WorkerProcess:
 
     def start(self) -> None:
         """Starts the threads."""
-        logging.getLogger("dramatiq").setLevel(logging.WARNING)
-        self._keeper.start()
-        self._threads.start()
-        self._sweeper.start()
+        self._executor.start()
+        self._dispatcher.serve(self._executor)
         self.monitor.start()
-        log.info("worker ready", extra={"worker": self._name, "queues": ",".join(self._broker.lanes)})
+        log.info("worker ready", extra={"worker": self._name, "queues": ",".join(self._options.queues) or "all"})
 
     def wait(self) -> End:
         """Waits for a reason to end."""
-        is_settled = False
-        while (end := self._reason()) is None:
-            self._listen(LOOK)
-            if not is_settled and self._door.has_served:
-                settle_memory()
-                is_settled = True
-        return end
+        while self._end is None:
+            self._listen(1.0)
+        return self._end
 
     def stop(self, end: End) -> int:
         """Ends the worker and returns its exit code, or ends the process if a job does not heed its end."""
-        self._door.shut()
+        self._dispatcher.shut()
         self.monitor.stopping()
-        log.info("worker ends", extra={"worker": self._name, "reason": end.why, "running": self._door.inside})
+        running = len(self._executor.in_hands())
+        log.info("worker ends", extra={"worker": self._name, "reason": end.why, "running": running})
         if not self._empty_within(end.grace):
-            for running in self._desk.held():
-                running.stop(Stopping.SHUTDOWN)
+            self._executor.stop_all(Stopping.SHUTDOWN)
             self._empty_within(LAST_WORDS)
-        if self._door.inside or self._stuck or end.hung:
-            self._give_back_all()
+        if self._executor.in_hands() or end.code or end.hung:
+            self._executor.give_back_all()
+            self._empty_within(GIVE_BACK, heeds_signals=False)
             self._leave(end.code)
-        self._sweeper.end()
-        self._threads.stop(timeout=5000)
-        self._sweeper.join(LAST_WORDS)
-        self._keeper.end()
-        self._broker.client.close()
+        self._dispatcher.end()
+        self._executor.end()
+        self._dispatcher.join(LAST_WORDS)
         self.monitor.end()
         log.info("worker ended", extra={"worker": self._name})
         return end.code
 
+    def progress(self) -> str | None:
+        """None while the dispatcher turns, else the sentence that says it does not. One that waits for the database is
+        stuck only where the database answers others."""
+        seconds = self._dispatcher.pulse.seconds()
+        if seconds > SLOW_AFTER <= self.monitor.answered_for():
+            return f"its dispatcher has not turned for {seconds:.0f} seconds"
+        return None
+
+    def _queues(self) -> list[str]:
+        """The queues to listen to, in order."""
+        return list(self._options.queues) or sorted(self._declared | self._dispatcher.queues)
+
+    @cached_property
+    def _declared(self) -> set[str]:
+        return {make().queue for make in self._jobs.values()}
+
+    def _look(self) -> None:
+        """What the monitor asks for a few times a second."""
+        if self._executor.keep_limits():
+            self._ends(End("a job does not stop at its time limit", 1, self._options.grace))
+        elif self._end is None and (end := self._reason()) is not None:
+            self._ends(end)
+        if not self._is_settled and self._dispatcher.taken and not self._executor.in_hands():
+            self._is_settled = True
+            settle_memory()
+
     def _reason(self) -> End | None:
-        options = self._options
-        if self._signals:
-            return End("told to stop", 0, options.grace)
-        if self._stuck:
-            return End("a job does not stop at its time limit", 1, options.grace)
-        if (hung := self._hung()) is not None:
+        options, dispatcher = self._options, self._dispatcher
+        if dispatcher.pulse.stuck:
+            hung = f"its dispatcher has not turned for {dispatcher.pulse.seconds():.0f} seconds"
             log.error("worker is stuck; it ends so that another one can follow", extra={"cause": hung})
             return End(hung, 1, 0.0, hung=True)
-        if self._door.used_up:
-            return End("it has done as many jobs as it may", 0, options.grace)
-        if self._end_at is not None and monotonic() >= self._end_at:
-            return End("its time is over", 0, options.grace)
-        if options.memory is not None and resident_megabytes() > options.memory:
-            return End("it has grown beyond its memory limit", 0, options.grace)
-        if self._parent.is_gone():
-            return End("its parent is gone", 0, options.grace)
-        if options.stop_when_empty and self._is_empty():
-            return End("there is nothing left to do", 0, options.grace)
-        return None
+        why = None
+        if options.jobs_limit is not None and dispatcher.taken >= options.jobs_limit and not self._executor.in_hands():
+            why = "it has done as many jobs as it may"
+        elif self._end_at is not None and monotonic() >= self._end_at:
+            why = "its time is over"
+        elif options.memory is not None and resident_megabytes() > options.memory:
+            why = "it has grown beyond its memory limit"
+        elif options.stop_when_empty and dispatcher.is_empty:
+            why = "there is nothing left to do"
+        return End(why, 0, options.grace) if why is not None else None
 
-    def progress(self) -> str | None:
-        """None while all loops turn, else which one does not. What waits for the database is stuck only where the
-        database answers others."""
-        answered = self.monitor.answered_for()
-        loops = [(self._watching, SLOW_AFTER), (self._broker.reading, SLOW_AFTER)]
-        for pulse, known in [*loops, (self._keeper.pulse, answered), (self._sweeper.pulse, answered)]:
-            if pulse.seconds() > SLOW_AFTER <= known:
-                return f"its {pulse.name} has not turned for {pulse.seconds():.0f} seconds"
-        return self._deaf()
+    def _ends(self, end: End) -> None:
+        """The first reason counts."""
+        self._end = self._end or end
+        self._inbox.put(None)
 
-    def _hung(self) -> str | None:
-        for pulse in (self._broker.reading, self._keeper.pulse, self._sweeper.pulse):
-            if pulse.stuck:
-                return f"its {pulse.name} has not turned for {pulse.seconds():.0f} seconds"
-        return self._deaf()
+    def _lost(self) -> None:
+        for running in self._executor.in_hands():
+            log.warning("job may have passed to another worker; told to stop here", extra={"job": running.leased.id})
+        self._executor.stop_all(Stopping.LOST)
 
-    def _deaf(self) -> str | None:
-        if is_deaf(self._broker.answered.seconds(), self._sweeper.answered_for()):
-            return f"it heard nothing from Redis for {self._broker.answered.seconds():.0f} seconds, though others do"
-        return None
-
-    def _is_empty(self) -> bool:
-        try:
-            return not (self._door.inside or self._ledger.has_due(self._options.queues or None) or self._door.inside)
-        except GengfuError as error:
-            log.warning("the ledger cannot be read", extra={"error": str(error)})
-            return False
-
-    def _empty_within(self, seconds: float) -> bool:
+    def _empty_within(self, seconds: float, *, heeds_signals: bool = True) -> bool:
         """Waits until no job runs, for at most so many seconds, or until the second signal."""
         deadline = monotonic() + seconds
-        while self._door.inside:
-            if self._signals > 1 or monotonic() >= deadline:
+        while self._executor.in_hands():
+            if (heeds_signals and self._signals > 1) or monotonic() >= deadline:
                 return False
-            self._listen(0.1)
+            self._listen(0.05)
         return True
-
-    def _give_back_all(self) -> None:
-        """In a thread of its own, since a database that hangs must not keep the process."""
-        left = [running.claimed for running in self._desk.held() if running.claimed.spent is None]
-
-        def give_back() -> None:
-            for claimed in left:
-                self._endings.give_back(claimed, patience=GIVE_BACK / 2)
-
-        helper = threading.Thread(target=give_back, daemon=True)
-        helper.start()
-        helper.join(GIVE_BACK)
 
     def _leave(self, code: int) -> NoReturn:
         """Ends the process without waiting for threads that do not end."""
@@ -281,25 +226,17 @@ class WorkerProcess:
         os._exit(code)
 
     def _listen(self, seconds: float) -> None:
-        self._watching.turn()
         try:
             self._inbox.get(timeout=seconds)
         except queue.Empty:
             pass
 
-    def _tell(self) -> None:
-        self._inbox.put(None)
-
-    def _job_is_stuck(self, running: Running) -> None:
-        self._stuck = True
-        self._tell()
-
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         if number == AT_ONCE:
             self._signals = 2
-        elif not (self._parent.pid and self._signals):
+        elif not (self.monitor.is_child and self._signals):
             self._signals += 1
-        self._tell()
+        self._ends(End("told to stop", 0, self._options.grace))
 
 
 def settle_memory() -> None:

@@ -47,8 +47,8 @@ class Follower:
         self._elsewhere = elsewhere
         self._warned: set[str] = set()
 
-    def follow(self, run_id: int, meanwhile: Callable[[], None] = lambda: None) -> Run:
-        """The run as it ended; `meanwhile` is called at each look.
+    def follow(self, run_id: int) -> Run:
+        """The run as it ended.
 
         Raises:
             StoreError: the database has been away for a minute.
@@ -59,7 +59,6 @@ class Follower:
         last: Run | None = None
         rate = _Rate()
         while True:
-            meanwhile()
             run = self._look(run_id)
             if last is None or _mark(run) != _mark(last):
                 moved = monotonic()

@@ -37,10 +37,15 @@ class QueueCounts:
 class JobService:
     """The ledger's jobs."""
 
-    def __init__(self, ledger: Ledger, jobs: Callable[[], Jobs]) -> None:
-        """`jobs`: those that this program knows."""
+    def __init__(self, ledger: Ledger, jobs: Callable[[], Jobs], notify: Callable[[str, int], str | None]) -> None:
+        """
+        Args:
+            jobs: those that this program knows.
+            notify: tells the workers of a queue of a job.
+        """
         self._ledger = ledger
         self._jobs = jobs
+        self._notify = notify
 
     def failed(self, limit: int = 100) -> list[JobRecord]:
         """The jobs that failed for good, the newest first."""
@@ -77,7 +82,10 @@ class JobService:
         make = self._jobs().get(job.name)
         if make is not None:
             make().again(**job.args)
-        return self._ledger.retry(job.id)
+        sent = self._ledger.retry(job.id)
+        for number, queue in sent:
+            self._notify(queue, number)
+        return [number for number, _ in sent]
 
     def status(self) -> list[QueueCounts]:
         """The queues by name."""
@@ -88,12 +96,12 @@ class JobService:
 
 @to_json.register(JobRecord)
 def _job(job: JobRecord) -> dict[str, Any]:
-    return {"job": job.id, **object_of(job, without=("id", "claim", "beat", "nudges"))}
+    return {"job": job.id, **object_of(job, without=("id", "fence", "lease_id"))}
 
 
 @to_json.register(AttemptRecord)
 def _attempt(attempt: AttemptRecord) -> dict[str, Any]:
-    told = object_of(attempt, without=("job_id", "claim"))
+    told = object_of(attempt, without=("job_id", "fence"))
     return {**told, "seconds": seconds(attempt.started_at, attempt.finished_at)}
 
 

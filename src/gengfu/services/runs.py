@@ -174,8 +174,8 @@ class Workings:
     mirror: Callable[[], Mirror]
     notify: Callable[[str, int], str | None]
     """Tells the workers of a queue of a job; why they could not be told."""
-    inline: Callable[[str], AbstractContextManager[Callable[[], None]]]
-    """Does the jobs of a subject in this process; gives what raises an error that stopped it."""
+    inline: Callable[[str], AbstractContextManager[None]]
+    """Does the jobs of a subject in this process, as long as the block lasts."""
 
 
 class RunService:
@@ -255,8 +255,8 @@ class RunService:
         from gengfu.store.doorstep import run_subject
 
         follower = Follower(self._workings.mirror().runs, tell, elsewhere=False)
-        with self._workings.inline(run_subject(run_id)) as check:
-            return follower.follow(run_id, check)
+        with self._workings.inline(run_subject(run_id)):
+            return follower.follow(run_id)
 
     def latest(
         self, limit: int = 20, *, resource: str | None = None, scope: str | None = None, verdict: Verdict | None = None

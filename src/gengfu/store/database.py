@@ -153,12 +153,43 @@ class Database:
             return StoreError(f"the database {self.where} has no tables yet; run: gengfu db:upgrade")
         return StoreError(f"the database {self.where} failed: {text[:500]}")
 
+    def changes(self) -> Changes | None:
+        """What tells whether an SQLite file was written; None of a server."""
+        return Changes(self.path) if self.path is not None else None
+
     def dispose(self) -> None:
         """Closes every connection."""
         with self._lock:
             if self._engine is not None:
                 self._engine.dispose()
                 self._engine = None
+
+
+class Changes:
+    """Tells, in microseconds, whether an SQLite file was written. To be used by one thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._version: int | None = None
+
+    def seen(self) -> bool:
+        """Whether anybody has written since the last call; False where that cannot be told."""
+        before = self._version
+        try:
+            if self._connection is None:
+                self._connection = sqlite3.connect(self._path, timeout=0.0, isolation_level=None)
+            self._version = int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        except sqlite3.Error:
+            self.close()
+        return self._version is not None and self._version != before
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._version = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 class _Patience:

@@ -61,10 +61,7 @@ def new_job(
     now: datetime,
     available_at: datetime,
 ) -> dict[str, Any]:
-    """The columns of a job that waits for a worker; `args` as a mapping, to be stored as JSON.
-
-    Who records a job that is due sends its message (`nudges` is 1 then); for a delayed one the sweeper does.
-    """
+    """The columns of a job that waits for a worker; `args` as a mapping, to be stored as JSON."""
     return {
         "queue": queue,
         "name": name,
@@ -73,9 +70,7 @@ def new_job(
         "state": "queued",
         "tries": tries,
         "attempts": 0,
-        "claim": 0,
-        "beat": 0,
-        "nudges": int(available_at <= now),
+        "fence": 0,
         "available_at": available_at,
         "created_at": now,
     }
@@ -103,7 +98,7 @@ def add_job(
     now: datetime,
     delay: float,
 ) -> int:
-    """Records a job, and nothing with it; returns its id. Whoever records one without `delay` sends its message.
+    """Records a job, and nothing with it; returns its id. Whoever records one without `delay` notifies workers.
 
     Args:
         db: an SQLite file, or the database.

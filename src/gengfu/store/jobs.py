@@ -1,4 +1,4 @@
-"""Jobs and their attempts as rows; a job changes in one statement, on the condition that its claim is unchanged."""
+"""Jobs and their attempts as rows; a job in a worker's hands changes only under its fence."""
 
 from __future__ import annotations
 
@@ -8,9 +8,24 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from gengfu.store.doorstep import LONGEST_DELAY
+from gengfu.store.leases import HELD
 from gengfu.store.tables import job, job_attempt
 
 
@@ -20,7 +35,7 @@ class JobState(StrEnum):
     QUEUED = "queued"
     """It waits for a worker, or for the end of its delay."""
     RUNNING = "running"
-    """A worker holds it, and its beat grows while that worker lives."""
+    """A worker holds it under its lease."""
     DONE = "done"
     """It succeeded; final."""
     FAILED = "failed"
@@ -46,7 +61,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """One row of the ledger; the columns of `job`."""
+    """One row of the ledger; the columns of `job`, and who worked on it last."""
 
     id: int
     queue: str
@@ -56,11 +71,11 @@ class JobRecord:
     state: JobState
     tries: int
     attempts: int
-    claim: int
-    beat: int
+    fence: int
+    lease_id: int | None
     worker: str | None
+    """The worker of the latest attempt; None while the job waits."""
     available_at: datetime
-    nudges: int
     cause: str | None
     note: str | None
     created_at: datetime
@@ -73,7 +88,7 @@ class AttemptRecord:
     """One attempt at a job; the columns of `job_attempt`. `outcome` is None while it runs."""
 
     job_id: int
-    claim: int
+    fence: int
     attempt: int
     worker: str
     outcome: Outcome | None
@@ -83,32 +98,44 @@ class AttemptRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """A queued job that is due."""
+class Selection:
+    """Which jobs a dispatcher serves: those of some queues, in order of priority, those of one subject, or all."""
 
-    id: int
-    queue: str
-    claim: int
-    nudges: int
+    queues: tuple[str, ...] = ()
+    """Empty means all, by name."""
+    subject: str | None = None
+
+    @property
+    def condition(self) -> ColumnElement[bool]:
+        """True for the jobs that are meant."""
+        if self.subject is not None:
+            return job.c.subject == self.subject
+        return job.c.queue.in_(self.queues) if self.queues else true()
 
 
 @dataclass(frozen=True, slots=True)
-class Beating:
-    """A running job and the beat at which it was seen."""
+class Sight:
+    """What one look of a dispatcher shows."""
 
-    id: int
-    queue: str
-    claim: int
-    beat: int
+    due: bool
+    """A job waits that may start now."""
+    next_due: datetime | None
+    """When the first delay ends, where nothing is due."""
+    orphans: bool
+    """A job is marked as running that nobody works on."""
 
 
-_JOB = [job.c[f.name] for f in fields(JobRecord)]
+_latest = (
+    select(job_attempt.c.worker)
+    .where(and_(job_attempt.c.job_id == job.c.id, job.c.state != JobState.QUEUED))
+    .order_by(job_attempt.c.fence.desc())
+    .limit(1)
+    .scalar_subquery()
+    .label("worker")
+)
+_JOB = [_latest if f.name == "worker" else job.c[f.name] for f in fields(JobRecord)]
 _ATTEMPT = [job_attempt.c[f.name] for f in fields(AttemptRecord)]
-
-
-def is_due(available_at: datetime, now: datetime) -> bool:
-    """Whether a job with this `available_at` may start."""
-    return available_at <= now or available_at > now + LONGEST_DELAY
+_LEASED = [job.c[name] for name in ("id", "queue", "name", "args", "tries", "attempts", "fence", "cause")]
 
 
 def _due(now: datetime) -> ColumnElement[bool]:
@@ -116,8 +143,10 @@ def _due(now: datetime) -> ColumnElement[bool]:
     return and_(job.c.state == JobState.QUEUED, or_(moment <= now, moment > now + LONGEST_DELAY))
 
 
-def _served(queues: Collection[str] | None) -> ColumnElement[bool]:
-    return job.c.queue.in_(list(queues)) if queues is not None else job.c.id.is_not(None)
+def _orphaned(lease: int | None, in_hands: Collection[int]) -> ColumnElement[bool]:
+    """Running, not in these hands, and under no lease that counts, or under the own one."""
+    unheld = or_(job.c.lease_id.is_(None), literal_column(f"job.lease_id NOT IN {HELD}"), job.c.lease_id == lease)
+    return and_(job.c.state == JobState.RUNNING, job.c.id.not_in(list(in_hands)), unheld)
 
 
 def insert_job(connection: Connection, row: Mapping[str, Any]) -> int:
@@ -125,6 +154,155 @@ def insert_job(connection: Connection, row: Mapping[str, Any]) -> int:
     key = connection.execute(insert(job).values(**row)).inserted_primary_key
     assert key is not None
     return int(key[0])
+
+
+def look(
+    connection: Connection, wanted: Selection, lease: int | None, in_hands: Collection[int], now: datetime
+) -> Sight:
+    """What a dispatcher goes by, in one statement."""
+    queued = and_(job.c.state == JobState.QUEUED, wanted.condition)
+    orphans = select(func.count()).where(and_(_orphaned(lease, in_hands), wanted.condition)).scalar_subquery()
+    row = connection.execute(
+        select(func.min(job.c.available_at), func.max(job.c.available_at), orphans).where(queued)
+    ).one()
+    first, last = row[0], row[1]
+    due = first is not None and (first <= now or last > now + LONGEST_DELAY)
+    return Sight(due, None if due else first, bool(row[2]))
+
+
+def due(connection: Connection, wanted: Selection, limit: int, lease: int, now: datetime) -> Sequence[Row[Any]]:
+    """Up to `limit` jobs that may start now, locked; those of an earlier queue first, then those due for longest. None
+    for whom others took for dead: what it took would be anybody's at once."""
+    may_start = and_(_due(now), literal_column(f"{int(lease)} IN {HELD}"))
+    if wanted.queues and wanted.subject is None:
+        found: list[Row[Any]] = []
+        for queue in wanted.queues:
+            if len(found) < limit:
+                found += _locked(connection, and_(may_start, job.c.queue == queue), limit - len(found))
+        return found
+    return _locked(connection, and_(may_start, wanted.condition), limit)
+
+
+def _locked(connection: Connection, which: ColumnElement[bool], limit: int) -> Sequence[Row[Any]]:
+    query = select(*_LEASED).where(which).order_by(job.c.queue, job.c.available_at, job.c.id).limit(limit)
+    return connection.execute(query.with_for_update(skip_locked=True)).all()
+
+
+def leased_before(connection: Connection, lease: int, pairs: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Which of these pairs of job and fence are running under that lease."""
+    ids = [job_id for job_id, _ in pairs]
+    running = and_(job.c.id.in_(ids), job.c.state == JobState.RUNNING, job.c.lease_id == lease)
+    found = connection.execute(select(job.c.id, job.c.fence).where(running))
+    return {(row.id, row.fence) for row in found} & set(pairs)
+
+
+_TAKE = (
+    update(job)
+    .where(and_(job.c.id == bindparam("job_id"), job.c.fence == bindparam("before")))
+    .values(
+        state=JobState.RUNNING,
+        fence=bindparam("new_fence"),
+        lease_id=bindparam("lease"),
+        attempts=bindparam("attempt"),
+        tries=bindparam("allowed"),
+        started_at=bindparam("now"),
+    )
+)
+
+
+def take(connection: Connection, taken: Sequence[Mapping[str, Any]], attempts: Sequence[Mapping[str, Any]]) -> None:
+    """Gives locked jobs to a worker, and opens their attempts.
+
+    Args:
+        taken: `job_id`, `before` (the fence so far), `new_fence`, `lease`, `attempt`, `allowed` and `now` of each.
+        attempts: the rows of `job_attempt`.
+    """
+    connection.execute(_TAKE, list(taken))
+    if attempts:
+        connection.execute(insert(job_attempt), list(attempts))
+
+
+def held(connection: Connection, pairs: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Which of these pairs of job and fence are running, locked."""
+    ids = sorted(job_id for job_id, _ in pairs)
+    query = select(job.c.id, job.c.fence).where(and_(job.c.id.in_(ids), job.c.state == JobState.RUNNING))
+    locked = connection.execute(query.order_by(job.c.id).with_for_update())
+    return {(row.id, row.fence) for row in locked} & set(pairs)
+
+
+_RUNNING = and_(job.c.id == bindparam("job_id"), job.c.fence == bindparam("of"), job.c.state == JobState.RUNNING)
+_OVER = (
+    update(job)
+    .where(_RUNNING)
+    .values(
+        state=bindparam("to"),
+        lease_id=None,
+        cause=bindparam("why"),
+        note=bindparam("told"),
+        finished_at=bindparam("now"),
+    )
+)
+_BACK = (
+    update(job)
+    .where(_RUNNING)
+    .values(
+        state=JobState.QUEUED,
+        lease_id=None,
+        cause=bindparam("why"),
+        attempts=bindparam("used"),
+        available_at=bindparam("due"),
+    )
+)
+_CLOSE = (
+    update(job_attempt)
+    .where(
+        and_(
+            job_attempt.c.job_id == bindparam("of_job"),
+            job_attempt.c.fence == bindparam("of"),
+            job_attempt.c.outcome.is_(None),
+        )
+    )
+    .values(outcome=bindparam("ended"), cause=bindparam("why"), finished_at=bindparam("now"))
+)
+
+
+def end(connection: Connection, ended: Sequence[Mapping[str, Any]]) -> None:
+    """Marks running jobs as done or failed: `job_id`, `of` (the fence), `to`, `why`, `told` and `now` of each."""
+    if ended:
+        connection.execute(_OVER, list(ended))
+
+
+def requeue(connection: Connection, waiting: Sequence[Mapping[str, Any]]) -> None:
+    """Puts running jobs back: `job_id`, `of` (the fence), `why`, `used` (tries) and `due` of each."""
+    if waiting:
+        connection.execute(_BACK, list(waiting))
+
+
+def close_attempts(connection: Connection, closed: Sequence[Mapping[str, Any]]) -> None:
+    """Records how open attempts ended: `of_job`, `of` (the fence), `ended`, `why` and `now` of each."""
+    if closed:
+        connection.execute(_CLOSE, list(closed))
+
+
+def orphans(
+    connection: Connection, wanted: Selection, lease: int | None, in_hands: Collection[int], limit: int
+) -> Sequence[Row[Any]]:
+    """Up to `limit` running jobs that nobody works on, locked."""
+    query = select(*_LEASED).where(and_(_orphaned(lease, in_hands), wanted.condition)).order_by(job.c.id).limit(limit)
+    return connection.execute(query.with_for_update(skip_locked=True)).all()
+
+
+def attempts_at(connection: Connection, pairs: Collection[tuple[int, int]]) -> dict[tuple[int, int], AttemptRecord]:
+    """The attempts that were made under these pairs of job and fence."""
+    query = select(*_ATTEMPT).where(job_attempt.c.job_id.in_([job_id for job_id, _ in pairs]))
+    found = {(row.job_id, row.fence): _attempt(row) for row in connection.execute(query)}
+    return {pair: found[pair] for pair in pairs if pair in found}
+
+
+def states_of(connection: Connection, job_ids: Iterable[int]) -> dict[int, tuple[JobState, int]]:
+    """By id, state and fence of these jobs."""
+    query = select(job.c.id, job.c.state, job.c.fence).where(job.c.id.in_(list(job_ids)))
+    return {row.id: (JobState(row.state), row.fence) for row in connection.execute(query)}
 
 
 def load(connection: Connection, job_id: int) -> JobRecord | None:
@@ -137,120 +315,19 @@ def _record(row: Row[Any]) -> JobRecord:
     return JobRecord(**{**row._mapping, "state": JobState(row.state)})
 
 
-def change(
-    connection: Connection,
-    job_id: int,
-    state: JobState,
-    claim: int,
-    values: Mapping[str, Any],
-    *,
-    beat: int | None = None,
-) -> bool:
-    """Changes the job if it is still in `state` under `claim`, at that `beat` if one is named; False where it is not,
-    and nothing was changed."""
-    held = and_(job.c.id == job_id, job.c.state == state, job.c.claim == claim)
-    if beat is not None:
-        held = and_(held, job.c.beat == beat)
-    return connection.execute(update(job).where(held).values(**values)).rowcount == 1
-
-
-def open_attempt(connection: Connection, job_id: int, claim: int, attempt: int, worker: str, now: datetime) -> None:
-    """Records that an attempt began."""
-    row = {"job_id": job_id, "claim": claim, "attempt": attempt, "worker": worker, "started_at": now}
-    connection.execute(insert(job_attempt).values(**row))
-
-
-def close_attempt(
-    connection: Connection, job_id: int, claim: int, outcome: Outcome, cause: str | None, now: datetime
-) -> bool:
-    """Records how the attempt ended, once: False where it is closed already or there is none."""
-    still_open = and_(job_attempt.c.job_id == job_id, job_attempt.c.claim == claim, job_attempt.c.outcome.is_(None))
-    ending = {"outcome": outcome, "cause": cause, "finished_at": now}
-    return connection.execute(update(job_attempt).where(still_open).values(**ending)).rowcount == 1
-
-
-def outcome_of(connection: Connection, job_id: int, claim: int) -> Outcome | None:
-    """How the attempt ended, or None while it runs or where there is none."""
-    at = and_(job_attempt.c.job_id == job_id, job_attempt.c.claim == claim)
-    found = connection.execute(select(job_attempt.c.outcome).where(at)).scalar()
-    return Outcome(found) if found is not None else None
-
-
 def attempts_of(connection: Connection, job_id: int) -> list[AttemptRecord]:
     """The attempts at the job, the first one first."""
-    rows = connection.execute(select(*_ATTEMPT).where(job_attempt.c.job_id == job_id).order_by(job_attempt.c.claim))
-    return [
-        AttemptRecord(**{**row._mapping, "outcome": Outcome(row.outcome) if row.outcome is not None else None})
-        for row in rows
-    ]
+    rows = connection.execute(select(*_ATTEMPT).where(job_attempt.c.job_id == job_id).order_by(job_attempt.c.fence))
+    return [_attempt(row) for row in rows]
 
 
-def beat(connection: Connection, held: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
-    """Lets the beat of the running jobs among `held`, pairs of job id and claim, grow; returns those pairs."""
-    running = and_(
-        job.c.state == JobState.RUNNING,
-        or_(*(and_(job.c.id == job_id, job.c.claim == claim) for job_id, claim in held)),
-    )
-    connection.execute(update(job).where(running).values(beat=job.c.beat + 1))
-    return {(row.id, row.claim) for row in connection.execute(select(job.c.id, job.c.claim).where(running))}
+def _attempt(row: Row[Any]) -> AttemptRecord:
+    return AttemptRecord(**{**row._mapping, "outcome": Outcome(row.outcome) if row.outcome is not None else None})
 
 
-def queues_of(connection: Connection, job_ids: Iterable[int], now: datetime) -> list[tuple[int, str]]:
-    """Id and queue of those jobs that are queued and due."""
-    wanted = and_(_due(now), job.c.id.in_(list(job_ids)))
-    return [
-        (row.id, row.queue)
-        for row in connection.execute(select(job.c.id, job.c.queue).where(wanted).order_by(job.c.id))
-    ]
-
-
-def unsent(connection: Connection, queues: Collection[str] | None, now: datetime, limit: int) -> list[Waiting]:
-    """The due jobs that no message was ever sent for in their present hold."""
-    return _waiting(connection, and_(_due(now), job.c.nudges == 0, _served(queues)), limit)
-
-
-def sent(connection: Connection, queue: str, now: datetime, limit: int) -> list[Waiting]:
-    """The due jobs of a queue that a message was sent for; those with the fewest messages first."""
-    return _waiting(connection, and_(_due(now), job.c.nudges > 0, job.c.queue == queue), limit)
-
-
-def _waiting(connection: Connection, which: ColumnElement[bool], limit: int) -> list[Waiting]:
-    columns = [job.c[f.name] for f in fields(Waiting)]
-    rows = connection.execute(select(*columns).where(which).order_by(job.c.nudges, job.c.id).limit(limit))
-    return [Waiting(**row._mapping) for row in rows]
-
-
-def count_sent(connection: Connection, queues: Collection[str] | None, now: datetime) -> dict[str, int]:
-    """By queue, how many due jobs wait that a message was sent for."""
-    which = and_(_due(now), job.c.nudges > 0, _served(queues))
-    rows = connection.execute(select(job.c.queue, func.count().label("jobs")).where(which).group_by(job.c.queue))
-    return {row.queue: row.jobs for row in rows}
-
-
-def has_due(connection: Connection, queues: Collection[str] | None, now: datetime) -> bool:
+def has_due(connection: Connection, wanted: Selection, now: datetime) -> bool:
     """Whether a job waits that may start now."""
-    return connection.execute(select(job.c.id).where(and_(_due(now), _served(queues))).limit(1)).first() is not None
-
-
-def next_due(connection: Connection, queues: Collection[str] | None, now: datetime) -> datetime | None:
-    """When the next delay ends."""
-    ahead = and_(job.c.available_at > now, job.c.available_at <= now + LONGEST_DELAY)
-    which = and_(job.c.state == JobState.QUEUED, ahead, _served(queues))
-    return connection.execute(select(func.min(job.c.available_at)).where(which)).scalar()
-
-
-def running(connection: Connection, queues: Collection[str] | None) -> list[Beating]:
-    """The jobs that workers hold."""
-    columns = [job.c[f.name] for f in fields(Beating)]
-    rows = connection.execute(select(*columns).where(and_(job.c.state == JobState.RUNNING, _served(queues))))
-    return [Beating(**row._mapping) for row in rows]
-
-
-def count_nudge(connection: Connection, waiting: Waiting) -> bool:
-    """Takes on the sending of the next message for a job; False where another did, or the job no longer waits."""
-    unchanged = and_(job.c.id == waiting.id, job.c.claim == waiting.claim, job.c.nudges == waiting.nudges)
-    which = and_(unchanged, job.c.state == JobState.QUEUED)
-    return connection.execute(update(job).where(which).values(nudges=waiting.nudges + 1)).rowcount == 1
+    return connection.execute(select(job.c.id).where(and_(_due(now), wanted.condition)).limit(1)).first() is not None
 
 
 def in_state(connection: Connection, state: JobState, limit: int) -> list[JobRecord]:
@@ -259,17 +336,20 @@ def in_state(connection: Connection, state: JobState, limit: int) -> list[JobRec
     return [_record(row) for row in rows]
 
 
-def of_subject(connection: Connection, subject: str) -> list[JobRecord]:
-    """The jobs that wait or run for that subject, the oldest first."""
-    live = job.c.state.in_([JobState.QUEUED, JobState.RUNNING])
-    rows = connection.execute(select(*_JOB).where(and_(job.c.subject == subject, live)).order_by(job.c.id))
-    return [_record(row) for row in rows]
+def failed_of(connection: Connection, job_id: int | None) -> list[tuple[int, str]]:
+    """Id and queue of the failed jobs, or of the one that is named, if it failed; locked."""
+    which = job.c.state == JobState.FAILED
+    if job_id is not None:
+        which = and_(which, job.c.id == job_id)
+    query = select(job.c.id, job.c.queue).where(which).order_by(job.c.id)
+    return [(row.id, row.queue) for row in connection.execute(query.with_for_update())]
 
 
-def claims_in(connection: Connection, state: JobState, job_ids: Sequence[int] | None) -> dict[int, int]:
-    """By id, the claim of the jobs in that state; of those named, or of all."""
-    which = job.c.state == state if job_ids is None else and_(job.c.state == state, job.c.id.in_(job_ids))
-    return {row.id: row.claim for row in connection.execute(select(job.c.id, job.c.claim).where(which))}
+def send_again(connection: Connection, job_ids: Collection[int], now: datetime) -> None:
+    """Lets failed jobs wait once more, with all their tries."""
+    which = and_(job.c.id.in_(list(job_ids)), job.c.state == JobState.FAILED)
+    fresh = {"state": JobState.QUEUED, "attempts": 0, "available_at": now, "finished_at": None}
+    connection.execute(update(job).where(which).values(**fresh))
 
 
 def counts(connection: Connection) -> dict[tuple[str, JobState], int]:

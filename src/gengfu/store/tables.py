@@ -337,26 +337,26 @@ job = Table(
     Column("state", String(16), nullable=False),
     Column("tries", Integer, nullable=False),
     Column("attempts", Integer, nullable=False),
-    Column("claim", Integer, nullable=False),
-    Column("beat", BigInteger, nullable=False),
-    Column("worker", String(255)),
+    Column("fence", Integer, nullable=False),
+    Column("lease_id", BigInteger),
     Column("available_at", Moment, nullable=False),
-    Column("nudges", Integer, nullable=False),
     Column("cause", _text),
     Column("note", _text),
     Column("created_at", Moment, nullable=False),
     Column("started_at", Moment),
     Column("finished_at", Moment),
-    Index("ix_job_state", "state", "queue", "available_at"),
+    Index("ix_job_due", "state", "queue", "available_at", "id"),
     Index("ix_job_subject", "subject"),
+    Index("ix_job_finished", "state", "finished_at"),
 )
-"""The ledger. `attempts` is the only authority on tries; `claim` fences; `beat` grows while a worker holds the job."""
+"""The ledger. `attempts` is the only authority on tries; `fence` grows with each lease, and the worker that holds the
+job works under `lease_id`."""
 
 job_attempt = Table(
     "job_attempt",
     metadata,
     Column("job_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("claim", Integer, primary_key=True, autoincrement=False),
+    Column("fence", Integer, primary_key=True, autoincrement=False),
     Column("attempt", Integer, nullable=False),
     Column("worker", String(255), nullable=False),
     Column("outcome", String(16)),

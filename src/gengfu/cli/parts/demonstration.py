@@ -30,7 +30,6 @@ from gengfu.errors import GengfuError
 from gengfu.mirror.device import DEVICE
 from gengfu.mirror.resource import Kind
 from gengfu.process.notify_socket import PARENT
-from gengfu.queue.guardian import SERVER_LOCK
 from gengfu.settings import Settings
 from gengfu.store.devices import COLUMNS, DeviceStore, Presence, Which
 from gengfu_simulator.errors import SimulatorError
@@ -193,7 +192,7 @@ class Demonstration:
         self._out.answer({"home": str(self._folder), "runs": self._runs, "differences": wrong})
 
     def _clear_up(self) -> None:
-        """Ends the worker and the simulator, and waits for the embedded server, which follows its last user."""
+        """Ends the worker and the simulator."""
         if self._app is not None:
             self._app.close()
         if self._worker is not None and self._worker.poll() is None:
@@ -205,18 +204,6 @@ class Demonstration:
                 self._worker.wait()
         if self._vendor is not None:
             self._vendor.close()
-        try:
-            server = (self._folder / "var" / "valkey" / SERVER_LOCK).open("rb")
-        except OSError:
-            return
-        with server:
-            deadline = monotonic() + STOP_PATIENCE
-            while monotonic() < deadline:
-                try:
-                    fcntl.flock(server, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    return
-                except BlockingIOError:
-                    time.sleep(0.02)
 
 
 _NEXT = ("device:find 张", "run:show 2", "device:export fleet.xlsx", "--help")

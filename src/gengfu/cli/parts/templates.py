@@ -63,7 +63,7 @@ from __future__ import annotations
 
 import logging
 
-from gengfu import App, Hold, Job, Stopped
+from gengfu import App, Job, JobContext, Stopped
 
 log = logging.getLogger(__name__)
 
@@ -76,9 +76,9 @@ class $job(Job):
     tries = 3
     timeout = 600.0
 
-    def fire(self, hold: Hold, day: str) -> str:
+    def fire(self, context: JobContext, day: str) -> str:
         """Works for `day`, such as 2026-01-31; returns a note for the ledger."""
-        if hold.stop.is_set():
+        if context.stop.is_set():
             raise Stopped("told to stop")
         log.info("working", extra={"day": day})
         return f"done for {day}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from pathlib import Path
 from gengfu.errors import ConfigError
 from gengfu.logs import MAX_BYTES
 from gengfu.process.child import program
-from gengfu.process.sockets import dead_supervisor_sockets, is_dead, remove
+from gengfu.process.sockets import dead_supervisor_sockets, remove
 from gengfu.services.doctor.findings import Finding, Patient, error, ok, warning
 from gengfu.settings import Settings, load_settings
 
@@ -30,7 +29,7 @@ FEW_FILES = 1000
 LARGE_FOLDER = 2_000_000_000
 """Bytes of a folder of log files that nobody rotates as it should."""
 REMOTE = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "fuse.glusterfs", "ceph")
-"""What the types of file systems begin with on which SQLite and Valkey cannot lock files reliably."""
+"""What the types of file systems begin with on which SQLite cannot lock files reliably."""
 
 
 def interpreter(_: Patient) -> Iterator[Finding]:
@@ -215,26 +214,15 @@ def leftovers(patient: Patient) -> Iterator[Finding]:
             "gengfu doctor --fix",
             lambda: f"{lock} was removed" if remove_if_stale(lock) else f"{lock} is in use again",
         )
-    for sockets in (_dead_server_socket(patient.settings.var), dead_supervisor_sockets()):
-        if sockets:
-            found = True
-            more = f" and {len(sockets) - 1} more" if sockets[1:] else ""
-            told = f"{sockets[0]}{more}"
-            yield warning(
-                f"on this socket nobody listens: {told}", "gengfu doctor --fix", partial(_remove_sockets, sockets, told)
-            )
+    if sockets := dead_supervisor_sockets():
+        found = True
+        more = f" and {len(sockets) - 1} more" if sockets[1:] else ""
+        told = f"{sockets[0]}{more}"
+        yield warning(
+            f"on this socket nobody listens: {told}", "gengfu doctor --fix", partial(_remove_sockets, sockets, told)
+        )
     if not found:
         yield ok("nothing was left behind by killed processes")
-
-
-def _dead_server_socket(var: Path) -> list[Path]:
-    """That of the embedded Valkey, where neither it nor its guardian is there."""
-    from gengfu.process.locks import is_stale
-    from gengfu.queue.guardian import SERVER_LOCK
-
-    lock = var / "valkey" / SERVER_LOCK
-    free = is_stale(lock) or not lock.exists()
-    return [file for file in lock.parent.glob("*.sock") if free and is_dead(file, socket.SOCK_STREAM)]
 
 
 def _remove_sockets(sockets: Sequence[Path], told: str) -> str:

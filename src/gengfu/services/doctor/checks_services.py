@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from gengfu.errors import BrokerError, ConfigError, GengfuError
+from gengfu.errors import ConfigError, GengfuError
 from gengfu.services.doctor.findings import PATIENCE, Finding, Patient, error, ok, warning
 from gengfu.services.doctor.probe import Probe, probe
 from gengfu.services.within import within
 
 if TYPE_CHECKING:
-    from gengfu.queue.wire import Wire
     from gengfu.store.database import Database
 
 SKEW = 5.0
@@ -54,58 +53,19 @@ def _upgrade(db: Database) -> str:
 
 
 def redis(patient: Patient) -> Iterator[Finding]:
-    """Whether it answers, keeps what it is given, and neither evicts nor refuses."""
-    from gengfu.queue.wire import Wire, check_server
-
-    wire = Wire(patient.redis_address, timeout=PATIENCE)
-    embedded = patient.settings.redis_url is None
-    try:
-        try:
-            # The embedded server may have to read its data first.
-            doubt = within(PATIENCE if not embedded else 4 * PATIENCE, "Redis", lambda: check_server(wire))
-        except BrokerError as problem:
-            yield error(str(problem), "" if embedded or "CONFIG SET" in str(problem) else "correct REDIS_URL")
-            return
-        if doubt is not None:
-            yield warning(doubt)
-        if embedded:
-            yield ok("the embedded Valkey answers and keeps its queue on the disk")
-            return
-        problems = list(_keeping(wire))
-        yield from problems
-        if not problems:
-            yield ok(f"Redis at {wire.address} answers and keeps its data")
-    finally:
-        wire.close()
-
-
-def _keeping(wire: Wire) -> Iterator[Finding]:
-    """What is wrong with the server's persistence and memory, as far as it tells."""
-    from gengfu.queue.wire import Refusal
-
-    try:
-        told = _info(wire)
-        saves = wire.command("CONFIG", "GET", "save")
-    except Refusal:
+    """Whether it takes and gives hints, where it is in use."""
+    server = patient.redis
+    if server is None:
+        yield ok("Redis is not in use: REDIS_URL is not set, so workers look for jobs by themselves")
         return
-    if told.get("aof_enabled") == "0" and not (saves[1] if len(saves) > 1 else b""):
-        yield warning(
-            "Redis keeps nothing on the disk: after its restart, queued jobs wait until they are sent again",
-            "redis-cli CONFIG SET appendonly yes, and in its configuration so that it lasts",
+    try:
+        within(PATIENCE, "Redis", server.probe)
+    except GengfuError as problem:
+        yield error(
+            str(problem), "see to the server, or correct REDIS_URL; workers look for jobs by themselves meanwhile"
         )
-    for name in ("rdb_last_bgsave_status", "aof_last_write_status"):
-        if told.get(name, "ok") != "ok":
-            yield error(f"Redis cannot write its data to the disk ({name} is {told[name]})", "see its log; make room")
-    used, most = int(told.get("used_memory", 0)), int(told.get("maxmemory", 0))
-    if most and used > 0.9 * most:
-        yield warning(
-            f"Redis uses {used / most:.0%} of its memory", "redis-cli CONFIG SET maxmemory with a larger value"
-        )
-
-
-def _info(wire: Wire) -> dict[str, str]:
-    text = b"\n".join(wire.command("INFO", section) for section in ("persistence", "memory")).decode("utf-8", "replace")
-    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+        return
+    yield ok(f"Redis at {server.where} takes and gives what wakes workers")
 
 
 def clock(patient: Patient) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from gengfu.settings import Settings
 
 if TYPE_CHECKING:
     from gengfu.discovery import Broken
+    from gengfu.queue.notify import RedisServer
     from gengfu.schedule.entries import Entries
     from gengfu.store.database import Database
     from gengfu.vendor.auth import AuthService
@@ -66,7 +67,7 @@ class Patient:
     clock: Callable[[], datetime]
     db: Callable[[], Database]
     """The database, whatever the state of its tables."""
-    redis_address: Callable[[], str]
+    redis: RedisServer | None
     auth: Callable[[], AuthService]
     entries: Callable[[], Entries]
     """Those of the schedule."""
