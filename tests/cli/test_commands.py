@@ -11,16 +11,20 @@ import signal
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import openpyxl
 import pytest
 
+from gengfu.settings import Secret
 from gengfu.store import schema
+from gengfu.store.database import Database
 from gengfu.store.devices import COLUMNS
+from gengfu.store.logins import Logins
 from gengfu_simulator.testing import Simulator
+from servers import sqlite_url
 from terminal import Home, read_terminal, read_until
 
 PASSWORD = "pass word/+%41"
@@ -542,6 +546,23 @@ def test_the_login_is_tested_refused_and_reset(own: tuple[Home, Simulator]) -> N
     assert vendor.state()["logins"] == tried + 1
     home.set(**settings_for(vendor))
     assert home.ask("auth:login").code == 0
+
+
+def test_a_wait_that_the_vendor_asked_for_is_shown_and_lifted(own: tuple[Home, Simulator]) -> None:
+    home, vendor = own
+    home.set(**settings_for(vendor))
+    account = home.ask("auth:status", "--json").json["account"]
+    db = Database(Secret(sqlite_url(home.folder / "var" / "gengfu.db")), home.folder)
+    Logins(db).close_gate(account, "the vendor asks for a wait of 86400 s", 86400)
+    db.dispose()
+    status = dict(home.ask("auth:status").rows)
+    assert status["because"] == "the vendor asks for a wait of 86400 s"
+    told = home.ask("auth:status", "--json").json
+    until = datetime.fromisoformat(told["gate_until"])
+    assert timedelta(minutes=13) < until - datetime.now(UTC) <= timedelta(minutes=15)
+    assert home.ask("auth:reset", "--json").json == {"was_refused": False}
+    assert "gate_until" not in home.ask("auth:status", "--json").json
+    assert home.ask("device:list", "--now").code == 0
 
 
 def test_no_secret_is_ever_shown_or_logged(own: tuple[Home, Simulator], valkey: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from gengfu.cli.base import BaseCommand
@@ -33,10 +32,7 @@ class _Login(BaseCommand):
             self.out.note("no login is made until the credentials change, or someone runs: gengfu auth:reset")
         if status.gate_until is not None:
             self.out.note("requests are sent again then, or as soon as someone runs: gengfu auth:reset")
-        told = asdict(status)
-        if status.gate_until is None:
-            del told["gate_until"], told["gate_reason"]
-        self.out.answer(told)
+        self.out.answer(status.json())
 
 
 class AuthStatusCommand(_Login):

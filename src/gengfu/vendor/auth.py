@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from gengfu.clock import Clock, utcnow
 from gengfu.settings import Settings
@@ -46,6 +47,11 @@ class AuthStatus:
     gate_until: datetime | None = None
     """Until when no request is sent, as the vendor asked; None where nothing is in the way."""
     gate_reason: str | None = None
+
+    def json(self) -> dict[str, Any]:
+        """What `--json` tells: the gate only where it is closed."""
+        told = asdict(self)
+        return {name: value for name, value in told.items() if value is not None or not name.startswith("gate_")}
 
 
 class AuthService:
