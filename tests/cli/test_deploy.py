@@ -29,7 +29,7 @@ def plan(folder: str = "/srv/gengfu", **more: object) -> Plan:
 
 def unit(name: str, **more: object) -> configparser.ConfigParser:
     how = {key: more.pop(key) for key in ("timers", "for_user") if key in more}
-    text = next(piece.text for piece in systemd.pieces(plan(**more), **how) if piece.name == name)  # type: ignore[arg-type]
+    text = next(file.text for file in systemd.files_of(plan(**more), **how) if file.name == name)  # type: ignore[arg-type]
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     parser.optionxform = str  # type: ignore[assignment, method-assign]
     parser.read_string(text)
@@ -140,7 +140,7 @@ def test_every_stop_waits_longer_than_the_longest_job(place: Home) -> None:
 def test_supervisor_is_not_given_what_it_takes_for_a_comment() -> None:
     for folder in ("/srv/a ;b", "/srv/a #b"):
         with pytest.raises(UsageError, match="for a comment"):
-            supervisor.pieces(plan(folder))
+            supervisor.files_of(plan(folder))
 
 
 # systemd
@@ -162,8 +162,8 @@ def test_systemd_finds_nothing_to_say_about_the_units(tmp_path: Path, timers: bo
         )
         return done.stdout + done.stderr
 
-    for piece in systemd.pieces(plan(folder, program=(str(program),), user="root"), timers=timers):
-        (tmp_path / piece.name).write_text(piece.text)
+    for file in systemd.files_of(plan(folder, program=(str(program),), user="root"), timers=timers):
+        (tmp_path / file.name).write_text(file.text)
     names = sorted(path.name for path in tmp_path.glob("gengfu*"))
     assert len(names) == (4 if timers else 3)
     said = verify(*names)
@@ -306,9 +306,9 @@ def test_a_script_of_the_panel_ends_with_the_true_code_and_says_it_last(tmp_path
         program = folder / "gengfu"
         program.write_text(f'#!/bin/sh\nid -un\npwd\necho "$*"\necho wrong >&2\nexit {code}\n')
         program.chmod(0o755)
-        pieces = {piece.name: piece for piece in panel.pieces(plan(str(folder), program=(str(program),), user=user))}
-        script = pieces["gengfu-bt-schedule.sh"].text
-        assert script in pieces["gengfu-bt.txt"].text
+        files = {file.name: file for file in panel.files_of(plan(str(folder), program=(str(program),), user=user))}
+        script = files["gengfu-bt-schedule.sh"].text
+        assert script in files["gengfu-bt.txt"].text
         done = subprocess.run(["bash"], input=script, capture_output=True, text=True, cwd="/")
     finally:
         shutil.rmtree(folder)

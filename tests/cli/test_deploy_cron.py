@@ -18,6 +18,7 @@ from conftest import _absent
 from gengfu.deploy import crontab
 from gengfu.deploy.plan import Plan
 from gengfu.errors import FileError, UsageError
+from gengfu.process.locks import UP_LOCK, held
 from private_cron import PrivateCron, seconds_to_next_minute
 from terminal import PROGRAM, ROOT
 
@@ -128,9 +129,8 @@ def test_a_block_is_installed_once_and_removed_without_a_trace(cron: PrivateCron
     assert (code, json.loads(out)["status"]) == (0, "installed")
     assert "the crontab of nobody also has this line, which may do the same work twice: */5 * * * * php" in err
     assert cron.crontab("-u", "nobody", "-l").stdout.startswith(mine + b"# BEGIN gengfu ")
-    (folder / "var").mkdir()
-    (folder / "var" / "up.lock").write_text(f"{os.getpid()}\n")
-    assert f"the workers that it started go on; to end them: kill {os.getpid()}\n" in deploy("--remove")[2]
+    with held(folder / "var" / UP_LOCK):
+        assert f"the workers that it started go on; to end them: kill {os.getpid()}\n" in deploy("--remove")[2]
     assert cron.crontab("-u", "nobody", "-l").stdout == mine
     code, _, err = deploy("--install", "--user", "no-such-user")
     assert (code, "there is no account 'no-such-user' here" in err) == (2, True)

@@ -206,11 +206,11 @@ def test_what_is_deployed_is_shown_as_the_program_writes_it(page: Path, monkeypa
     monkeypatch.setattr("sys.base_prefix", "/usr")
     folder, program = Path("/srv/gengfu"), "/srv/gengfu/.venv/bin/gengfu"
     plan = Plan(folder, folder / "logs", (program,), "www", longest_job=ListJob.timeout)
-    pieces = [*crontab.pieces(plan), *supervisor.pieces(plan), *panel.pieces(plan)]
-    texts = {piece.text for piece in (*pieces, *systemd.pieces(plan), *systemd.pieces(plan, timers=True))}
+    files = [*crontab.files_of(plan), *supervisor.files_of(plan), *panel.files_of(plan)]
+    texts = {file.text for file in (*files, *systemd.files_of(plan), *systemd.files_of(plan, timers=True))}
     for block in blocks(page, "crontab"):
         for line in block.text.splitlines():
-            assert line in pieces[0].text.splitlines() or _is_understood(line)
+            assert line in files[0].text.splitlines() or _is_understood(line)
     for block in blocks(page, "ini"):
         assert block.text in texts, block.text
     for block in blocks(page, "sh"):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from gengfu import __version__
@@ -38,23 +38,6 @@ class MadeBackup:
     manifest: Manifest
     removed: Sequence[str]
     """The files of those that had had their time."""
-
-    @property
-    def json(self) -> dict[str, Any]:
-        """What it is, for other programs."""
-        told = self.manifest
-        return {
-            "file": told.file,
-            "path": str(self.path),
-            "database": told.kind,
-            "schema_version": told.schema_version,
-            "tables": dict(told.tables),
-            "rows": told.rows,
-            "bytes": told.size,
-            "sha256": told.sha256,
-            "started_at": told.started_at,
-            "finished_at": told.finished_at,
-        }
 
     @property
     def words(self) -> str:

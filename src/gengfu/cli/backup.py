@@ -13,6 +13,7 @@ from gengfu.cli.base import BaseCommand
 from gengfu.cli.output import Column
 from gengfu.errors import UsageError
 from gengfu.schedule.policy import CatchUp, JobRequest, Schedule
+from gengfu.services.json import to_json
 
 if TYPE_CHECKING:
     from gengfu.backup.making import MadeBackup
@@ -84,7 +85,7 @@ class BackupData(BaseCommand):
         self.out.say(f"Backup {made.words}.")
         if made.removed:
             self.out.say(f"Removed as outdated: {', '.join(made.removed)}.")
-        self.out.answer({"status": "done", **made.json, "removed": list(made.removed)})
+        self.out.answer(to_json(made))
         return 0
 
     def _hand_over(self) -> int:
@@ -100,7 +101,7 @@ class BackupData(BaseCommand):
                     f"warning: no worker could be told ({problem}); the next one finds job {queued.job} by itself"
                 )
             self.out.say(f"Backup accepted (job {queued.job}).")
-        self.out.answer(queued.json)
+        self.out.answer(to_json(queued))
         return 0
 
 
@@ -128,7 +129,7 @@ class BackupList(BaseCommand):
             self._show(found)
         else:
             self.out.note(f"there is no backup in {backups.folder}; make one: gengfu backup:data")
-        told = [listed.json for listed in found]
+        told = [to_json(listed) for listed in found]
         self.out.answer({"folder": str(backups.folder), "backups": told, "count": len(told)})
         return 1 if check and any(listed.problem for listed in found) else 0
 
@@ -220,4 +221,4 @@ class BackupRestore(BaseCommand):
             self.out.say(f"Its tables were upgraded: {', '.join(done.restored.upgraded)}.")
         if done.restored.pending:
             self.out.note("its tables are of an older version; now run: gengfu db:upgrade")
-        self.out.answer(done.json)
+        self.out.answer(to_json(done))

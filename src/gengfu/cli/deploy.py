@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +9,9 @@ import click
 
 from gengfu.cli.base import BaseCommand
 from gengfu.errors import UsageError
-from gengfu.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from gengfu.deploy.plan import Plan
-    from gengfu.queue.job import Job
+    from gengfu.services.deployment import Deployed
 
 TARGETS = ("crontab", "systemd", "supervisor", "bt")
 
@@ -57,8 +52,17 @@ class Deploy(BaseCommand):
         click.Option(["--yes"], is_flag=True, help="Do not ask."),
     )
 
-    def handle(self, target: str, **given: Any) -> int:
-        from gengfu.cli.parts.deploying import Deployment, Wanted
+    def handle(self, target: str, yes: bool, **given: Any) -> int:
+        from gengfu.services.deployment import (
+            Deployment,
+            DeployStatus,
+            Options,
+            Processes,
+            Target,
+            plan_for,
+            settings_for,
+        )
+        from gengfu.services.json import to_json
 
         if sum(given[name] for name in ("write", "install", "remove")) > 1:
             raise UsageError("--write, --install and --remove exclude each other")
@@ -66,78 +70,36 @@ class Deploy(BaseCommand):
             raise UsageError("--timers and --user-units are for systemd only")
         if target == "bt" and (given["install"] or given["remove"]):
             raise UsageError("the BT panel has forms of its own; see what to enter there: gengfu deploy bt")
-        names = ("to", "timers", "user_units", "yes")
-        deployment = Deployment(target, self._plan(given), Wanted(**{name: given[name] for name in names}), self.out)
-        for action in ("write", "install", "remove"):
-            if given[action]:
-                return int(getattr(deployment, action)())
-        return deployment.show()
+        settings, notes = settings_for(given["folder"])
+        for note in notes:
+            self.out.note(note)
+        wanted = Processes(**{name: given[name] for name in ("workers", "queue", "user", "name")})
+        plan = plan_for(settings, wanted, self.app.catalogue.jobs.values())
+        options = Options(**{name: given[name] for name in ("to", "timers", "user_units")})
+        may_replace = (lambda _: True) if yes else self._may_replace
+        deployment = Deployment(Target(target), plan, options, self.out.say, may_replace)
+        action = next((name for name in ("write", "install", "remove") if given[name]), "show")
+        done: Deployed = getattr(deployment, action)()
+        if done.status is DeployStatus.SHOWN:
+            self._show(done)
+        for note in done.notes:
+            self.out.note(note)
+        self.out.answer(to_json(done))
+        return 1 if done.status is DeployStatus.FAILED else 0
 
-    def _plan(self, given: dict[str, Any]) -> Plan:
-        from gengfu.deploy.plan import Plan
-        from gengfu.process.child import program
+    def _show(self, done: Deployed) -> None:
+        """Prints the files, so that they can be read or redirected."""
+        for file in done.files:
+            if file is not done.files[0]:
+                self.out.say()
+            if len(done.files) > 1:
+                self.out.say(f"# {done.place}/{file.name}")
+            self.out.say(file.text.removesuffix("\n"))
+        if done.target != "bt":
+            self.out.note(f"nothing was changed; to put it in place: gengfu deploy {done.target} --install")
 
-        settings = self._settings(given["folder"])
-        return Plan(
-            folder=settings.home,
-            logs=Path(os.path.normpath(settings.logs)),
-            program=program(),
-            user=given["user"] if given["user"] is not None else _owner(settings.home),
-            workers=given["workers"],
-            queue=given["queue"],
-            name=given["name"],
-            longest_job=_longest_job(self.app.catalogue.jobs.values()),
-            writable=_database_folders(settings),
-            own_tmp=_bears_its_own_tmp(settings),
-        )
-
-    def _settings(self, folder: Path | None) -> Settings:
-        """What the processes will find: the files of the folder, and nothing of this shell."""
-        if folder is not None and not folder.is_dir():
-            raise UsageError(f"--folder names {folder}, which is not a folder; for example: --folder /srv/gengfu")
-        here = str(folder) if folder is not None else os.environ.get("GENGFU_HOME", ".")
-        settings = load_settings({"GENGFU_HOME": here})
-        if not any((settings.home / name).exists() for name in (".env", "gengfu.toml")):
-            self.out.note(f"{settings.home} has neither .env nor gengfu.toml; is it the working folder? Else: --folder")
-        known = {field.name.upper() for field in fields(Settings) if field.metadata}
-        seen = load_settings({**os.environ, "GENGFU_HOME": here})
-        for name in sorted(known & set(os.environ)):
-            if getattr(seen, name.lower()) != getattr(settings, name.lower()):
-                self.out.note(
-                    f"{name} of this shell is not what the processes will find; write it into {settings.home / '.env'}"
-                )
-        return settings
-
-
-def _owner(folder: Path) -> str:
-    from pwd import getpwuid
-
-    number = folder.stat().st_uid
-    try:
-        return getpwuid(number).pw_name
-    except KeyError:
-        return str(number)
-
-
-def _longest_job(users: Iterable[type[Job]]) -> float:
-    """The time limit in seconds of the longest job, among the program's own and those of user code."""
-    from gengfu.services.user_code import own_jobs
-
-    return max(job.timeout for job in (*own_jobs(), *users))
-
-
-def _database_folders(settings: Settings) -> tuple[Path, ...]:
-    """The folder of an SQLite file that lies outside of the working folder."""
-    from gengfu.store.address import sqlite_path
-
-    path = sqlite_path(settings.database_url, settings.home)
-    if path is None:
-        return ()
-    folder = Path(os.path.normpath(path.parent))
-    return () if folder.is_relative_to(settings.home) else (folder,)
-
-
-def _bears_its_own_tmp(settings: Settings) -> bool:
-    """Whether no socket that the processes share lies under /tmp, as an address may say."""
-    urls = [url.reveal() for url in (settings.database_url, settings.redis_url) if url is not None]
-    return not any("/tmp/" in url for url in urls)
+    def _may_replace(self, path: Path) -> bool:
+        answer = self.out.confirm(f"{path} was not written for this folder. Replace it?")
+        if answer is None:
+            raise UsageError(f"{path} was not written for this folder; to replace it without being asked: --yes")
+        return answer

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
-from gengfu.deploy.plan import Piece, Plan
+from gengfu.deploy.plan import DeployFile, Plan
 from gengfu.errors import FileError
-from gengfu.process.locks import UP_LOCK
+from gengfu.process import locks
+from gengfu.templates import render
 
 FILE = "crontab"
 
@@ -19,31 +19,33 @@ _NOTHING_YET = (b"no crontab for", b"can't open")
 """What the program crontab says of a user who has none: those of Debian and Red Hat, and that of BusyBox."""
 
 
-def pieces(plan: Plan) -> list[Piece]:
+def files_of(plan: Plan) -> list[DeployFile]:
     """The block, as a file."""
-    return [Piece(FILE, block(plan).decode())]
+    return [DeployFile(FILE, block(plan).decode())]
 
 
 def block(plan: Plan) -> bytes:
-    """The marked lines: one look at the schedule a minute, the workers' keeper, the watchdog."""
-    # What goes well stands in the program's own logs, which it rotates; cron's holds what went wrong before they were
-    # open, and what the watchdog found.
-    log = plan.logs / "cron.log"
-    lines = [
-        _begin(plan.folder).decode(),
-        "# Written by gengfu deploy crontab, which replaces the block and removes it.",
-        _line(plan, plan.schedule_pass, "> /dev/null 2>>", log),
-        _line(plan, plan.keeper, "> /dev/null 2>>", log),
-        _line(plan, plan.watchdog, ">>", log, "2>&1"),
-        _end(plan.folder).decode(),
-    ]
-    return "".join(f"{line}\n" for line in lines).encode()
+    """The marked lines: one look at the schedule a minute, the workers' supervisor, the watchdog.
+
+    What goes well stands in the program's own logs, which it rotates; cron's holds what went wrong before they were
+    open, and what the watchdog found.
+    """
+    return render(
+        "gengfu.deploy",
+        "crontab",
+        begin=_begin(plan.folder).decode(),
+        folder=_escaped(_quoted(plan.folder)),
+        schedule=_escaped(shlex.join(plan.schedule_pass)),
+        supervisor=_escaped(shlex.join(plan.supervisor)),
+        watchdog=_escaped(shlex.join(plan.watchdog)),
+        log=_escaped(_quoted(plan.logs / "cron.log")),
+        end=_end(plan.folder).decode(),
+    ).encode()
 
 
-def _line(plan: Plan, command: Sequence[str], sign: str, log: Path, more: str = "") -> str:
-    words = f"cd {_quoted(plan.folder)} && {shlex.join(command)} {sign} {_quoted(log)} {more}".rstrip()
-    # To cron a bare % ends the command.
-    return "* * * * * " + words.replace("%", "\\%")
+def _escaped(words: str) -> str:
+    """To cron a bare % ends the command."""
+    return words.replace("%", "\\%")
 
 
 def _quoted(path: Path) -> str:
@@ -103,14 +105,10 @@ def strangers(text: bytes, plan: Plan) -> list[str]:
     return found
 
 
-def running(folder: Path) -> str | None:
+def running(folder: Path) -> int | None:
     """The process id of the `gengfu up` that the block keeps running, where it runs."""
-    try:
-        number = (folder / "var" / UP_LOCK).read_text().strip()
-        os.kill(int(number), 0)
-    except (OSError, ValueError):
-        return None
-    return number
+    holder = locks.holder(folder / "var" / locks.UP_LOCK)
+    return holder.pid if holder is not None else None
 
 
 def _begin(folder: Path) -> bytes:

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from gengfu.deploy.plan import Piece
+from gengfu.deploy.plan import DeployFile
 from gengfu.errors import FileError
 
 Tell = Callable[[str], None]
@@ -26,13 +26,13 @@ class Folder:
         self.path = path
         self._tell = tell
 
-    def strangers(self, pieces: Iterable[Piece]) -> list[Path]:
+    def strangers(self, files: Iterable[DeployFile]) -> list[Path]:
         """The files in the places of these that are not ours."""
         found = []
-        for piece in pieces:
-            text = self._read(piece.name)
-            if text is not None and _first_line(text) != _first_line(piece.text):
-                found.append(self.path / piece.name)
+        for file in files:
+            text = self._read(file.name)
+            if text is not None and _first_line(text) != _first_line(file.text):
+                found.append(self.path / file.name)
         return found
 
     def ours(self, names: Iterable[str], mark: str) -> list[str]:
@@ -40,19 +40,19 @@ class Folder:
         texts = ((name, self._read(name)) for name in names)
         return [name for name, text in texts if text is not None and _first_line(text) == mark]
 
-    def put(self, pieces: Iterable[Piece]) -> bool:
+    def put(self, files: Iterable[DeployFile]) -> bool:
         """Writes these; returns whether anything was changed by that."""
         changed = False
-        for piece in pieces:
-            path = self.path / piece.name
-            if self._read(piece.name) == piece.text:
+        for file in files:
+            path = self.path / file.name
+            if self._read(file.name) == file.text:
                 self._tell(f"unchanged: {path}")
                 continue
             changed = True
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
                 fresh = path.with_name(f".{path.name}.{os.getpid()}")
-                fresh.write_text(piece.text, "utf-8")
+                fresh.write_text(file.text, "utf-8")
                 fresh.chmod(0o644)
                 fresh.replace(path)
             except OSError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +80,7 @@ class Plan:
         return (*self.program, "schedule:run")
 
     @property
-    def keeper(self) -> tuple[str, ...]:
+    def supervisor(self) -> tuple[str, ...]:
         """The command line that brings up the workers unless they are up."""
         return (
             *self.program,
@@ -111,17 +110,11 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class DeployFile:
     """A file of a deployment: its name and its text, which begins with the plan's mark and ends with a newline."""
 
     name: str
     text: str
-
-
-def options(section: str, pairs: Mapping[str, object] | Iterable[tuple[str, object]]) -> str:
-    """A section of an INI file; an option that stands there more than once is given as pairs."""
-    items = pairs.items() if isinstance(pairs, Mapping) else pairs
-    return "\n".join([f"[{section}]", *(f"{name}={value}" for name, value in items), ""])
 
 
 def _refuse_awkward(path: str) -> None:

@@ -6,8 +6,9 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from gengfu.deploy.plan import Piece, Plan, options
+from gengfu.deploy.plan import DeployFile, Plan
 from gengfu.errors import UsageError
+from gengfu.templates import render
 
 PLACES = (
     (Path("/etc/supervisor/conf.d"), ".conf"),
@@ -26,47 +27,39 @@ def place() -> tuple[Path, str]:
     return next(((folder, ending) for folder, ending in PLACES if folder.is_dir()), PLACES[0])
 
 
-def pieces(plan: Plan, ending: str = ".conf") -> list[Piece]:
+def files_of(plan: Plan, ending: str = ".conf") -> list[DeployFile]:
     """The configuration file.
 
     Raises:
         UsageError: a path holds what supervisor takes for the start of a comment.
     """
-    parts = [
-        plan.mark,
-        _program(plan, "worker", plan.worker, plan.workers),
-        _program(plan, "scheduler", plan.scheduler, 1),
-        options(f"group:{plan.name}", {"programs": f"{plan.name}_worker,{plan.name}_scheduler"}),
-    ]
-    return [Piece(f"{plan.name}{ending}", "\n".join(parts))]
+    text = render(
+        "gengfu.deploy",
+        "supervisor.conf",
+        mark=plan.mark,
+        name=plan.name,
+        worker=_program(plan, "worker", plan.worker, plan.workers),
+        scheduler=_program(plan, "scheduler", plan.scheduler, 1),
+    )
+    return [DeployFile(f"{plan.name}{ending}", text)]
 
 
 def _program(plan: Plan, kind: str, command: Sequence[str], count: int) -> str:
-    number = "%(process_num)02d"
-    log = _plain(str(plan.logs / f"supervisor_{kind}_"))
-    return options(
-        f"program:{plan.name}_{kind}",
-        {
-            "process_name": f"%(program_name)s_{number}" if count > 1 else "%(program_name)s",
-            "command": _plain(shlex.join(command)),
-            "directory": _plain(str(plan.folder)),
-            "environment": f'GENGFU_HOME="{_plain(str(plan.folder))}",PYTHONUNBUFFERED="1"',
-            "user": plan.user,
-            "numprocs": count,
-            "autostart": "true",
-            "autorestart": "true",
-            "startsecs": 5,
-            "startretries": RETRIES,
-            "stopsignal": "TERM",
-            "stopwaitsecs": plan.stop_wait,
-            "stopasgroup": "true",
-            "killasgroup": "true",
-            "redirect_stderr": "true",
-            # Supervisor rotates the file, so each process has its own. Percent signs are read twice here.
-            "stdout_logfile": f"{log.replace('%', '%%')}{number}.log",
-            "stdout_logfile_maxbytes": "10MB",
-            "stdout_logfile_backups": 3,
-        },
+    """A section. Supervisor rotates the log file, so each process has its own, in whose name percent signs are read
+    twice."""
+    return render(
+        "gengfu.deploy",
+        "supervisor-program.conf",
+        name=plan.name,
+        kind=kind,
+        process_name="%(program_name)s_%(process_num)02d" if count > 1 else "%(program_name)s",
+        command=_plain(shlex.join(command)),
+        folder=_plain(str(plan.folder)),
+        user=plan.user,
+        count=count,
+        retries=RETRIES,
+        stop_wait=plan.stop_wait,
+        log=_plain(str(plan.logs / f"supervisor_{kind}_")).replace("%", "%%"),
     )
 
 

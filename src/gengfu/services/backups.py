@@ -17,6 +17,7 @@ from gengfu.backup.restoring import Restored, Restorer, check
 from gengfu.backup.streams import Progress
 from gengfu.clock import Clock
 from gengfu.errors import BackupError
+from gengfu.services.json import to_json
 from gengfu.store.doorstep import add_job_once
 from gengfu.store.light import transact
 
@@ -37,10 +38,6 @@ class QueuedBackup:
     is_new: bool
     queue: str = BackupDataJob.queue
 
-    @property
-    def json(self) -> dict[str, Any]:
-        return {"status": "accepted" if self.is_new else "skipped", "job": self.job}
-
 
 @dataclass(frozen=True, slots=True)
 class Listed:
@@ -50,23 +47,6 @@ class Listed:
     age: float
     """Seconds since it was begun."""
     problem: str | None
-
-    @property
-    def json(self) -> dict[str, Any]:
-        name, told = self.backup.name, self.backup.manifest
-        return {
-            "file": self.backup.path.name,
-            "database": name.kind,
-            "made_at": name.moment,
-            "age_seconds": round(self.age),
-            "before_restore": bool(name.label),
-            "bytes": self.backup.size,
-            "rows": told.rows if told else None,
-            "schema_version": told.schema_version if told else None,
-            "program": told.program if told else None,
-            "checked": self.problem is None,
-            "problem": self.problem,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +78,60 @@ class RestoreResult:
     def tables(self) -> Mapping[str, int]:
         return self.restored.contents.tables
 
-    @property
-    def json(self) -> dict[str, Any]:
-        return {
-            "status": "done",
-            "file": self.file,
-            "tables": dict(self.tables),
-            "rows": sum(self.tables.values()),
-            "safety_copy": self.safety.manifest.file if self.safety else None,
-            "upgraded": list(self.restored.upgraded),
-            "pending": list(self.restored.pending),
-        }
+
+@to_json.register
+def _queued(queued: QueuedBackup) -> dict[str, Any]:
+    return {"status": "accepted" if queued.is_new else "skipped", "job": queued.job}
+
+
+@to_json.register
+def _listed(listed: Listed) -> dict[str, Any]:
+    name, told = listed.backup.name, listed.backup.manifest
+    return {
+        "file": listed.backup.path.name,
+        "database": name.kind,
+        "made_at": to_json(name.moment),
+        "age_seconds": round(listed.age),
+        "before_restore": bool(name.label),
+        "bytes": listed.backup.size,
+        "rows": told.rows if told else None,
+        "schema_version": told.schema_version if told else None,
+        "program": told.program if told else None,
+        "checked": listed.problem is None,
+        "problem": listed.problem,
+    }
+
+
+@to_json.register
+def _made(made: MadeBackup) -> dict[str, Any]:
+    told = made.manifest
+    return {
+        "status": "done",
+        "file": told.file,
+        "path": str(made.path),
+        "database": told.kind,
+        "schema_version": told.schema_version,
+        "tables": dict(told.tables),
+        "rows": told.rows,
+        "bytes": told.size,
+        "sha256": told.sha256,
+        "started_at": to_json(told.started_at),
+        "finished_at": to_json(told.finished_at),
+        "removed": list(made.removed),
+    }
+
+
+@to_json.register
+def _restored(result: RestoreResult) -> dict[str, Any]:
+    return {
+        "status": "done",
+        "file": result.file,
+        "tables": dict(result.tables),
+        "rows": sum(result.tables.values()),
+        "safety_copy": result.safety.manifest.file if result.safety else None,
+        "upgraded": list(result.restored.upgraded),
+        "pending": list(result.restored.pending),
+    }
 
 
 class BackupService:

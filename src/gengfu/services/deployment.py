@@ -1,0 +1,337 @@
+"""Deployment: what keeps the program running, shown, written aside, put in place and taken away again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gengfu.deploy import crontab, panel, placing, supervisor, systemd
+from gengfu.deploy.plan import DeployFile, Plan
+from gengfu.errors import GengfuError, UsageError
+from gengfu.process.child import program
+from gengfu.services.json import object_of, to_json
+from gengfu.settings import Settings, load_settings
+from gengfu.store.address import sqlite_path
+
+if TYPE_CHECKING:
+    from gengfu.queue.job import Job
+
+WRITTEN = "deploy"
+"""The folder, in the working folder, for files that are written and not put in place."""
+
+
+class Target(StrEnum):
+    """What keeps the processes running."""
+
+    CRONTAB = "crontab"
+    SYSTEMD = "systemd"
+    SUPERVISOR = "supervisor"
+    BT = "bt"
+
+
+class DeployStatus(StrEnum):
+    """What became of a deployment."""
+
+    SHOWN = "shown"
+    WRITTEN = "written"
+    INSTALLED = "installed"
+    REMOVED = "removed"
+    FAILED = "failed"
+    """The files are in their places or gone, but a service manager did not do as it was told."""
+
+
+class Refused(GengfuError):
+    """A person did not agree that a file is replaced; nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """Which processes are to be kept running."""
+
+    workers: int
+    queue: str | None
+    user: str | None
+    """The account; None for the owner of the working folder."""
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How it is to be done."""
+
+    to: Path | None = None
+    """A folder in place of the usual one."""
+    timers: bool = False
+    user_units: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """What was done. As JSON it has no notes and no place."""
+
+    status: DeployStatus
+    target: Target
+    folder: Path
+    """The working folder."""
+    user: str
+    files: Sequence[DeployFile]
+    steps: Sequence[str]
+    notes: Sequence[str] = ()
+    """What a person should know besides."""
+    place: Path | None = None
+    """Where the files belong."""
+
+
+@to_json.register
+def _deployed(done: Deployed) -> dict[str, Any]:
+    return object_of(done, without=("notes", "place"))
+
+
+def settings_for(folder: Path | None) -> tuple[Settings, list[str]]:
+    """What the processes will find: the settings in the files of the folder, and nothing of this shell; with what a
+    person should know of that.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    if folder is not None and not folder.is_dir():
+        raise UsageError(f"--folder names {folder}, which is not a folder; for example: --folder /srv/gengfu")
+    here = str(folder) if folder is not None else os.environ.get("GENGFU_HOME", ".")
+    settings = load_settings({"GENGFU_HOME": here})
+    notes: list[str] = []
+    if not any((settings.home / name).exists() for name in (".env", "gengfu.toml")):
+        notes.append(f"{settings.home} has neither .env nor gengfu.toml; is it the working folder? Else: --folder")
+    known = {each.name.upper() for each in fields(Settings) if each.metadata}
+    seen = load_settings({**os.environ, "GENGFU_HOME": here})
+    notes += [
+        f"{name} of this shell is not what the processes will find; write it into {settings.home / '.env'}"
+        for name in sorted(known & set(os.environ))
+        if getattr(seen, name.lower()) != getattr(settings, name.lower())
+    ]
+    return settings, notes
+
+
+def plan_for(settings: Settings, wanted: Processes, jobs: Iterable[type[Job]]) -> Plan:
+    """The plan for these processes.
+
+    Args:
+        jobs: those of user code.
+
+    Raises:
+        UsageError: a value cannot be used.
+    """
+    from gengfu.services.user_code import own_jobs
+
+    return Plan(
+        folder=settings.home,
+        logs=Path(os.path.normpath(settings.logs)),
+        program=program(),
+        user=wanted.user if wanted.user is not None else _name_of(settings.home.stat().st_uid),
+        workers=wanted.workers,
+        queue=wanted.queue,
+        name=wanted.name,
+        longest_job=max(job.timeout for job in (*own_jobs(), *jobs)),
+        writable=_database_folders(settings),
+        own_tmp=_bears_its_own_tmp(settings),
+    )
+
+
+class Deployment:
+    """One plan on its way to one target. Each way may be gone again without harm."""
+
+    def __init__(
+        self,
+        target: Target,
+        plan: Plan,
+        options: Options,
+        tell: Callable[[str], None],
+        may_replace: Callable[[Path], bool],
+    ) -> None:
+        """`tell` takes each step as it is done; `may_replace` decides on a file that is not of this folder."""
+        self._target = target
+        self._plan = plan
+        self._options = options
+        self._told = tell
+        self._may_replace = may_replace
+        self._steps: list[str] = []
+
+    def show(self) -> Deployed:
+        """What belongs into the place; nothing is changed."""
+        if self._options.to is not None:
+            raise UsageError("--to goes with --write, --install or --remove")
+        files = self._files()
+        return self._done(DeployStatus.SHOWN, files[:1] if self._target is Target.BT else files, place=self._place())
+
+    def write(self) -> Deployed:
+        """Writes the files aside, for a person or another tool to put in place.
+
+        Raises:
+            Refused: a file must not be replaced.
+            FileError: a file cannot be written.
+        """
+        folder = placing.Folder(self._options.to or self._plan.folder / WRITTEN, self._tell)
+        files = self._files()
+        self._ask(folder, files)
+        folder.put(files)
+        return self._done(DeployStatus.WRITTEN, files)
+
+    def install(self) -> Deployed:
+        """Puts it in place and has it started.
+
+        Raises:
+            Refused: a file must not be replaced.
+            FileError: a file cannot be written.
+        """
+        self._check_user()
+        if self._target is Target.CRONTAB:
+            return self._change_crontab()
+        folder, files = placing.Folder(self._place(), self._tell), self._files()
+        self._ask(folder, files)
+        placing.make_log_folder(self._plan.logs, self._plan.user, self._tell)
+        changed = folder.put(files)
+        if self._target is Target.SYSTEMD:
+            others = set(systemd.family(self._plan.name)) - {file.name for file in files}
+            # A scheduler where there is to be a timer now, or the other way round.
+            gone = folder.ours(sorted(others), self._plan.mark)
+            well = self._systemctl(*([["stop", *gone]] if gone else []))
+            changed |= folder.take_away(gone, self._plan.mark)
+            target = f"{self._plan.name}.target"
+            start = ["restart" if changed else "start", target]
+            well = well and self._systemctl(["daemon-reload"], ["enable", target], start)
+        else:
+            well = self._supervisorctl()
+        return self._done(DeployStatus.INSTALLED if well else DeployStatus.FAILED, files)
+
+    def remove(self) -> Deployed:
+        """Stops it and takes away what `install` put in place.
+
+        Raises:
+            FileError: a file cannot be removed.
+        """
+        if self._target is Target.CRONTAB:
+            return self._change_crontab(remove=True)
+        folder = placing.Folder(self._place(), self._tell)
+        names = [file.name for file in self._files()]
+        well = True
+        if self._target is Target.SYSTEMD:
+            names = list(systemd.family(self._plan.name))
+            target = f"{self._plan.name}.target"
+            if folder.ours([target], self._plan.mark):
+                well = self._systemctl(["disable", "--now", target])
+        if folder.take_away(names, self._plan.mark):
+            is_systemd = self._target is Target.SYSTEMD
+            well = (self._systemctl(["daemon-reload"]) if is_systemd else self._supervisorctl()) and well
+        else:
+            self._tell("nothing to remove")
+        return self._done(DeployStatus.REMOVED if well else DeployStatus.FAILED, [])
+
+    def _files(self) -> list[DeployFile]:
+        if self._target is Target.CRONTAB:
+            return crontab.files_of(self._plan)
+        if self._target is Target.SUPERVISOR:
+            return supervisor.files_of(self._plan, ".conf" if self._options.to is not None else supervisor.place()[1])
+        if self._target is Target.SYSTEMD:
+            return systemd.files_of(self._plan, timers=self._options.timers, for_user=self._options.user_units)
+        return panel.files_of(self._plan)
+
+    def _place(self) -> Path:
+        """Where `install` puts files."""
+        if self._options.to is not None:
+            return self._options.to
+        if self._target is Target.SUPERVISOR:
+            return supervisor.place()[0]
+        if self._options.user_units:
+            home = os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()
+            return Path(home, "systemd", "user")
+        return systemd.SYSTEM
+
+    def _change_crontab(self, *, remove: bool = False) -> Deployed:
+        if self._options.to is not None:
+            raise UsageError("--to does not go with a crontab, which has one place only; write it aside: --write")
+        plan = self._plan
+        notes: list[str] = []
+        table = crontab.Crontab(None if plan.user == _name_of(os.geteuid()) else plan.user)
+        before = table.read()
+        if remove:
+            after = crontab.without_block(before, plan.folder)
+        else:
+            placing.make_log_folder(plan.logs, plan.user, self._tell)
+            after = crontab.with_block(before, plan.folder, crontab.block(plan))
+        whose = f"the crontab of {plan.user}"
+        if after == before:
+            self._tell(f"nothing to remove: {whose}" if remove else f"unchanged: {whose}")
+        else:
+            table.write(after)
+            self._tell(f"{'removed from' if remove else 'written into'}: {whose}")
+        if remove:
+            if (running := crontab.running(plan.folder)) is not None:
+                notes.append(f"the workers that it started go on; to end them: kill {running}")
+            return self._done(DeployStatus.REMOVED, [], notes)
+        notes += [
+            f"{whose} also has this line, which may do the same work twice: {line}"
+            for line in crontab.strangers(after, plan)
+        ]
+        return self._done(DeployStatus.INSTALLED, self._files(), notes)
+
+    def _systemctl(self, *commands: list[str]) -> bool:
+        if self._options.to is not None or not commands:
+            return True
+        switches = ["--user"] if self._options.user_units else []
+        manager = placing.systemd(switches, self._tell)
+        return manager.told(*(["systemctl", *switches, *command] for command in commands))
+
+    def _supervisorctl(self) -> bool:
+        manager = placing.supervisor(self._tell)
+        return manager.told(["supervisorctl", "reread"], ["supervisorctl", "update", self._plan.name])
+
+    def _ask(self, folder: placing.Folder, files: list[DeployFile]) -> None:
+        if not all(self._may_replace(path) for path in folder.strangers(files)):
+            raise Refused("nothing was changed")
+
+    def _check_user(self) -> None:
+        from pwd import getpwnam
+
+        try:
+            getpwnam(self._plan.user)
+        except KeyError:
+            raise UsageError(
+                f"there is no account {self._plan.user!r} here; name the one that is to own the processes: --user www"
+            ) from None
+
+    def _tell(self, step: str) -> None:
+        self._steps.append(step)
+        self._told(step)
+
+    def _done(
+        self, status: DeployStatus, files: Sequence[DeployFile], notes: Sequence[str] = (), place: Path | None = None
+    ) -> Deployed:
+        plan = self._plan
+        return Deployed(status, self._target, plan.folder, plan.user, files, self._steps, notes, place)
+
+
+def _name_of(user: int) -> str:
+    from pwd import getpwuid
+
+    try:
+        return getpwuid(user).pw_name
+    except KeyError:
+        return str(user)
+
+
+def _database_folders(settings: Settings) -> tuple[Path, ...]:
+    """The folder of an SQLite file that lies outside of the working folder."""
+    path = sqlite_path(settings.database_url, settings.home)
+    if path is None:
+        return ()
+    folder = Path(os.path.normpath(path.parent))
+    return () if folder.is_relative_to(settings.home) else (folder,)
+
+
+def _bears_its_own_tmp(settings: Settings) -> bool:
+    """Whether no socket that the processes share lies under /tmp, as an address may say."""
+    urls = [url.reveal() for url in (settings.database_url, settings.redis_url) if url is not None]
+    return not any("/tmp/" in url for url in urls)
