@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from gengfu.cli.parts.demonstration import DemoFailed, differences, workshop
+from gengfu.services.demo import DemoFailed, differences, workshop
+from gengfu.services.devices import DeviceService
 from gengfu.settings import Secret
 from gengfu.store.database import Database
-from gengfu.store.devices import DeviceStore
 from gengfu_simulator.testing import Simulator
 from terminal import Home, read_terminal, read_until
 
@@ -113,7 +113,7 @@ def test_any_difference_from_the_vendor_is_noticed(home: Path, wait_until: Calla
         assert place.ask("device:list", "--now").code == 0
         truth = vendor.snapshot()
     database = Database(Secret("sqlite:///var/gengfu.db"), home)
-    devices = DeviceStore(database, 1)
+    devices = DeviceService(database, 1, "Asia/Shanghai")
     try:
         assert differences(truth, truth, devices) == []
         for change, noticed in (

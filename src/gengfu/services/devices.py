@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -152,6 +152,10 @@ class DeviceService:
     def timeline(self, device_id: int, limit: int) -> list[Change]:
         """The latest changes of a device, the newest first."""
         return self._changes.of_row("device", device_id, limit)
+
+    def stream(self, which: Which, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        """The chosen devices by id, as of one moment, as tuples of these columns; in flat memory."""
+        return self._store.stream(which, columns)
 
     def export_file(
         self,

@@ -1,4 +1,4 @@
-"""The demonstration: a simulator, a worker and two runs through the queue, in a folder that is theirs alone."""
+"""The demonstration: a simulated vendor, a worker and a mirror, in a folder that is theirs alone."""
 
 from __future__ import annotations
 
@@ -11,29 +11,27 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 from zoneinfo import ZoneInfo
 
 import gengfu
-from gengfu.app import App
-from gengfu.cli.base import INTERRUPTED
-from gengfu.cli.device_list import DeviceList
-from gengfu.cli.output import Column, Output
-from gengfu.cli.wording import COUNTS, ends_of
 from gengfu.clock import monotonic
 from gengfu.errors import GengfuError
 from gengfu.mirror.device import DEVICE
 from gengfu.mirror.resource import Kind
 from gengfu.process.notify_socket import PARENT
+from gengfu.services.devices import COLUMNS, Presence, Which
 from gengfu.settings import Settings
-from gengfu.store.devices import COLUMNS, DeviceStore, Presence, Which
 from gengfu_simulator.errors import SimulatorError
 from gengfu_simulator.testing import Simulator
+
+if TYPE_CHECKING:
+    from gengfu.services.devices import DeviceService
 
 MARK = "this-folder-is-emptied-by-gengfu-demo"
 START_PATIENCE = 60.0
@@ -82,53 +80,43 @@ def _empty(folder: Path) -> None:
     (folder / MARK).touch()
 
 
-class Demonstration:
-    """Shows two runs with changes in between, and proves the mirror right. However it ends, no process is left."""
+@dataclass(frozen=True, slots=True)
+class FleetChanges:
+    """What happened at the vendor between two runs: how many phones changed, came and went."""
 
-    def __init__(self, folder: Path, devices: int, open_app: Callable[[], App], out: Output) -> None:
+    changed: int
+    added: int
+    deleted: int
+
+
+class Stage:
+    """A simulated vendor and a worker, for a working folder that is theirs alone.
+
+    While the `with` block lasts, that folder is this process's working folder. However the block ends, no process is
+    left.
+    """
+
+    def __init__(self, folder: Path, devices: int) -> None:
         self._folder = folder
         self._devices = devices
-        self._open_app = open_app
-        self._out = out
         self._vendor: Simulator | None = None
         self._worker: subprocess.Popen[bytes] | None = None
-        self._app: App | None = None
-        self._runs: list[dict[str, Any]] = []
+        self._before: Mapping[int, Any] = {}
 
-    def show(self) -> int:
-        """The exit code: 0 only if both runs were complete and the mirror equals the vendor's list."""
-        self._out.say(
-            f"Starting a vendor with {self._devices} phones, which takes 0.25 to 0.5 s to answer, and a worker ..."
-        )
+    def __enter__(self) -> Self:
         _move_into(self._folder)
         try:
-            vendor = self._start_vendor()
+            self._start_vendor()
             self._start_worker()
-            self._app = self._open_app()
-            wrong = self._play(vendor, self._app)
-        finally:
-            with _undisturbed():
-                self._clear_up()
-        self._conclude(wrong)
-        complete = all(run["verdict"] == "complete" for run in self._runs)
-        return 0 if complete and not wrong else 1
+        except BaseException:
+            self._clear_up()
+            raise
+        return self
 
-    def _play(self, vendor: Simulator, app: App) -> list[str]:
-        """Runs, changes, runs again; what is wrong in the mirror."""
-        self._out.say("\nFirst run: everything is new.")
-        self._run()
-        before = vendor.snapshot()
-        changed = vendor.fleet("change", count=24, pick="random")
-        added = vendor.fleet("add", count=12)
-        deleted = vendor.fleet("delete", ids=sorted(before.keys() - set(changed))[5:80:10])
-        self._out.say(f"\nAt the vendor: {len(changed)} phones changed, {len(added)} new, {len(deleted)} deleted.")
-        self._out.say("Second run: only what differs is written.")
-        self._run()
-        devices = DeviceStore(app.db, app.source_id)
-        self._show_changes(app)
-        return differences(before, vendor.snapshot(), devices)
+    def __exit__(self, *_: object) -> None:
+        self._clear_up()
 
-    def _start_vendor(self) -> Simulator:
+    def _start_vendor(self) -> None:
         """The simulator, and the settings by which it is found."""
         try:
             with _undisturbed():
@@ -137,12 +125,11 @@ class Demonstration:
             raise DemoFailed(str(error)) from error
         settings = {"API_WECHAT_URL": vendor.url, "API_USERNAME": vendor.username, "API_PASSWORD": vendor.password}
         (self._folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-        return vendor
 
     def _start_worker(self) -> None:
         """A worker that takes jobs."""
-        said = self._folder / "worker.out"
-        with _undisturbed(), said.open("wb") as sink:
+        printed = self._folder / "worker.out"
+        with _undisturbed(), printed.open("wb") as sink:
             self._worker = subprocess.Popen(
                 [sys.executable, "-P", "-m", "gengfu", "queue:work"],
                 stdin=subprocess.DEVNULL,
@@ -152,68 +139,37 @@ class Demonstration:
                 process_group=0,
             )
         deadline = monotonic() + START_PATIENCE
-        while "worker ready" not in (words := said.read_text("utf-8", "replace")):
+        while "worker ready" not in (words := printed.read_text("utf-8", "replace")):
             if self._worker.poll() is not None or monotonic() > deadline:
                 last = words.strip().splitlines()[-1:]
                 raise DemoFailed(f"the worker did not start; it said: {last[0] if last else 'nothing'}")
             time.sleep(0.02)
 
-    def _run(self) -> None:
-        """What `gengfu device:list --wait` does."""
-        code, told = DeviceList(self._open_app, self._out).bring_up_to_date("0", wait=True)
-        if code == INTERRUPTED:
-            raise KeyboardInterrupt
-        self._runs.append(told)
+    def change_fleet(self) -> FleetChanges:
+        """Some phones change at the vendor, some are new, some are deleted."""
+        assert self._vendor is not None
+        self._before = self._vendor.snapshot()
+        changed = self._vendor.fleet("change", count=24, pick="random")
+        added = self._vendor.fleet("add", count=12)
+        deleted = self._vendor.fleet("delete", ids=sorted(self._before.keys() - set(changed))[5:80:10])
+        return FleetChanges(len(changed), len(added), len(deleted))
 
-    def _show_changes(self, app: App) -> None:
-        run = self._runs[-1]["run"]
-        found = app.runs.detail(run, None).changes
-        some = [change for change in found if change.field == "memo"][:6]
-        some += [change for change in found if change.field == "gone_at"][:4]
-        self._out.say(f"\nSome of what run {run} found:")
-        columns = [Column("device", right=True), Column("field"), Column("old", shrinks=True)]
-        columns.append(Column("new", shrinks=True))
-        self._out.table(columns, [[change.row_id, change.field, *ends_of(change)] for change in some])
-
-    def _conclude(self, wrong: list[str]) -> None:
-        self._out.say("\nBoth runs:")
-        columns = [Column("run", right=True), Column("verdict"), *(Column(name, right=True) for name in COUNTS)]
-        names = ("run", "verdict", *COUNTS, "seconds")
-        rows = [[run[name] for name in names] for run in self._runs]
-        self._out.table([*columns, Column("seconds", right=True)], rows)
-        if wrong:
-            self._out.say(f"\nThe mirror differs from the vendor's list: {'; '.join(wrong[:5])}")
-        else:
-            self._out.say("\nThe mirror equals the vendor's list, field by field.")
-        self._out.say(f"The data lies in {self._folder}: the mirror in var/gengfu.db, the logs in logs/.")
-        self._out.say("Try next:")
-        for line in (f"export GENGFU_HOME={self._folder}", *(f"{_called()} {words}" for words in _NEXT)):
-            self._out.say(f"  {line}")
-        self._out.answer({"home": str(self._folder), "runs": self._runs, "differences": wrong})
+    def differences(self, devices: DeviceService) -> list[str]:
+        """What the mirror does not have as the vendor has it, now that it was read once more."""
+        assert self._vendor is not None
+        return differences(self._before, self._vendor.snapshot(), devices)
 
     def _clear_up(self) -> None:
-        """Ends the worker and the simulator."""
-        if self._app is not None:
-            self._app.close()
-        if self._worker is not None and self._worker.poll() is None:
-            self._worker.terminate()
-            try:
-                self._worker.wait(STOP_PATIENCE)
-            except subprocess.TimeoutExpired:
-                self._worker.kill()
-                self._worker.wait()
-        if self._vendor is not None:
-            self._vendor.close()
-
-
-_NEXT = ("device:find 张", "run:show 2", "device:export fleet.xlsx", "--help")
-
-
-def _called() -> str:
-    """How a person calls the program here."""
-    if shutil.which("gengfu"):
-        return "gengfu"
-    return sys.argv[0] if Path(sys.argv[0]).name == "gengfu" else f"{sys.executable} -m gengfu"
+        with _undisturbed():
+            if self._worker is not None and self._worker.poll() is None:
+                self._worker.terminate()
+                try:
+                    self._worker.wait(STOP_PATIENCE)
+                except subprocess.TimeoutExpired:
+                    self._worker.kill()
+                    self._worker.wait()
+            if self._vendor is not None:
+                self._vendor.close()
 
 
 def _move_into(folder: Path) -> None:
@@ -245,7 +201,7 @@ def _undisturbed() -> Iterator[None]:
             raise KeyboardInterrupt
 
 
-def differences(before: Mapping[int, Any], after: Mapping[int, Any], devices: DeviceStore) -> list[str]:
+def differences(before: Mapping[int, Any], after: Mapping[int, Any], devices: DeviceService) -> list[str]:
     """What the mirror does not have as the vendor has it; `before` and `after` are its rows by id, at both runs."""
     present = {row[0]: dict(zip(COLUMNS, row, strict=True)) for row in devices.stream(Which(), COLUMNS)}
     gone = {row[0] for row in devices.stream(Which(Presence.GONE), ["id"])}
