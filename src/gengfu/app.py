@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -27,11 +27,13 @@ if TYPE_CHECKING:
     from gengfu.queue.job import Job, Jobs
     from gengfu.queue.ledger import Ledger
     from gengfu.queue.notify import Notifier
+    from gengfu.queue.options import WorkerOptions
     from gengfu.schedule.earlier_work import EarlierWork
     from gengfu.schedule.scheduler import Scheduler
     from gengfu.services.backups import BackupService
     from gengfu.services.database import DatabaseService
     from gengfu.services.devices import DeviceService
+    from gengfu.services.doctor.checks import DoctorReport
     from gengfu.services.health import HealthService
     from gengfu.services.jobs import JobService
     from gengfu.services.runs import RunService
@@ -226,6 +228,41 @@ class App:
         server = self.notifier.server
         probe = server.probe if server is not None else None
         return HealthService(self.clock, lambda: self.light_db, lambda: self.schedule.entries().entries, probe)
+
+    def examine(self, *, fix: bool, log_in: bool) -> DoctorReport:
+        """What is wrong with this installation. `fix` mends what is safe to mend; `log_in` tries a login."""
+        from gengfu.services.doctor.checks import DoctorReport, examine
+        from gengfu.services.doctor.findings import DoctorContext
+
+        context = DoctorContext(
+            self.settings,
+            self.clock,
+            lambda: self.bare_db,
+            self.notifier.server,
+            lambda: self.auth,
+            lambda: self.schedule.entries(),
+            lambda: self.catalogue.broken,
+            log_in,
+        )
+        return DoctorReport(list(examine(context, fix=fix)))
+
+    def work(self, options: WorkerOptions, child_argv: Sequence[str]) -> int:
+        """Serves queues until an option or a signal ends it; the exit code.
+
+        Args:
+            child_argv: the command line of a worker with one process.
+        """
+        from gengfu.queue.worker import run_worker
+
+        return run_worker(
+            options,
+            db=self.db,
+            jobs=self.jobs,
+            notifier=self.notifier,
+            clock=self.clock,
+            child_argv=child_argv,
+            attach=self.attach,
+        )
 
     @cached_property
     def resources(self) -> Mapping[str, Resource]:

@@ -22,8 +22,8 @@ from gengfu.queue.notify import Notifier
 from gengfu.schedule.entries import load_entries
 from gengfu.services.doctor import checks_ground, checks_running, checks_services
 from gengfu.services.doctor.checks import CHECKS, examine
-from gengfu.services.doctor.findings import Check, Finding, Level, Patient, ok
-from gengfu.services.doctor.probe import Probe
+from gengfu.services.doctor.findings import Check, DoctorContext, Finding, Level, ok
+from gengfu.services.doctor.reachability import Reachability
 from gengfu.settings import load_settings
 from gengfu.store.database import Database
 from gengfu_simulator.testing import Simulator
@@ -52,7 +52,7 @@ def place(home: Path, tmp_path: Path, sqlite_template: Path, monkeypatch: pytest
     return made
 
 
-def patient(**more: Any) -> Patient:
+def context(**more: Any) -> DoctorContext:
     settings = load_settings()
     db = Database(settings.database_url, settings.home)
 
@@ -61,7 +61,7 @@ def patient(**more: Any) -> Patient:
     def nobody() -> Any:
         raise AssertionError("no login service")
 
-    return Patient(
+    return DoctorContext(
         settings,
         utcnow,
         lambda: db,
@@ -125,7 +125,7 @@ def test_what_is_safe_to_mend_is_mended_when_asked_and_told(place: Home) -> None
 
 def test_a_lock_that_is_held_is_no_leftover(place: Home) -> None:
     with held(place.folder / "var" / "up.lock"):
-        assert levels(checks_ground.leftovers(patient())) == [(Level.OK, "nothing was left behind by killed processes")]
+        assert levels(checks_ground.leftovers(context())) == [(Level.OK, "nothing was left behind by killed processes")]
 
 
 def test_what_a_killed_supervisor_left_is_removed(place: Home, tmp_path: Path) -> None:
@@ -133,8 +133,8 @@ def test_what_a_killed_supervisor_left_is_removed(place: Home, tmp_path: Path) -
     folder.mkdir()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(folder / "0.1"))
-        assert [finding.level for finding in checks_ground.leftovers(patient())] == [Level.OK]
-    (finding,) = checks_ground.leftovers(patient())
+        assert [finding.level for finding in checks_ground.leftovers(context())] == [Level.OK]
+    (finding,) = checks_ground.leftovers(context())
     assert finding.level is Level.WARNING
     assert finding.fix is not None
     assert finding.fix() == f"removed: {folder / '0.1'}"
@@ -142,17 +142,17 @@ def test_what_a_killed_supervisor_left_is_removed(place: Home, tmp_path: Path) -
 
 
 def test_a_check_that_fails_itself_is_an_error_line(place: Home) -> None:
-    def broken(_: Patient) -> Iterator[Finding]:
+    def broken(_: DoctorContext) -> Iterator[Finding]:
         yield ok("so far")
         raise RuntimeError("no\nidea")
 
     def unfixable() -> str:
         raise OSError("the disk is gone")
 
-    def mended(_: Patient) -> Iterator[Finding]:
+    def mended(_: DoctorContext) -> Iterator[Finding]:
         yield Finding(Level.WARNING, "bent", "bend it", unfixable)
 
-    found = list(examine(patient(), fix=True, checks=[Check("a", broken), Check("b", mended)]))
+    found = list(examine(context(), fix=True, checks=[Check("a", broken), Check("b", mended)]))
     assert [(line.finding.level, line.finding.text) for line in found] == [
         (Level.OK, "so far"),
         (Level.ERROR, "this cannot be checked: no idea"),
@@ -170,31 +170,31 @@ def test_a_malformed_setting_is_the_only_line(home: Path) -> None:
 def test_settings_that_only_this_shell_knows_are_named(place: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     place.set(API_WECHAT_URL=VENDOR["API_WECHAT_URL"], API_USERNAME="operator")
     monkeypatch.setenv("API_PASSWORD", "s3cret")
-    finding = next(checks_ground.settings(patient()))
+    finding = next(checks_ground.settings(context()))
     assert finding.text == "set in this shell only, where cron does not find it: API_PASSWORD"
 
 
 def test_an_interpreter_that_cron_cannot_start_is_an_error(
     place: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert [finding.level for finding in checks_ground.interpreter(patient())] == [Level.OK]
+    assert [finding.level for finding in checks_ground.interpreter(context())] == [Level.OK]
     script = tmp_path / "gengfu"
     script.write_text("#!/bin/sh\necho $PATH >&2\nexit 1\n")
     monkeypatch.setattr(checks_ground, "program", lambda: [str(script)])
-    assert "Permission denied" in next(checks_ground.interpreter(patient())).text
+    assert "Permission denied" in next(checks_ground.interpreter(context())).text
     script.chmod(0o755)
-    assert next(checks_ground.interpreter(patient())).text.endswith("as cron would start it: /usr/bin:/bin")
+    assert next(checks_ground.interpreter(context())).text.endswith("as cron would start it: /usr/bin:/bin")
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(small_disk: SmallDisk, place: Home) -> None:
     place.set(**VENDOR, LOG_DIR=str(small_disk.folder))
     (place.folder / ".env").chmod(0o600)
     wait_for(lambda: small_disk.remount("ro"))
-    assert levels(checks_ground.folders(patient())) == [
+    assert levels(checks_ground.folders(context())) == [
         (Level.ERROR, f"{small_disk.folder} cannot be written: Read-only file system")
     ]
     assert small_disk.remount("rw")
-    assert [finding.level for finding in checks_ground.disk(patient())] == [Level.OK, Level.ERROR]
+    assert [finding.level for finding in checks_ground.disk(context())] == [Level.OK, Level.ERROR]
 
 
 def test_files_of_another_user_are_told(place: Home) -> None:
@@ -202,61 +202,61 @@ def test_files_of_another_user_are_told(place: Home) -> None:
         pytest.skip("only root can give files away")
     (place.folder / "var" / "gengfu.db-wal").touch()
     os.chown(place.folder / "var" / "gengfu.db-wal", 1, 1)
-    (finding,) = checks_ground.folders(patient())
+    (finding,) = checks_ground.folders(context())
     assert finding.level is Level.WARNING
     assert finding.mend == f"chown -R {checks_ground._user(os.geteuid())} {place.folder / 'var'}"
     os.chown(place.folder, 1, 1)
-    assert "this is root" in next(checks_ground.folders(patient())).text
+    assert "this is root" in next(checks_ground.folders(context())).text
 
 
 def test_a_log_that_nobody_rotates_is_told(place: Home) -> None:
     with (place.folder / "logs" / "cron.log").open("wb") as file:
         file.truncate(50_000_000)
-    first, second = checks_ground.logs(patient())
+    first, second = checks_ground.logs(context())
     assert first.text == f"{place.folder / 'logs' / 'cron.log'} has 50 MB: whoever writes it does not rotate it"
     assert (first.level, second.level) == (Level.WARNING, Level.OK)
 
 
 def test_a_database_is_looked_at_on_each_server(place: Home, database_url: str) -> None:
     place.set(**VENDOR, DATABASE_URL=database_url)
-    assert [finding.level for finding in checks_services.database(patient())] == [Level.OK]
-    assert {finding.level for finding in checks_services.clock(patient())} == {Level.OK}
-    seen = list(checks_running.processes(patient()))
+    assert [finding.level for finding in checks_services.database(context())] == [Level.OK]
+    assert {finding.level for finding in checks_services.clock(context())} == {Level.OK}
+    seen = list(checks_running.processes(context()))
     assert [finding.level for finding in seen] == [Level.OK, Level.WARNING]
 
 
 def test_a_database_without_tables_is_told(place: Home, empty_database_url: str, database_kind: str) -> None:
     place.set(**VENDOR, DATABASE_URL=empty_database_url)
-    (finding,) = checks_services.database(patient())
+    (finding,) = checks_services.database(context())
     assert finding.level is (Level.WARNING if database_kind == "sqlite" else Level.ERROR)
     assert finding.mend == "gengfu db:upgrade"
     assert (finding.fix is not None) == (database_kind == "sqlite")
-    assert [found.level for found in checks_services.login(patient())] == [Level.WARNING]
+    assert [found.level for found in checks_services.login(context())] == [Level.WARNING]
 
 
 def test_a_database_that_is_damaged_or_away_is_an_error(place: Home) -> None:
     with (place.folder / "var" / "gengfu.db").open("r+b") as file:
         file.seek(3 * 4096)
         file.write(b"x" * 4096 * 3)
-    assert [finding.level for finding in checks_services.database(patient())] == [Level.ERROR]
+    assert [finding.level for finding in checks_services.database(context())] == [Level.ERROR]
     place.set(**VENDOR, DATABASE_URL="postgresql://nobody@127.0.0.1:9/none")
-    (line,) = examine(patient(), checks=[Check("database", checks_services.database)])
+    (line,) = examine(context(), checks=[Check("database", checks_services.database)])
     assert line.finding.level is Level.ERROR
 
 
 def test_a_redis_is_asked_whether_it_takes_a_hint(place: Home, valkey: str) -> None:
     place.set(**VENDOR)
-    assert levels(checks_services.redis(patient())) == [
+    assert levels(checks_services.redis(context())) == [
         (Level.OK, "Redis is not in use: REDIS_URL is not set, so workers look for jobs by themselves")
     ]
     place.set(**VENDOR, REDIS_URL=valkey)
-    assert levels(checks_services.redis(patient())) == [
+    assert levels(checks_services.redis(context())) == [
         (Level.OK, f"Redis at {valkey} takes and gives what wakes workers")
     ]
     with redis.Redis.from_url(valkey) as client:
         client.config_set("maxmemory", "1mb")
         try:
-            (finding,) = checks_services.redis(patient())
+            (finding,) = checks_services.redis(context())
         finally:
             client.config_set("maxmemory", "0")
     assert finding.level is Level.ERROR
@@ -265,8 +265,8 @@ def test_a_redis_is_asked_whether_it_takes_a_hint(place: Home, valkey: str) -> N
 
 def test_a_closed_port_is_an_error(place: Home) -> None:
     place.set(**VENDOR, REDIS_URL="redis://127.0.0.1:9/0")
-    assert [finding.level for finding in checks_services.redis(patient())] == [Level.ERROR]
-    assert levels(checks_services.vendor(patient())) == [
+    assert [finding.level for finding in checks_services.redis(context())] == [Level.ERROR]
+    assert levels(checks_services.vendor(context())) == [
         (Level.ERROR, "http://127.0.0.1:9/ cannot be used: Connection refused")
     ]
 
@@ -282,16 +282,16 @@ def test_how_far_clocks_may_differ(ahead: float, level: Level) -> None:
 
 def test_a_vendor_whose_clock_differs_or_whose_certificate_ends_soon_is_told(place: Home) -> None:
     now = datetime(2026, 3, 4, tzinfo=UTC)
-    late = Probe(True, False, 200, now + timedelta(seconds=90), now + timedelta(days=13))
+    late = Reachability(True, False, 200, now + timedelta(seconds=90), now + timedelta(days=13))
     assert [found.text for found in checks_services._vendor_clock(late, now)] == [
         "the vendor's clock is 90 s ahead of this one"
     ]
-    here = Patient(load_settings(), lambda: now, *[lambda: None] * 5)  # type: ignore[arg-type]
+    here = DoctorContext(load_settings(), lambda: now, *[lambda: None] * 5)  # type: ignore[arg-type]
     assert levels(checks_services._tls(late, here)) == [
         (Level.WARNING, "the vendor's certificate is valid until 2026-03-17")
     ]
-    assert [found.level for found in checks_services._tls(Probe(False, False), here)] == [Level.WARNING]
-    assert levels(checks_services._tls(Probe(False, True), here)) == []
+    assert [found.level for found in checks_services._tls(Reachability(False, False), here)] == [Level.WARNING]
+    assert levels(checks_services._tls(Reachability(False, True), here)) == []
 
 
 OPENSSL_CA = """
@@ -325,7 +325,7 @@ def test_a_certificate_that_has_expired_is_an_error(place: Home, tmp_path: Path)
     for name in ("old.pem", "new.pem"):
         with Simulator(devices=1, tls_cert=tmp_path / name, tls_key=tmp_path / "key.pem") as sim:
             place.set(**VENDOR | {"API_WECHAT_URL": sim.url, "API_CA_FILE": str(tmp_path / name)})
-            said.append(list(checks_services.vendor(patient())))
+            said.append(list(checks_services.vendor(context())))
     assert [(finding.level, finding.mend) for finding in said[0]] == [(Level.ERROR, "see API_CA_FILE")]
     assert "certificate has expired" in said[0][0].text
     assert [finding.level for finding in said[1]] == [Level.OK, Level.OK]
@@ -377,12 +377,12 @@ def test_crontab_lines_without_cron_and_broken_lines_are_errors(
     (tmp_path / "bin" / "crontab").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setattr(checks_running, "CRONS", ("no-such-cron",))
-    found = list(checks_running.cron(patient()))
+    found = list(checks_running.cron(context()))
     assert found[0].text == f"the crontab has 1 line for {place.folder}, and cron does not run"
     assert "cron does not find 'gengfu'" in found[1].text
     monkeypatch.setattr(checks_running, "CRONS", (Path(sys.executable).name, "python3"))
-    assert next(checks_running.cron(patient())).level is Level.OK
-    assert levels(checks_running.autostart(patient(root=tmp_path))) == [
+    assert next(checks_running.cron(context())).level is Level.OK
+    assert levels(checks_running.autostart(context(root=tmp_path))) == [
         (Level.OK, "started by the crontab of this user")
     ]
 
@@ -392,7 +392,7 @@ def test_what_is_installed_is_found_where_systems_keep_it(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     root = tmp_path / "root"
-    assert [finding.level for finding in checks_running.autostart(patient(root=root))] == [Level.WARNING]
+    assert [finding.level for finding in checks_running.autostart(context(root=root))] == [Level.WARNING]
     for name in (
         "etc/systemd/system/gengfu-worker@.service",
         "etc/supervisor/conf.d/gengfu.conf",
@@ -402,5 +402,5 @@ def test_what_is_installed_is_found_where_systems_keep_it(
         file = root / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("cd /srv/other" if "other" in name else f"# x\ncd {place.folder} && run\n")
-    found = list(checks_running.autostart(patient(root=root)))
+    found = list(checks_running.autostart(context(root=root)))
     assert found[-1].text == "started by systemd (gengfu-worker@.service); supervisor (gengfu.conf); cron (abc)"

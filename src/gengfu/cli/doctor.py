@@ -11,7 +11,7 @@ from gengfu.cli.output import Column
 from gengfu.errors import ConfigError
 
 if TYPE_CHECKING:
-    from gengfu.services.doctor.checks import Told
+    from gengfu.services.doctor.checks import DoctorReport
 
 
 class Doctor(BaseCommand):
@@ -37,49 +37,21 @@ class Doctor(BaseCommand):
     )
 
     def handle(self, fix: bool, login: bool) -> int:
-        from gengfu.services.doctor.findings import Level
-
-        told = self._examine(fix, login)
-        failed = any(line.finding.level is Level.ERROR for line in told)
+        report = self._examine(fix, login)
         columns = [Column("state"), Column("check"), Column("what", wraps=True), Column("mend", wraps=True)]
         rows = [
-            [str(line.finding.level), line.check, line.finding.text, line.fixed or line.finding.mend] for line in told
+            [str(result.finding.level), result.check, result.finding.text, result.fixed or result.finding.mend]
+            for result in report.checks
         ]
         self.out.table(columns, rows)
-        self.out.answer(
-            {
-                "ok": not failed,
-                "checks": [
-                    {
-                        "check": line.check,
-                        "state": line.finding.level,
-                        "text": line.finding.text,
-                        "mend": line.finding.mend or None,
-                        "fixed": line.fixed or None,
-                    }
-                    for line in told
-                ],
-            }
-        )
-        return int(failed)
+        self.out.answer(report)
+        return 0 if report.ok else 1
 
-    def _examine(self, fix: bool, login: bool) -> list[Told]:
-        from gengfu.services.doctor.checks import Told, examine
-        from gengfu.services.doctor.findings import Patient, error
+    def _examine(self, fix: bool, login: bool) -> DoctorReport:
+        from gengfu.services.doctor.checks import unreadable_settings
 
         try:
             app = self.app
         except ConfigError as problem:
-            # Everything else depends on the settings.
-            return [Told("settings", error(str(problem), "correct it in the environment, .env or gengfu.toml"))]
-        patient = Patient(
-            app.settings,
-            app.clock,
-            lambda: app.bare_db,
-            app.notifier.server,
-            lambda: app.auth,
-            app.schedule.entries,
-            lambda: app.catalogue.broken,
-            login,
-        )
-        return list(examine(patient, fix=fix))
+            return unreadable_settings(problem)
+        return app.examine(fix=fix, log_in=login)

@@ -56,7 +56,7 @@ class QueueWork(BaseCommand):
     log_file = LOG
 
     def handle(self, queues: tuple[str, ...], **given: Any) -> int:
-        from gengfu.queue.options import WorkerOptions
+        from gengfu.services.workers import WorkerOptions
 
         named = [name.strip() for part in queues for name in part.split(",")]
         if "" in named:
@@ -67,20 +67,10 @@ class QueueWork(BaseCommand):
         broken = app.catalogue.broken
         for each in broken:
             log.warning("user code cannot be used", extra=each.told())
-        from gengfu.queue.worker import run_worker
-
         # As this process was started: by its script, or by -m with whatever else Python was told.
         program = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]
         child = (sys.executable, *program, self.name, *_switches(options.queues, given))
-        code = run_worker(
-            options,
-            db=app.db,
-            jobs=app.jobs,
-            notifier=app.notifier,
-            clock=app.clock,
-            child_argv=child,
-            attach=app.attach,
-        )
+        code = app.work(options, child)
         self.out.answer({"status": "ended", "exit_code": code, "broken": [each.told() for each in broken]})
         return code
 

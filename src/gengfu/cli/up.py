@@ -77,7 +77,7 @@ class Up(BaseCommand):
 
     def handle(self, workers: int, without: tuple[str, ...], if_absent: bool, **passed: Any) -> int:
         from gengfu.process.locks import UP_LOCK, Held, held
-        from gengfu.queue.options import WorkerOptions
+        from gengfu.services.workers import WorkerOptions
 
         queues = tuple(name.strip() for name in (passed["queue"] or "").split(",") if passed["queue"])
         given = {"concurrency": passed["concurrency"], "memory": passed["memory"], "grace": passed["grace"]}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+from gengfu.errors import ConfigError
 from gengfu.services.doctor import checks_ground, checks_running, checks_services
-from gengfu.services.doctor.findings import Check, Finding, Level, Patient
+from gengfu.services.doctor.findings import Check, DoctorContext, Finding, Level
+from gengfu.services.json import to_json
 
 CHECKS = (
     Check("interpreter", checks_ground.interpreter),
@@ -29,7 +32,7 @@ CHECKS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class CheckResult:
     """A finding, with the check that made it."""
 
     check: str
@@ -38,7 +41,25 @@ class Told:
     """What was done about it."""
 
 
-def examine(patient: Patient, *, fix: bool = False, checks: Sequence[Check] = CHECKS) -> Iterator[Told]:
+@dataclass(frozen=True, slots=True)
+class DoctorReport:
+    """All findings, in the order of the checks."""
+
+    checks: Sequence[CheckResult]
+
+    @property
+    def ok(self) -> bool:
+        """Whether none of them is an error."""
+        return all(result.finding.level is not Level.ERROR for result in self.checks)
+
+
+def unreadable_settings(problem: ConfigError) -> DoctorReport:
+    """The only finding where the settings cannot be read, on which everything else depends."""
+    mend = "correct it in the environment, .env or gengfu.toml"
+    return DoctorReport([CheckResult("settings", Finding(Level.ERROR, str(problem), mend))])
+
+
+def examine(context: DoctorContext, *, fix: bool = False, checks: Sequence[Check] = CHECKS) -> Iterator[CheckResult]:
     """Makes the checks one by one; one that fails itself is an error line like any other.
 
     Args:
@@ -46,21 +67,35 @@ def examine(patient: Patient, *, fix: bool = False, checks: Sequence[Check] = CH
     """
     for check in checks:
         try:
-            for finding in check.examine(patient):
-                yield _fixed(check, finding) if fix and finding.fix is not None else Told(check.name, finding)
+            for finding in check.examine(context):
+                yield _fixed(check, finding) if fix and finding.fix is not None else CheckResult(check.name, finding)
         except Exception as problem:
-            yield Told(check.name, Finding(Level.ERROR, f"this cannot be checked: {_told(problem)}"))
+            yield CheckResult(check.name, Finding(Level.ERROR, f"this cannot be checked: {_told(problem)}"))
 
 
-def _fixed(check: Check, finding: Finding) -> Told:
+def _fixed(check: Check, finding: Finding) -> CheckResult:
     assert finding.fix is not None
     try:
         done = finding.fix()
     except Exception as problem:
-        return Told(check.name, replace(finding, text=f"{finding.text}; it could not be mended: {_told(problem)}"))
-    return Told(check.name, replace(finding, level=Level.OK), done)
+        return CheckResult(
+            check.name, replace(finding, text=f"{finding.text}; it could not be mended: {_told(problem)}")
+        )
+    return CheckResult(check.name, replace(finding, level=Level.OK), done)
 
 
 def _told(problem: Exception) -> str:
     text = " ".join(str(problem).split())
     return text or type(problem).__name__
+
+
+@to_json.register(CheckResult)
+def _result(result: CheckResult) -> dict[str, Any]:
+    finding = result.finding
+    told = {"check": result.check, "state": finding.level, "text": finding.text, "mend": finding.mend or None}
+    return {**to_json(told), "fixed": result.fixed or None}
+
+
+@to_json.register(DoctorReport)
+def _report(report: DoctorReport) -> dict[str, Any]:
+    return {"ok": report.ok, "checks": to_json(report.checks)}

@@ -16,7 +16,7 @@ from gengfu.errors import ConfigError
 from gengfu.logs import MAX_BYTES
 from gengfu.process.child import program
 from gengfu.process.sockets import dead_supervisor_sockets, remove
-from gengfu.services.doctor.findings import Finding, Patient, error, ok, warning
+from gengfu.services.doctor.findings import DoctorContext, Finding, error, ok, warning
 from gengfu.settings import Settings, load_settings
 
 CRON_PATH = "/usr/bin:/bin"
@@ -32,7 +32,7 @@ REMOTE = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "fuse.glusterfs", "ceph")
 """What the types of file systems begin with on which SQLite cannot lock files reliably."""
 
 
-def interpreter(_: Patient) -> Iterator[Finding]:
+def interpreter(_: DoctorContext) -> Iterator[Finding]:
     """Whether a line of a crontab that names the program by its full path would start it."""
     line = shlex.join(program())
     home = os.path.expanduser("~")
@@ -59,16 +59,16 @@ def interpreter(_: Patient) -> Iterator[Finding]:
         yield error(f"{line} does not start as cron would start it: {last}", reinstall)
 
 
-def settings(patient: Patient) -> Iterator[Finding]:
+def settings(context: DoctorContext) -> Iterator[Finding]:
     """Whether the vendor's address and credentials are set, where cron finds them and where nobody else reads them."""
-    home = patient.settings.home
+    home = context.settings.home
     file = home / ".env"
     try:
-        patient.settings.api()
+        context.settings.api()
     except ConfigError as problem:
         yield error(str(problem), f"write it into {file}")
         return
-    missing = _only_here(home, patient.settings)
+    missing = _only_here(home, context.settings)
     if missing:
         names = ", ".join(missing)
         yield warning(f"set in this shell only, where cron does not find it: {names}", f"write it into {file}")
@@ -94,9 +94,9 @@ def _chmod(file: Path) -> str:
     return f"{file} can be read by its owner only"
 
 
-def folders(patient: Patient) -> Iterator[Finding]:
+def folders(context: DoctorContext) -> Iterator[Finding]:
     """Whether the folders are there, can be written, and belong to one user."""
-    settings = patient.settings
+    settings = context.settings
     owner = settings.home.stat().st_uid
     if os.geteuid() == 0 and owner != 0:
         name = _user(owner)
@@ -164,10 +164,10 @@ def _file_system(folder: Path) -> str:
     return max(holding, key=lambda mount: len(mount[0]), default=("", ""))[1]
 
 
-def disk(patient: Patient) -> Iterator[Finding]:
+def disk(context: DoctorContext) -> Iterator[Finding]:
     """Whether there is room left for the database and for logs."""
     seen = set()
-    for folder in (patient.settings.home, patient.settings.var, patient.settings.logs):
+    for folder in (context.settings.home, context.settings.var, context.settings.logs):
         if not folder.exists() or folder.stat().st_dev in seen:
             continue
         seen.add(folder.stat().st_dev)
@@ -182,9 +182,9 @@ def disk(patient: Patient) -> Iterator[Finding]:
             yield ok(told)
 
 
-def logs(patient: Patient) -> Iterator[Finding]:
+def logs(context: DoctorContext) -> Iterator[Finding]:
     """Whether the log files are rotated; those that the program writes rotate themselves."""
-    folder = patient.settings.logs
+    folder = context.settings.logs
     files = [file for file in folder.rglob("*") if file.is_file()] if folder.is_dir() else []
     sizes = {file: file.stat().st_size for file in files}
     for file, size in sizes.items():
@@ -201,11 +201,11 @@ def logs(patient: Patient) -> Iterator[Finding]:
         yield ok(told)
 
 
-def leftovers(patient: Patient) -> Iterator[Finding]:
+def leftovers(context: DoctorContext) -> Iterator[Finding]:
     """Whether killed processes left lock files and sockets behind, which do no harm."""
     from gengfu.process.locks import UP_LOCK, is_stale, remove_if_stale
 
-    lock = patient.settings.var / UP_LOCK
+    lock = context.settings.var / UP_LOCK
     found = False
     if is_stale(lock):
         found = True

@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from gengfu.services.doctor.findings import PATIENCE, Finding, Patient, error, ok, warning
+from gengfu.services.doctor.findings import PATIENCE, DoctorContext, Finding, error, ok, warning
 from gengfu.services.within import within
 
 CRONS = ("cron", "crond", "fcron", "busybox crond")
@@ -26,14 +26,14 @@ SUPERVISED = (
 INSTALL = "gengfu deploy crontab --install, or run: gengfu up"
 
 
-def cron(patient: Patient) -> Iterator[Finding]:
+def cron(context: DoctorContext) -> Iterator[Finding]:
     """Whether the lines for this folder can be run, and whether anybody runs them."""
-    lines = _own_lines(patient)
+    lines = _own_lines(context)
     running = _running(CRONS)
-    count = f"{len(lines)} line{'s' if lines[1:] else ''} for {patient.settings.home}"
+    count = f"{len(lines)} line{'s' if lines[1:] else ''} for {context.settings.home}"
     if not lines:
         told = "runs" if running else "does not run"
-        yield ok(f"the crontab of this user has no line for {patient.settings.home}; cron {told}")
+        yield ok(f"the crontab of this user has no line for {context.settings.home}; cron {told}")
         return
     if running is None:
         yield ok(f"the crontab of this user has {count}")
@@ -67,14 +67,14 @@ def wrong_with(line: str) -> str:
     return ""
 
 
-def _own_lines(patient: Patient) -> list[str]:
+def _own_lines(context: DoctorContext) -> list[str]:
     """The lines of this user's crontab that concern the folder."""
     if shutil.which("crontab") is None:
         return []
     asked = subprocess.run(
         ["crontab", "-l"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
-    return _lines_for(patient.settings.home, asked.stdout) if asked.returncode == 0 else []
+    return _lines_for(context.settings.home, asked.stdout) if asked.returncode == 0 else []
 
 
 def _lines_for(home: Path, text: str) -> list[str]:
@@ -92,9 +92,9 @@ def names(text: str, folder: Path) -> bool:
     return False
 
 
-def autostart(patient: Patient) -> Iterator[Finding]:
+def autostart(context: DoctorContext) -> Iterator[Finding]:
     """Whether anything starts the program after a restart of the machine."""
-    home, root = patient.settings.home, patient.root
+    home, root = context.settings.home, context.root
     found = []
     units = _files_for(home, root, UNITS)
     if units:
@@ -108,7 +108,7 @@ def autostart(patient: Patient) -> Iterator[Finding]:
     shared = _files_for(home, root, CRONTABS)
     if shared:
         found.append(f"cron ({', '.join(shared)})")
-    if _own_lines(patient):
+    if _own_lines(context):
         found.append("the crontab of this user")
     if found:
         yield ok(f"started by {'; '.join(found)}")
@@ -161,31 +161,31 @@ def _running(named: Sequence[str]) -> bool | None:
     return False
 
 
-def processes(patient: Patient) -> Iterator[Finding]:
+def processes(context: DoctorContext) -> Iterator[Finding]:
     """What `gengfu health` says of the schedule, the processes, the queues and the runs."""
     from gengfu.process.pids import host_name
     from gengfu.services.health import examine
     from gengfu.services.health_snapshot import look
     from gengfu.store import schema
 
-    db = patient.db()
+    db = context.db()
     place = db.path or db
     if within(PATIENCE, "the database", lambda: schema.pending(db)):
         yield warning("nothing is known of processes before the database has its tables", "gengfu db:upgrade")
         return
-    entries = patient.entries().entries
-    for part in examine(lambda: look(place, entries, patient.clock()), host_name(), patient.clock):
+    entries = context.entries().entries
+    for part in examine(lambda: look(place, entries, context.clock()), host_name(), context.clock):
         told = f"{part.name}: {part.text}"
         mend = "gengfu health --restart" if part.process is not None else INSTALL
         yield ok(told) if part.ok else error(told, mend)
-    seen = look(place, entries, patient.clock())
+    seen = look(place, entries, context.clock())
     if not seen.processes and not seen.entries:
         yield warning("neither a scheduler nor a worker is up", INSTALL)
 
 
-def schedule(patient: Patient) -> Iterator[Finding]:
+def schedule(context: DoctorContext) -> Iterator[Finding]:
     """Whether every entry can be used."""
-    entries = patient.entries()
+    entries = context.entries()
     enabled = [name for name, entry in entries.entries.items() if entry.schedule.enabled]
     if not entries.problems:
         yield ok(f"entries: {', '.join(enabled) or 'none'}")
@@ -193,9 +193,9 @@ def schedule(patient: Patient) -> Iterator[Finding]:
         yield warning(problem, "correct it, then look with: gengfu schedule:list")
 
 
-def user_code(patient: Patient) -> Iterator[Finding]:
+def user_code(context: DoctorContext) -> Iterator[Finding]:
     """Whether all of it can be used."""
-    broken = patient.broken()
+    broken = context.broken()
     if not broken:
         yield ok("nothing in app/ is broken")
     for part in broken:

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from gengfu.errors import ConfigError, GengfuError
-from gengfu.services.doctor.findings import PATIENCE, Finding, Patient, error, ok, warning
-from gengfu.services.doctor.probe import Probe, probe
+from gengfu.services.doctor.findings import PATIENCE, DoctorContext, Finding, error, ok, warning
+from gengfu.services.doctor.reachability import Reachability, reach
 from gengfu.services.within import within
 
 if TYPE_CHECKING:
@@ -24,12 +24,12 @@ CHECKED_WHOLE = 200_000_000
 """The most bytes of an SQLite file that is read through."""
 
 
-def database(patient: Patient) -> Iterator[Finding]:
+def database(context: DoctorContext) -> Iterator[Finding]:
     """Whether it can be used, has this program's tables, and, where it is a file, is whole."""
     from gengfu.store import schema
     from gengfu.store.diagnosis import damage_of
 
-    db = patient.db()
+    db = context.db()
     steps = within(PATIENCE, f"the database {db.where}", lambda: schema.pending(db))
     if steps and db.path is not None:
         what = "has no tables yet" if len(steps) == len(schema.REVISIONS) else f"is behind ({', '.join(steps)})"
@@ -52,9 +52,9 @@ def _upgrade(db: Database) -> str:
     return f"upgraded to {schema.HEAD} ({', '.join(schema.upgrade(db))})"
 
 
-def redis(patient: Patient) -> Iterator[Finding]:
+def redis(context: DoctorContext) -> Iterator[Finding]:
     """Whether it takes and gives hints, where it is in use."""
-    server = patient.redis
+    server = context.redis
     if server is None:
         yield ok("Redis is not in use: REDIS_URL is not set, so workers look for jobs by themselves")
         return
@@ -68,21 +68,21 @@ def redis(patient: Patient) -> Iterator[Finding]:
     yield ok(f"Redis at {server.where} takes and gives what wakes workers")
 
 
-def clock(patient: Patient) -> Iterator[Finding]:
+def clock(context: DoctorContext) -> Iterator[Finding]:
     """Whether this host agrees with the database server on the time, and which zones are in use."""
     import zoneinfo
 
     from gengfu.store.diagnosis import clock_ahead
 
-    now = patient.clock()
-    here, people = now.astimezone().strftime("%z"), patient.settings.gengfu_timezone
+    now = context.clock()
+    here, people = now.astimezone().strftime("%z"), context.settings.gengfu_timezone
     if len(zoneinfo.available_timezones()) < 300:
         yield warning("this machine knows few time zones", "pip install tzdata")
     shown = now.astimezone(zoneinfo.ZoneInfo(people)).strftime("%Y-%m-%d %H:%M:%S")
     yield ok(f"it is {shown} in {people}, where people read times; this machine is set to UTC{here[:3]}:{here[3:]}")
-    db = patient.db()
+    db = context.db()
     if db.path is None:
-        yield _difference(within(PATIENCE, f"the database {db.where}", lambda: clock_ahead(db, patient.clock)))
+        yield _difference(within(PATIENCE, f"the database {db.where}", lambda: clock_ahead(db, context.clock)))
 
 
 def _difference(ahead: float) -> Finding:
@@ -92,65 +92,65 @@ def _difference(ahead: float) -> Finding:
     return warning(told, "timedatectl set-ntp true, on both") if abs(ahead) > SKEW else ok(told)
 
 
-def vendor(patient: Patient) -> Iterator[Finding]:
+def vendor(context: DoctorContext) -> Iterator[Finding]:
     """Whether the vendor's server can be reached, by TLS that can be trusted for some time to come."""
-    settings = patient.settings
+    settings = context.settings
     if settings.api_wechat_url is None:
         yield warning("not checked, since API_WECHAT_URL is not set")
         return
-    found = probe(settings.api_wechat_url, settings.api_ca_file, settings.api_verify_tls, PATIENCE)
+    found = reach(settings.api_wechat_url, settings.api_ca_file, settings.api_verify_tls, PATIENCE)
     if found.problem:
         mend = "see API_CA_FILE" if found.untrusted else "correct API_WECHAT_URL, or open the way to it"
         yield error(f"{settings.api_wechat_url} cannot be used: {found.problem}", mend)
         return
     yield ok(f"{settings.api_wechat_url} answers ({found.status})")
-    yield from _tls(found, patient)
-    yield from _vendor_clock(found, patient.clock())
+    yield from _tls(found, context)
+    yield from _vendor_clock(found, context.clock())
 
 
-def _tls(found: Probe, patient: Patient) -> Iterator[Finding]:
+def _tls(found: Reachability, context: DoctorContext) -> Iterator[Finding]:
     if not found.encrypted:
         if not found.local:
             yield warning("the password goes to the vendor unencrypted", "API_WECHAT_URL with https://, if it has that")
-    elif not patient.settings.api_verify_tls:
+    elif not context.settings.api_verify_tls:
         yield warning("API_VERIFY_TLS is off: whoever stands in between can read the login", "set API_CA_FILE instead")
     elif found.expires is not None:
-        left = found.expires - patient.clock()
+        left = found.expires - context.clock()
         told = f"the vendor's certificate is valid until {found.expires:%Y-%m-%d}"
         yield warning(told, "tell the vendor to renew it") if left < EXPIRES_SOON else ok(told)
 
 
-def _vendor_clock(found: Probe, now: datetime) -> Iterator[Finding]:
+def _vendor_clock(found: Reachability, now: datetime) -> Iterator[Finding]:
     if found.date is not None and abs((found.date - now).total_seconds()) > VENDOR_SKEW:
         ahead = (found.date - now).total_seconds()
         told = f"the vendor's clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this one"
         yield warning(told, "timedatectl set-ntp true")
 
 
-def login(patient: Patient) -> Iterator[Finding]:
+def login(context: DoctorContext) -> Iterator[Finding]:
     """How things stand with the login. One is made only where that is asked for, and never where one was refused."""
     from gengfu.store import schema
 
     try:
-        patient.settings.api()
+        context.settings.api()
     except ConfigError:
         yield warning("not checked, since the credentials are not set")
         return
-    if within(PATIENCE, "the database", lambda: schema.pending(patient.db())):
+    if within(PATIENCE, "the database", lambda: schema.pending(context.db())):
         yield warning(
             "whether a login was refused is not known before the database has its tables", "gengfu db:upgrade"
         )
         return
-    status = within(PATIENCE, "the database", lambda: patient.auth().status())
+    status = within(PATIENCE, "the database", lambda: context.auth().status())
     if status.refused_at is not None:
         yield error(
             f"the vendor refused the login of {status.username} on {status.refused_at:%Y-%m-%d %H:%M} UTC "
             f"({status.reason}); it is not tried again, lest the account be locked",
             "correct API_USERNAME and API_PASSWORD; or, if they are right: gengfu auth:reset",
         )
-    elif patient.log_in:
+    elif context.log_in:
         try:
-            patient.auth().login()
+            context.auth().login()
         except GengfuError as problem:
             yield error(str(problem), "correct API_USERNAME and API_PASSWORD")
         else:

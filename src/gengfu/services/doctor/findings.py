@@ -60,7 +60,7 @@ def error(text: str, mend: str = "", fix: Callable[[], str] | None = None) -> Fi
 
 
 @dataclass(frozen=True)
-class Patient:
+class DoctorContext:
     """The program in its working folder on this machine."""
 
     settings: Settings
@@ -84,4 +84,4 @@ class Check:
     """One subject of `doctor`."""
 
     name: str
-    examine: Callable[[Patient], Iterable[Finding]]
+    examine: Callable[[DoctorContext], Iterable[Finding]]

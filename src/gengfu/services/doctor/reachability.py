@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class Reachability:
     """What came of it."""
 
     encrypted: bool
@@ -30,7 +30,7 @@ class Probe:
     """Whether that was for its certificate."""
 
 
-def probe(url: str, ca_file: Path | None, verify: bool, seconds: float) -> Probe:
+def reach(url: str, ca_file: Path | None, verify: bool, seconds: float) -> Reachability:
     """Asks for the head of `url`. Any answer of a server is one, whatever its status.
 
     Args:
@@ -39,7 +39,7 @@ def probe(url: str, ca_file: Path | None, verify: bool, seconds: float) -> Probe
     """
     parts = urlsplit(url)
     host, encrypted = parts.hostname or "", parts.scheme == "https"
-    start = Probe(encrypted, _is_local(host))
+    start = Reachability(encrypted, _is_local(host))
     link: http.client.HTTPConnection | None = None
     try:
         if encrypted:
@@ -51,13 +51,13 @@ def probe(url: str, ca_file: Path | None, verify: bool, seconds: float) -> Probe
         expires = _expiry(link)
         link.request("HEAD", parts.path or "/", headers={"User-Agent": "gengfu", "Connection": "close"})
         answer = link.getresponse()
-        return Probe(encrypted, start.local, answer.status, _date(answer.getheader("Date")), expires)
+        return Reachability(encrypted, start.local, answer.status, _date(answer.getheader("Date")), expires)
     except ssl.SSLCertVerificationError as problem:
         said = f"its certificate is not trusted: {problem.verify_message or problem.reason}"
-        return Probe(encrypted, start.local, problem=said, untrusted=True)
+        return Reachability(encrypted, start.local, problem=said, untrusted=True)
     except (OSError, http.client.HTTPException) as problem:
         said = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
-        return Probe(encrypted, start.local, problem=said)
+        return Reachability(encrypted, start.local, problem=said)
     finally:
         if link is not None:
             link.close()
