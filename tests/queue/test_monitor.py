@@ -19,7 +19,7 @@ from sqlalchemy import insert
 
 from gengfu.clock import utcnow
 from gengfu.process import monitor
-from gengfu.process.liveness import Pulse
+from gengfu.process.liveness import Liveness
 from gengfu.process.monitor import DEAD_AFTER, GONE_AFTER, Fate, Monitor, fate_of
 from gengfu.process.notify_socket import ALIVE, READY, STOPPING, Notifier, Parent
 from gengfu.process.pids import birth_of, host_name, is_here, lives, machine
@@ -326,7 +326,7 @@ def test_a_dispatcher_that_waits_for_the_database_is_stuck_only_where_others_are
     answered_for: float, stuck: bool, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Monitor, "answered_for", lambda self: answered_for)
-    monkeypatch.setattr(Pulse, "seconds", lambda self: 30.0)
+    monkeypatch.setattr(Liveness, "seconds", lambda self: 30.0)
     worker = WorkerProcess(WorkerOptions(), db=stage.database, jobs={}, notifier=stage.notifier)
     assert worker.progress() == ("its dispatcher has not turned for 30 seconds" if stuck else None)
 

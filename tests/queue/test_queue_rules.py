@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gengfu.errors import Postpone, Stopped, UsageError
-from gengfu.process.liveness import Watch
+from gengfu.process.liveness import StallDetector
 from gengfu.process.monitor import DEAD_AFTER
 from gengfu.process.supervisor import Next, pause_before
 from gengfu.queue.options import WorkerOptions
@@ -15,7 +15,7 @@ from gengfu.store.jobs import Outcome
 
 
 def test_silence_is_measured_only_while_somebody_watches() -> None:
-    watch = Watch()
+    watch = StallDetector()
     assert watch.look(100.0, {1: "a", 2: "a"}) == {1: 0.0, 2: 0.0}
     assert watch.look(103.0, {1: "a", 2: "b"}) == {1: 3.0, 2: 0.0}
     blind_for_an_hour = watch.look(3703.0, {1: "a", 2: "b"})

@@ -1,4 +1,4 @@
-"""Signs of life of the threads of a worker, and when their absence means that the process must end."""
+"""Whether loops turn, and for how long something has not moved."""
 
 from __future__ import annotations
 
@@ -8,22 +8,17 @@ from gengfu.clock import monotonic
 
 SLOW_AFTER = 20.0
 """Seconds without a turn after which others are told that a loop is stuck, long before the process ends over it."""
-DEAF_AFTER = 30.0
-"""Seconds without a successful poll, while Redis answers others, after which a worker ends itself."""
 BLIND_AFTER = 3.5
 """Seconds between two looks; what goes beyond was not watched, and is not counted as silence."""
 
 
-class Pulse:
+class Liveness:
     """Says when a loop last came round."""
 
-    def __init__(self, name: str, longest: float) -> None:
-        self.name = name
-        self.longest = longest
-        """Seconds that one turn may take."""
+    def __init__(self) -> None:
         self._turned = monotonic()
 
-    def turn(self) -> None:
+    def turned(self) -> None:
         """The loop came round."""
         self._turned = monotonic()
 
@@ -31,13 +26,8 @@ class Pulse:
         """Seconds since the loop last came round."""
         return monotonic() - self._turned
 
-    @property
-    def stuck(self) -> bool:
-        """Whether a turn has taken too long."""
-        return self.seconds() > self.longest
 
-
-class Watch:
+class StallDetector:
     """Measures for how long a mark was seen unchanged. Only time in which somebody looked is counted, and only on the
     monotonic clock: neither a clock that jumps, nor a watcher that slept or could not see, makes anybody look dead."""
 
@@ -57,16 +47,3 @@ class Watch:
             fresh[key] = (mark, before[1] + watched if before is not None and before[0] == mark else 0.0)
         self._seen = fresh
         return {key: silence for key, (_, silence) in fresh.items()}
-
-
-def is_deaf(since_poll: float, answered_for: float) -> bool:
-    """Whether a worker hears nothing although there is something to hear.
-
-    A Redis that is down is no reason to end: the worker goes on asking, and so would its successor. But when a
-    connection made for the occasion is answered and the worker's own is not, only a new process helps.
-
-    Args:
-        since_poll: seconds since the worker last asked Redis for messages and was answered.
-        answered_for: seconds for which Redis has answered every new connection.
-    """
-    return min(since_poll, answered_for) > DEAF_AFTER

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from gengfu.clock import Clock, monotonic, utcnow
 from gengfu.errors import GengfuError
-from gengfu.process.liveness import Watch
+from gengfu.process.liveness import StallDetector
 from gengfu.process.notify_socket import ALIVE, READY, STOPPING, Notifier, Parent
 from gengfu.process.pids import birth_of, host_name, is_here, lives
 from gengfu.store.leases import Lease, Leases, ProcessInfo
@@ -108,7 +108,7 @@ class Monitor:
         self._said_stopping = False
         self._away = False
         self._answered_since: float | None = None
-        self._others = Watch()
+        self._others = StallDetector()
         self._threads = [
             threading.Thread(target=self._watch, name="gengfu-monitor", daemon=True),
             threading.Thread(target=self._renew_on, name="gengfu-lease", daemon=True),

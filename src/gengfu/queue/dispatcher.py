@@ -11,7 +11,7 @@ from datetime import datetime
 
 from gengfu.clock import Clock, monotonic
 from gengfu.errors import GengfuError
-from gengfu.process.liveness import Pulse
+from gengfu.process.liveness import Liveness
 from gengfu.queue.executor import Executor, who
 from gengfu.queue.job import LeasedJob
 from gengfu.queue.ledger import Ledger, Request
@@ -75,7 +75,7 @@ class Dispatcher(threading.Thread):
             listener: makes what calls the function that it is given when a job is due.
         """
         super().__init__(name="gengfu-dispatcher", daemon=True)
-        self.pulse = Pulse("dispatcher", longest=LONGEST)
+        self.liveness = Liveness()
         self.taken = 0
         """How many jobs were taken so far."""
         self.queues: set[str] = set()
@@ -125,7 +125,7 @@ class Dispatcher(threading.Thread):
         if self._changes is not None:
             self._changes.seen()
         while not (self._ended and not self._executor.in_hands()):
-            self.pulse.turn()
+            self.liveness.turned()
             self._wait(self._turn())
         if self._changes is not None:
             self._changes.close()

@@ -20,7 +20,7 @@ from gengfu.process.liveness import SLOW_AFTER
 from gengfu.process.monitor import Monitor
 from gengfu.process.pids import process_name
 from gengfu.process.supervisor import Supervisor
-from gengfu.queue.dispatcher import Dispatcher, Serving
+from gengfu.queue.dispatcher import LONGEST, Dispatcher, Serving
 from gengfu.queue.executor import Executor
 from gengfu.queue.job import Jobs
 from gengfu.queue.ledger import Ledger
@@ -157,7 +157,7 @@ class WorkerProcess:
     def progress(self) -> str | None:
         """None while the dispatcher turns, else the sentence that says it does not. One that waits for the database is
         stuck only where the database answers others."""
-        seconds = self._dispatcher.pulse.seconds()
+        seconds = self._dispatcher.liveness.seconds()
         if seconds > SLOW_AFTER <= self.monitor.answered_for():
             return f"its dispatcher has not turned for {seconds:.0f} seconds"
         return None
@@ -182,8 +182,8 @@ class WorkerProcess:
 
     def _reason(self) -> End | None:
         options, dispatcher = self._options, self._dispatcher
-        if dispatcher.pulse.stuck:
-            hung = f"its dispatcher has not turned for {dispatcher.pulse.seconds():.0f} seconds"
+        if dispatcher.liveness.seconds() > LONGEST:
+            hung = f"its dispatcher has not turned for {dispatcher.liveness.seconds():.0f} seconds"
             log.error("worker is stuck; it ends so that another one can follow", extra={"cause": hung})
             return End(hung, 1, 0.0, hung=True)
         why = None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gengfu.clock import monotonic
 from gengfu.errors import StoreError
-from gengfu.process.liveness import SLOW_AFTER, Pulse
+from gengfu.process.liveness import SLOW_AFTER, Liveness
 from gengfu.process.monitor import Monitor
 from gengfu.process.pids import process_name
 from gengfu.process.wake_pipe import WakePipe
@@ -56,7 +56,7 @@ class Scheduler:
     ) -> None:
         """`entries`: reads the entries anew."""
         self.name = process_name()
-        self.pulse = Pulse("scheduler", longest=25.0)
+        self.liveness = Liveness()
         self.monitor = Monitor(db, "scheduler", self.name, {}, self.progress)
         self._db = db
         self._running = running
@@ -69,7 +69,7 @@ class Scheduler:
 
     def progress(self) -> str | None:
         """None while the loop turns, else the sentence that says that it does not."""
-        silence = self.pulse.seconds()
+        silence = self.liveness.seconds()
         return f"its loop has not turned for {silence:.0f} seconds" if silence > SLOW_AFTER else None
 
     def stop(self) -> None:
@@ -125,7 +125,7 @@ class Scheduler:
         return LOOK_EVERY
 
     def _turn(self, now: datetime, *, passing: bool) -> float:
-        self.pulse.turn()
+        self.liveness.turned()
         self._running.gather()
         if passing and self._planner.is_due(now):
             for settled in self._planner.make_pass(now, self.name, self._ticks.hold):
@@ -155,7 +155,7 @@ class Scheduler:
                 self._running.end_all(IMPATIENCE)
                 hurried = True
             self._pipe.wait(LOOK_EVERY / 4)
-            self.pulse.turn()
+            self.liveness.turned()
             self._running.gather()
             try:
                 self._ticks.look(self._clock(), take_over=False)
