@@ -205,6 +205,16 @@ def test_a_tick_that_was_given_up_while_its_scheduler_slept_ends_its_command(rig
     assert (row.state, row.reason) == ("cancelled", "its tick was given up while its scheduler was silent")
 
 
+def test_a_scheduler_that_others_took_for_dead_ends_its_command(rig: Rig, wait_until: Wait) -> None:
+    rig.add(entry("tock", "import time; time.sleep(600)"))
+    with passing(rig, "12:00"):
+        wait_until(running(rig))
+        with rig.database.engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE lease SET lost_at = renewed_at")
+        wait_until(lambda: rig.brief() == ["12:00 cancelled"])
+    assert rig.rows()[0].reason == "its tick was given up while its scheduler was silent"
+
+
 def test_a_daemon_that_is_told_to_stop_lets_what_runs_end(rig: Rig, wait_until: Wait) -> None:
     rig.add(entry("tock", UNTIL_TOLD))
     scheduler = rig.scheduler()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import socket
 import subprocess
 from functools import cache
@@ -17,7 +16,7 @@ def host_name() -> str:
 
 def process_name() -> str:
     """A name for this process that no other has, on any host: the host's, its number and a random part."""
-    return f"{host_name()[:100]}:{os.getpid()}:{secrets.token_hex(3)}"
+    return f"{host_name()[:100]}:{os.getpid()}:{os.urandom(3).hex()}"
 
 
 def birth_of(pid: int) -> str | None:
