@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from gengfu.services.health import HealthService
     from gengfu.services.jobs import JobService
     from gengfu.services.runs import RunService
+    from gengfu.services.scaffolding import ScaffoldService
     from gengfu.services.schedule import ScheduleService, Tick
     from gengfu.store.database import Database
     from gengfu.vendor.auth import AuthService
@@ -205,6 +206,14 @@ class App:
             notify=self.notify,
             on_over=on_over,
         )
+
+    @cached_property
+    def scaffold(self) -> ScaffoldService:
+        """New commands, jobs and lists of user code."""
+        from gengfu.services.scaffolding import ScaffoldService
+
+        catalogue = self.catalogue
+        return ScaffoldService(self.settings, catalogue.command, lambda: catalogue.jobs, lambda: self.jobs)
 
     @cached_property
     def backups(self) -> BackupService:

@@ -30,6 +30,9 @@ T = TypeVar("T")
 APP = "app"
 """The folder of user code in the working folder, and the package as which it is imported."""
 
+COMMAND_NAME = re.compile(r"[a-z][a-z0-9_-]*(:[a-z][a-z0-9_-]*)?")
+"""What a command may be called."""
+
 TEXT_LIMIT = 300
 """Characters told of an error."""
 

@@ -17,8 +17,8 @@ from sqlalchemy import inspect
 from documents import ROOT, blocks
 from gengfu.errors import AnswerError, ConfigError, UsageError
 from gengfu.mirror.names import column_name
-from gengfu.mirror.recognise import Sample, fields_of, key_of, kind_of, paging_of, rows_of
 from gengfu.mirror.resource import Field, Kind, Resource
+from gengfu.scaffold.probing import Sample, fields_of, key_of, kind_of, paging_of, rows_of
 from gengfu.store import app_schema
 from gengfu.store.app_schema import revisions
 from gengfu.store.database import Database
@@ -139,8 +139,8 @@ def test_a_hand_written_list_is_25_lines_and_gets_its_table(place: Home) -> None
 
 
 def test_migrations_of_the_working_folder_run_on_every_database(database: Database, tmp_path: Path) -> None:
-    from gengfu.cli.parts import resource_files
-    from gengfu.cli.parts.writing import write_new
+    from gengfu.scaffold import resource_files
+    from gengfu.scaffold.writing import write_new
 
     home = tmp_path / "a folder with spaces"
     kinds = (Field("a"), Field("b", kind=Kind.FLAG), Field("c", kind=Kind.JSON), Field("d", kind=Kind.MOMENT))

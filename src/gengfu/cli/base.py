@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,9 +20,6 @@ AS_JSON = "as_json"
 """The option that every command has and that is for the console, not for `handle`."""
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells report it."""
-
-
-COMMAND_NAME = re.compile(r"[a-z][a-z0-9_-]*(:[a-z][a-z0-9_-]*)?")
 
 
 class BaseCommand:

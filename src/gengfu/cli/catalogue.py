@@ -9,8 +9,8 @@ from pkgutil import iter_modules
 from types import ModuleType
 
 from gengfu import cli
-from gengfu.cli.base import COMMAND_NAME, BaseCommand
-from gengfu.discovery import Broken, Finder
+from gengfu.cli.base import BaseCommand
+from gengfu.discovery import COMMAND_NAME, Broken, Finder
 from gengfu.services.user_code import UserCode
 
 

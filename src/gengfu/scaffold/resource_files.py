@@ -7,40 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from gengfu.templates import render
+
 if TYPE_CHECKING:
     from gengfu.mirror.resource import Field, Resource
     from gengfu.vendor.paging import Paging
 
 _TYPES = {"text": "TEXT", "flag": "FLAG", "moment": "MOMENT", "json": "JSON"}
-
-_TEST = '''"""The list `{name}` reads the page that was recorded when it was made."""
-
-import json
-import runpy
-from pathlib import Path
-
-import msgspec
-
-from gengfu.mirror.rows import RowReader
-from gengfu.mirror.values import MISSING
-
-HERE = Path(__file__).parent
-RESOURCE = runpy.run_path(str(HERE.parent / "resources" / "{name}.py"))["{constant}"]
-ROWS = json.loads((HERE / "{name}_page.json").read_text("utf-8"))
-
-
-def test_every_row_of_the_recorded_page_is_read_whole() -> None:
-    reader = RowReader(RESOURCE, "Asia/Shanghai")
-    raws = [msgspec.Raw(json.dumps(row).encode()) for row in ROWS]
-    keys = [reader.key(raw) for raw in raws]
-    assert keys == [row[RESOURCE.key] for row in ROWS]
-    assert len(set(keys)) == len(keys)
-    for read, row in zip(reader.rows(keys, raws), ROWS):
-        values = dict(zip(reader.columns, read))
-        for field in RESOURCE.fields:
-            if row.get(field.name) not in (None, ""):
-                assert values[field.column] not in (None, MISSING), field.name
-'''
 
 
 def constant(name: str) -> str:
@@ -110,7 +83,9 @@ def all_of(resource: Resource, rows: Sequence[Mapping[str, Any]]) -> dict[str, s
         f"app/migrations/{name}_0001.py": migration(resource, 1, None),
     }
     if rows:
-        files[f"app/tests/test_{name}_list.py"] = _TEST.format(name=name, constant=constant(name))
+        files[f"app/tests/test_{name}_list.py"] = render(
+            "gengfu.scaffold", "resource_test.py.txt", name=name, constant=constant(name)
+        )
         files[f"app/tests/{name}_page.json"] = json.dumps(list(rows), ensure_ascii=False, indent=1) + "\n"
     return files
 

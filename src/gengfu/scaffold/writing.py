@@ -3,32 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from gengfu.cli.base import BaseCommand
 from gengfu.errors import FileError
-
-
-class Making(BaseCommand):
-    """A command that writes files into the working folder, and says what to do next."""
-
-    def write(self, files: Mapping[str, str], told: Mapping[str, Any], steps: Sequence[str], *, force: bool) -> int:
-        """Writes the files, and tells of them; `steps` are command lines to go on with.
-
-        Raises:
-            FileError: as `write_new`.
-        """
-        write_new(self.app.settings.home, files, force=force)
-        for file in files:
-            self.out.say(f"written  {file}")
-        self.out.say()
-        self.out.say("Next:")
-        for step in steps:
-            self.out.say(f"  {step}")
-        self.out.answer({"status": "written", "files": list(files), **told, "next": list(steps)})
-        return 0
 
 
 def write_new(home: Path, files: Mapping[str, str], *, force: bool) -> None:
