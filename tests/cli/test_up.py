@@ -192,7 +192,7 @@ def test_workers_end_with_an_up_that_was_killed_and_its_lock_is_free(open_system
     wait_for(lambda: log.exists() and log.read_text().count("worker ready") == 2, 30, every=0.1)
     up.kill()
     wait_for(lambda: not workers(), 30, every=0.1)
-    assert log.read_text().count("its parent is gone") == 2
+    assert log.read_text().count("the parent of this process is gone") == 2
     second = system.start("up", "--if-absent", "--without", "scheduler")
     wait_for(workers, 30, every=0.1)
     second.terminate()
