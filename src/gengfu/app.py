@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gengfu.backup.job import BackupDataJob
 from gengfu.clock import Clock, utcnow
 from gengfu.mirror.job import ListJob, WindowJobs
-from gengfu.queue.registry import Makers, Waiting, make
+from gengfu.queue.registry import Makers, Unimportable, make
 from gengfu.services.user_code import UserCode
 from gengfu.settings import Settings, load_settings
 from gengfu.store.sources import Source, default_source, source_id
@@ -296,7 +296,7 @@ class App:
 
     def _user_jobs(self) -> Jobs:
         broken, jobs = self.catalogue.broken_jobs, self.catalogue.jobs
-        unknown: Jobs = {name: partial(Waiting, str(why)) for name, why in broken.items()}
+        unknown: Jobs = {name: partial(Unimportable, str(why)) for name, why in broken.items()}
         known: Jobs = {name: partial(make, job, self) for name, job in jobs.items()}
         return {**unknown, **self._list_jobs(self.catalogue.resources), **known}
 

@@ -1,4 +1,4 @@
-"""Whether all is well: judged by beats that move, told in one line a component, and mended where it can be."""
+"""Whether all is well: judged by leases that are renewed, told in one line a component, and mended where it can be."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def watch(*, moved: tuple[str, ...] = (), alive: bool = True) -> Observer:
         (WORKER, watch(alive=False), Condition.PASSING, "it died: process 7 is gone"),
         (replace(WORKER, host="there"), watch(alive=False), Condition.OK, "serves all queues"),
         (replace(WORKER, birth="of:another:1"), watch(alive=False), Condition.OK, "serves all queues"),
-        (replace(WORKER, renewed_at=OLD), replace(watch(), locked=True), Condition.OK, "its beat cannot move"),
-        (SCHEDULER, watch(), Condition.OK, "turns"),
+        (replace(WORKER, renewed_at=OLD), replace(watch(), locked=True), Condition.OK, "its lease cannot be renewed"),
+        (SCHEDULER, watch(), Condition.OK, "looks for due ticks"),
     ],
 )
 def test_how_a_process_is(seen: Lease, observer: Observer, condition: Condition, text: str) -> None:
@@ -251,7 +251,10 @@ def test_a_beat_that_cannot_be_written_is_not_held_against_anybody(
     with closing(sqlite3.connect(sqlite_database.path, isolation_level=None)) as migrating:
         migrating.execute("BEGIN IMMEDIATE")
         told = place.ask("health")
-    assert (told.code, told.rows[-1][2]) == (0, "its beat cannot move: another process keeps the database locked")
+    assert (told.code, told.rows[-1][2]) == (
+        0,
+        "its lease cannot be renewed: another process keeps the database locked",
+    )
 
 
 def test_a_quiet_check_of_a_healthy_program_says_nothing(place: Home) -> None:
@@ -314,8 +317,8 @@ def test_what_hangs_is_ended(how: str, text: str, monkeypatch: pytest.MonkeyPatc
 def test_a_frozen_worker_is_seen_ended_and_replaced(
     open_system: Callable[..., System], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert health.BEAT_OLD_AFTER + health.LOOK_FOR + RENEW_EVERY < 30
-    monkeypatch.setattr(health, "BEAT_OLD_AFTER", 4.0)
+    assert health.RENEWAL_OLD_AFTER + health.LOOK_FOR + RENEW_EVERY < 30
+    monkeypatch.setattr(health, "RENEWAL_OLD_AFTER", 4.0)
     monkeypatch.setattr(health, "LOOK_FOR", 4.0)
     monkeypatch.setattr("gengfu.services.restart.TERM_GRACE", 0.5)
     system = open_system()
@@ -326,7 +329,7 @@ def test_a_frozen_worker_is_seen_ended_and_replaced(
     frozen = pids()[0]
     freeze(frozen, system.db)
     told = wait_for(lambda: (ran := system.home.ask("health", "--restart", "--json")).code and ran, 30, every=0.5)
-    assert "its beat does not move" in told.out
+    assert "its lease is not renewed" in told.out
     assert [(done["pid"], done["text"]) for done in told.json["ended"]] == [(frozen, "ended by SIGKILL")]
     up.send_signal(signal.SIGCONT)
     wait_for(lambda: pids() and frozen not in pids(), 30, every=0.1)

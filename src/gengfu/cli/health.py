@@ -12,8 +12,8 @@ class Health(BaseCommand):
     """Tell whether all is well: exit 0, or 1
 
     One line for each component: database, redis, schedule, every worker and
-    scheduler, queues with due jobs, runs that the schedule asks for. Where a beat
-    seems old it is watched for up to 12 s before anything is said against it.
+    scheduler, queues with due jobs, runs that the schedule asks for. What seems
+    silent is watched for up to 12 s before anything is said against it.
     With --restart, what hangs on this host is ended, so that whoever supervises
     it starts it anew.
 

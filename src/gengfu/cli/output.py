@@ -152,7 +152,7 @@ class Output:
 
         Console(file=self._people, highlight=False).print(thing)
 
-    def progress(self, label: str, unit: str) -> Progress:
+    def progress(self, label: str, unit: str) -> ProgressBar:
         """Shows on stderr how far something is: `with out.progress("run 12", "pages") as bar: bar.show(3, 20)`."""
         return _Bar(label, unit) if is_terminal(sys.stderr) else _Lines(label, unit)
 
@@ -164,7 +164,7 @@ class Output:
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-class Progress:
+class ProgressBar:
     """How far something is; `with` ends the showing."""
 
     def __init__(self, label: str, unit: str) -> None:
@@ -183,7 +183,7 @@ class Progress:
         """Ends the showing."""
 
 
-class _Lines(Progress):
+class _Lines(ProgressBar):
     """A line now and then, for logs."""
 
     def __init__(self, label: str, unit: str) -> None:
@@ -197,7 +197,7 @@ class _Lines(Progress):
             print(f"{self._label}: {done}{of} {self._unit}{', ' if more else ''}{more}", file=sys.stderr, flush=True)
 
 
-class _Bar(Progress):
+class _Bar(ProgressBar):
     """A bar that stays when it is done."""
 
     def __init__(self, label: str, unit: str) -> None:

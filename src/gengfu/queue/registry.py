@@ -55,7 +55,7 @@ class Unmade(Job):
         raise self._error
 
 
-class Waiting(Job):
+class Unimportable(Job):
     """Stands for a job whose code cannot be imported: it stays queued, without losing a try, until a worker that can
     import the code takes it."""
 

@@ -16,7 +16,7 @@ from gengfu.schedule.cron import cron_of
 from gengfu.schedule.policy import Entry
 from gengfu.services.health_snapshot import HealthSnapshot, look
 from gengfu.services.json import object_of, to_json
-from gengfu.services.restart import Ended, end_hung
+from gengfu.services.restart import EndedProcess, end_hung
 from gengfu.services.within import within
 from gengfu.store.leases import Lease
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 PATIENCE = 5.0
 """Seconds for the database, and for Redis."""
-BEAT_OLD_AFTER = 10.0
-"""Seconds after which a beat is looked at once more, to see it move."""
+RENEWAL_OLD_AFTER = 10.0
+"""Seconds after its last renewal for which a lease is looked at once more, to see it renewed."""
 SCHEDULE_OLD_AFTER = 150.0
 """Seconds within which each minute's `schedule:run`, or a scheduler, must have been at work; an entry with a jitter is
 planned so much later."""
 LOOK_FOR = 12.0
-"""Seconds for which is looked again before anything that may pass counts as wrong: four beats."""
+"""Seconds for which is looked again before anything that may pass counts as wrong: four renewals."""
 LOOK_EVERY = 1.0
 INTERVALS = 3
 """So many due moments may pass without a complete run."""
@@ -71,7 +71,7 @@ class Observer:
     host: str
     now: datetime
     moved: Collection[str] = ()
-    """Names of processes whose beat has moved, and of schedule entries that were planned anew."""
+    """Names of processes whose lease was renewed, and of schedule entries that were planned anew."""
     lives: Callable[[int, str], bool] = lives
     locked: bool = False
     """Whether somebody keeps all others from writing into the database, as a migration of SQLite does."""
@@ -82,7 +82,7 @@ class HealthReport:
     """Whether all is well, part by part, and what was done about what hung."""
 
     components: Sequence[Component]
-    ended: Sequence[Ended] = ()
+    ended: Sequence[EndedProcess] = ()
 
     @property
     def ok(self) -> bool:
@@ -168,9 +168,9 @@ def examine(
 
 def moved_between(first: HealthSnapshot, later: HealthSnapshot) -> frozenset[str]:
     """What has shown a sign of life from the one look to the other."""
-    beats = {process.name: process.renewals for process in first.processes}
+    renewals = {process.name: process.renewals for process in first.processes}
     moved = {
-        process.name for process in later.processes if process.renewals != beats.get(process.name, process.renewals)
+        process.name for process in later.processes if process.renewals != renewals.get(process.name, process.renewals)
     }
     planned = {seen.entry.name: seen.planned_until for seen in first.entries}
     moved |= {seen.entry.name for seen in later.entries if seen.planned_until != planned.get(seen.entry.name)}
@@ -190,19 +190,23 @@ def judge(snapshot: HealthSnapshot, observer: Observer) -> Iterator[Component]:
 
 
 def judge_process(process: Lease, observer: Observer) -> Component:
-    """A worker or scheduler. One that is not of this host is judged by its beats alone."""
+    """A worker or scheduler. One that is not of this host is judged by its renewals alone."""
     name = f"{process.kind} {process.name}"
     age = abs((observer.now - process.renewed_at).total_seconds())
     if process.host == observer.host and is_here(process.birth) and not observer.lives(process.pid, process.birth):
         return Component(name, Condition.PASSING, f"it died: process {process.pid} is gone", process)
     if process.progress is not None:
         return Component(name, Condition.WRONG, f"it is stuck: {process.progress}", process)
-    if process.name in observer.moved or age <= BEAT_OLD_AFTER:
+    if process.name in observer.moved or age <= RENEWAL_OLD_AFTER:
         serves = ", ".join(process.details.get("queues") or ()) or "all queues"
-        return Component(name, Condition.OK, f"serves {serves}" if process.kind == "worker" else "turns", process)
+        return Component(
+            name, Condition.OK, f"serves {serves}" if process.kind == "worker" else "looks for due ticks", process
+        )
     if observer.locked:
-        return Component(name, Condition.OK, "its beat cannot move: another process keeps the database locked", process)
-    text = f"it is silent: its beat does not move; the last one was at {process.renewed_at:%Y-%m-%d %H:%M:%S} UTC"
+        return Component(
+            name, Condition.OK, "its lease cannot be renewed: another process keeps the database locked", process
+        )
+    text = f"it is silent: its lease is not renewed; the last time was at {process.renewed_at:%Y-%m-%d %H:%M:%S} UTC"
     return Component(name, Condition.PASSING, text, process)
 
 
@@ -273,8 +277,8 @@ def _component(component: Component) -> dict[str, Any]:
     return object_of(component, without=("condition", "process")) | {"ok": component.ok}
 
 
-@to_json.register(Ended)
-def _ended(ended: Ended) -> dict[str, Any]:
+@to_json.register(EndedProcess)
+def _ended(ended: EndedProcess) -> dict[str, Any]:
     return {"name": ended.process.name, "pid": ended.process.pid, "text": ended.text}
 
 

@@ -18,14 +18,14 @@ KILL_GRACE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class EndedProcess:
     """What was done about a process that hung."""
 
     process: Lease
     text: str
 
 
-def end_hung(processes: Sequence[Lease], host: str) -> list[Ended]:
+def end_hung(processes: Sequence[Lease], host: str) -> list[EndedProcess]:
     """Ends those of the processes that are of this host; those that are gone already, and other hosts', are let be. A
     process id that has passed to another program since is not touched."""
     hung = [process for process in processes if _is_there(process, host)]
@@ -40,7 +40,7 @@ def end_hung(processes: Sequence[Lease], host: str) -> list[Ended]:
     for process in hung:
         how = "by SIGTERM" if process in heeded else "by SIGKILL"
         text = "it does not end, not even by SIGKILL" if process in immortal else f"ended {how}"
-        done.append(Ended(process, text))
+        done.append(EndedProcess(process, text))
     return done
 
 

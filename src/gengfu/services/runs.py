@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gengfu.store.runs import RunStore
     from gengfu.store.sources import Source
 
-__all__ = ["Decision", "HeldRun", "Run", "RunDetail", "RunService", "Start", "StartStatus", "Step", "Verdict"]
+__all__ = ["Decided", "HeldRun", "Run", "RunDetail", "RunService", "Start", "StartStatus", "Step", "Verdict"]
 
 log = logging.getLogger("gengfu.services.runs")
 
@@ -154,7 +154,7 @@ class HeldRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class Decided:
     """What a person's word on a held run did."""
 
     run: int
@@ -318,22 +318,22 @@ class RunService:
             keys = sorted(absences.held_back(connection, run))
         return len(keys), [HeldRow(key) for key in keys[:limit]]
 
-    def approve(self, run_id: int) -> Decision:
+    def approve(self, run_id: int) -> Decided:
         """Marks what is still missing since a held run as gone.
 
         Raises:
             RunError: the run is not held.
         """
-        return Decision(run_id, "approved", self._workings.mirror().approve(run_id))
+        return Decided(run_id, "approved", self._workings.mirror().approve(run_id))
 
-    def discard(self, run_id: int) -> Decision:
+    def discard(self, run_id: int) -> Decided:
         """Closes a held run without marking anything.
 
         Raises:
             RunError: the run is not held.
         """
         self._workings.mirror().discard(run_id)
-        return Decision(run_id, "discarded", 0)
+        return Decided(run_id, "discarded", 0)
 
     def _store(self) -> RunStore:
         from gengfu.store.runs import RunStore
