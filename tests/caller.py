@@ -52,7 +52,7 @@ class Caller:
 
     @property
     def account(self) -> str:
-        return self.auth.shared.identity.account
+        return self.auth.shared.account
 
     def token(self) -> Token:
         return self.auth.loop.run(self.auth.tokens.token())

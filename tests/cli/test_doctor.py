@@ -26,6 +26,7 @@ from gengfu.services.doctor.findings import Check, DoctorContext, Finding, Level
 from gengfu.services.doctor.reachability import Reachability
 from gengfu.settings import load_settings
 from gengfu.store.database import Database
+from gengfu.store.logins import Logins
 from gengfu_simulator.testing import Simulator
 from stage import wait_for
 from system import System
@@ -343,6 +344,15 @@ def test_a_login_that_was_refused_is_told_and_not_tried_again(open_system: Calla
     assert system.home.run("auth:reset").code == 0
     assert told(system.home, code=0)["login"][0]["state"] == "ok"
     assert [call["path"] for call in system.sim.calls()].count("/token") == 1
+
+
+def test_a_wait_that_the_vendor_asked_for_is_told(open_system: Callable[..., System]) -> None:
+    system = open_system()
+    account = system.home.ask("auth:status", "--json").json["account"]
+    Logins(system.db).close_gate(account, "the vendor asks for a wait of 600 s", 600)
+    line = told(system.home, code=0)["login"][0]
+    assert line["state"] == "warning"
+    assert line["text"].endswith("UTC: the vendor asks for a wait of 600 s")
 
 
 @pytest.mark.parametrize(

@@ -590,7 +590,7 @@ def test_a_clock_that_is_set_back_holds_nobody(sqlite_database: Database) -> Non
 
 def test_the_status_tells_of_a_closed_gate(caller: Caller) -> None:
     assert caller.auth.status().gate_until is None
-    caller.auth.shared.close_gate("the vendor asks for a wait of 60 s", 60)
+    caller.logins.close_gate(caller.account, "the vendor asks for a wait of 60 s", 60)
     status = caller.auth.status()
     assert status.gate_until is not None
     assert status.gate_reason == "the vendor asks for a wait of 60 s"

@@ -43,7 +43,7 @@ class AnswerKind(StrEnum):
     """An answer that will be the same the next time."""
 
 
-class Answer(msgspec.Struct, frozen=True):
+class PageAnswer(msgspec.Struct, frozen=True):
     """What a call brought. `rows`, `total` and `more` count only for a page, `why` only for everything else."""
 
     kind: AnswerKind
@@ -75,26 +75,28 @@ class Expected:
 
 def judge(
     status: int, body: bytes, expected: Expected, excerpt: Callable[[bytes], str], link: str | None = None
-) -> Answer:
+) -> PageAnswer:
     """What an answer to the request for a page is. `excerpt` turns a body into a text fit for an error; `link` is the
     answer's header `Link`."""
     if status == 200:
         return _judge_page(body, expected, excerpt, link)
     said = f"answered {status}: {excerpt(body)}"
     if status == 401:
-        return Answer(AnswerKind.DEAD_LOGIN, status, said)
+        return PageAnswer(AnswerKind.DEAD_LOGIN, status, said)
     if status == 429:
-        return Answer(AnswerKind.THROTTLED, status, said)
+        return PageAnswer(AnswerKind.THROTTLED, status, said)
     if status in (502, 503, 504):
-        return Answer(AnswerKind.OVERLOADED, status, said)
+        return PageAnswer(AnswerKind.OVERLOADED, status, said)
     if 300 <= status < 400:
-        return Answer(AnswerKind.REJECTED, status, f"{said} (a redirect; is API_WECHAT_URL the vendor's own address?)")
+        return PageAnswer(
+            AnswerKind.REJECTED, status, f"{said} (a redirect; is API_WECHAT_URL the vendor's own address?)"
+        )
     if 400 <= status < 500:
-        return Answer(AnswerKind.REJECTED, status, said)
-    return Answer(AnswerKind.FAULT, status, said)
+        return PageAnswer(AnswerKind.REJECTED, status, said)
+    return PageAnswer(AnswerKind.FAULT, status, said)
 
 
-def _judge_page(body: bytes, expected: Expected, excerpt: Callable[[bytes], str], link: str | None) -> Answer:
+def _judge_page(body: bytes, expected: Expected, excerpt: Callable[[bytes], str], link: str | None) -> PageAnswer:
     shape = expected.shape
     try:
         page = _decoder(shape)(body)
@@ -105,16 +107,16 @@ def _judge_page(body: bytes, expected: Expected, excerpt: Callable[[bytes], str]
         return _judge_other(body, error, excerpt)
     rows = page if shape.rows is None else page.rows
     if shape.whole:
-        return Answer(AnswerKind.PAGE, 200, rows=[page], more=next_link(link))
+        return PageAnswer(AnswerKind.PAGE, 200, rows=[page], more=next_link(link))
     if shape.total is None:
         more = next_link(link) if shape.link else page.more if shape.more is not None else None
         if not rows and more not in NO_MORE:
-            return Answer(AnswerKind.FAULT, 200, "answered 200 with no rows, though it leads on to a next page")
-        return Answer(AnswerKind.PAGE, 200, rows=rows, total=len(rows), more=more)
+            return PageAnswer(AnswerKind.FAULT, 200, "answered 200 with no rows, though it leads on to a next page")
+        return PageAnswer(AnswerKind.PAGE, 200, rows=rows, total=len(rows), more=more)
     wrong = _length_fault(len(rows), page.total, expected)
     if wrong:
-        return Answer(AnswerKind.FAULT, 200, f"answered 200 with {wrong}")
-    return Answer(AnswerKind.PAGE, 200, rows=rows, total=page.total)
+        return PageAnswer(AnswerKind.FAULT, 200, f"answered 200 with {wrong}")
+    return PageAnswer(AnswerKind.PAGE, 200, rows=rows, total=page.total)
 
 
 @cache
@@ -151,19 +153,19 @@ def _length_fault(rows: int, total: int, expected: Expected) -> str:
     return ""
 
 
-def _judge_other(body: bytes, error: msgspec.DecodeError, excerpt: Callable[[bytes], str]) -> Answer:
+def _judge_other(body: bytes, error: msgspec.DecodeError, excerpt: Callable[[bytes], str]) -> PageAnswer:
     said = excerpt(body)
     if _HTML.match(body):
-        return Answer(AnswerKind.FAULT, 200, f"answered 200 with HTML in place of JSON: {said}")
+        return PageAnswer(AnswerKind.FAULT, 200, f"answered 200 with HTML in place of JSON: {said}")
     if is_dead_login(body):
-        return Answer(AnswerKind.DEAD_LOGIN, 200, f"answered 200: {said}")
+        return PageAnswer(AnswerKind.DEAD_LOGIN, 200, f"answered 200: {said}")
     if isinstance(error, msgspec.ValidationError):
-        return Answer(AnswerKind.FAULT, 200, f"answered 200 with JSON that is not the contract's ({error}): {said}")
+        return PageAnswer(AnswerKind.FAULT, 200, f"answered 200 with JSON that is not the contract's ({error}): {said}")
     if not body.strip():
-        return Answer(AnswerKind.FAULT, 200, "answered 200 with an empty body")
+        return PageAnswer(AnswerKind.FAULT, 200, "answered 200 with an empty body")
     if body.lstrip()[:1] in (b"{", b"["):
-        return Answer(AnswerKind.FAULT, 200, f"answered 200 with JSON that is cut or broken ({error}): {said}")
-    return Answer(AnswerKind.FAULT, 200, f"answered 200 with something that is not JSON: {said}")
+        return PageAnswer(AnswerKind.FAULT, 200, f"answered 200 with JSON that is cut or broken ({error}): {said}")
+    return PageAnswer(AnswerKind.FAULT, 200, f"answered 200 with something that is not JSON: {said}")
 
 
 def is_dead_login(body: bytes) -> bool:
@@ -171,14 +173,14 @@ def is_dead_login(body: bytes) -> bool:
     return any(DEAD_LOGIN_TEXT.encode(encoding) in body[:400] for encoding in ("utf-8", "gb18030"))
 
 
-def with_wait(answer: Answer, asked: float | None) -> Answer:
+def with_wait(answer: PageAnswer, asked: float | None) -> PageAnswer:
     """The answer of a 429 or 503 that asked for a wait of so many seconds: whoever says when is not broken."""
     if answer.kind is AnswerKind.OVERLOADED and asked is not None:
-        return Answer(AnswerKind.THROTTLED, answer.status, answer.why)
+        return PageAnswer(AnswerKind.THROTTLED, answer.status, answer.why)
     return answer
 
 
-def judge_error(error: BaseException) -> Answer:
+def judge_error(error: BaseException) -> PageAnswer:
     """What a call is that brought no answer.
 
     Raises:
@@ -187,25 +189,25 @@ def judge_error(error: BaseException) -> Answer:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         reason = getattr(error.certificate_error, "verify_message", "") or type(error.certificate_error).__name__
         why = f"shows a certificate that is not trusted ({reason}); if it is the right one, set API_CA_FILE"
-        return Answer(AnswerKind.REJECTED, why=f"{why} to the PEM file of its authority")
+        return PageAnswer(AnswerKind.REJECTED, why=f"{why} to the PEM file of its authority")
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return Answer(AnswerKind.OVERLOADED, why="could not be connected to in time (API_CONNECT_TIMEOUT)")
+        return PageAnswer(AnswerKind.OVERLOADED, why="could not be connected to in time (API_CONNECT_TIMEOUT)")
     if isinstance(error, aiohttp.SocketTimeoutError):
-        return Answer(AnswerKind.OVERLOADED, why="fell silent in the middle of the call (API_READ_TIMEOUT)")
+        return PageAnswer(AnswerKind.OVERLOADED, why="fell silent in the middle of the call (API_READ_TIMEOUT)")
     if isinstance(error, TimeoutError):
-        return Answer(AnswerKind.OVERLOADED, why="took too long as a whole (API_TOTAL_TIMEOUT)")
+        return PageAnswer(AnswerKind.OVERLOADED, why="took too long as a whole (API_TOTAL_TIMEOUT)")
     if isinstance(error, aiohttp.InvalidURL):
-        return Answer(AnswerKind.REJECTED, why="is not an address that can be asked; look at API_WECHAT_URL")
+        return PageAnswer(AnswerKind.REJECTED, why="is not an address that can be asked; look at API_WECHAT_URL")
     if isinstance(error, aiohttp.ClientConnectorError):
-        return Answer(AnswerKind.OVERLOADED, why=f"could not be connected to ({error.strerror or error.os_error})")
+        return PageAnswer(AnswerKind.OVERLOADED, why=f"could not be connected to ({error.strerror or error.os_error})")
     if isinstance(error, aiohttp.ServerDisconnectedError):
-        return Answer(AnswerKind.OVERLOADED, why="closed the connection without an answer")
+        return PageAnswer(AnswerKind.OVERLOADED, why="closed the connection without an answer")
     if isinstance(error, aiohttp.ClientPayloadError):
-        return Answer(AnswerKind.FAULT, why="cut its answer short")
+        return PageAnswer(AnswerKind.FAULT, why="cut its answer short")
     if isinstance(error, aiohttp.ClientResponseError):
-        return Answer(AnswerKind.FAULT, why=f"answered with broken HTTP ({error.status})")
+        return PageAnswer(AnswerKind.FAULT, why=f"answered with broken HTTP ({error.status})")
     if isinstance(error, (aiohttp.ClientError, OSError)):
-        return Answer(
+        return PageAnswer(
             AnswerKind.OVERLOADED,
             why=f"broke the connection ({getattr(error, 'strerror', None) or type(error).__name__})",
         )

@@ -11,7 +11,7 @@ from typing import Any
 
 from gengfu.clock import monotonic
 from gengfu.errors import Stopped
-from gengfu.vendor.answers import Answer, AnswerKind, Expected
+from gengfu.vendor.answers import AnswerKind, Expected, PageAnswer
 from gengfu.vendor.http_loop import HttpLoop
 from gengfu.vendor.limits import backoff, full_jitter
 from gengfu.vendor.listing import Failure, Page
@@ -231,7 +231,7 @@ class PageFetch:
         log.info("a page is asked again", extra={"page": index, "cause": self._last_cause, "pause": round(pause, 2)})
         asyncio.get_running_loop().call_later(pause, self._try_again, index)
 
-    def _sentence(self, index: int, answer: Answer) -> str:
+    def _sentence(self, index: int, answer: PageAnswer) -> str:
         return f"GET {self._address(index)} {answer.why}"
 
     def _try_again(self, index: int) -> None:

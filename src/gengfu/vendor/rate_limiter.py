@@ -226,7 +226,7 @@ class RateLimiter:
     async def _look(self) -> bool:
         began = monotonic()
         try:
-            gate = await self._loop.offload(self._shared.gate)
+            gate = await self._loop.offload(partial(self._shared.logins.gate, self._shared.account))
         except StoreError:
             return False
         now = self._looked_at = monotonic()
@@ -241,7 +241,7 @@ class RateLimiter:
 
     async def _share(self, reason: str, seconds: float) -> None:
         try:
-            await self._loop.offload(partial(self._shared.close_gate, reason, seconds))
+            await self._loop.offload(partial(self._shared.logins.close_gate, self._shared.account, reason, seconds))
         except StoreError as error:
             log.warning("the other processes could not be told to wait", extra={"error": str(error)})
             return

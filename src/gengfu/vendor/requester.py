@@ -10,7 +10,7 @@ from yarl import URL
 
 from gengfu.clock import Clock, monotonic
 from gengfu.store.logins import Token
-from gengfu.vendor.answers import Answer, AnswerKind, Expected, excerpt, judge, judge_error, retry_after, with_wait
+from gengfu.vendor.answers import AnswerKind, Expected, PageAnswer, excerpt, judge, judge_error, retry_after, with_wait
 from gengfu.vendor.auth import AuthService
 from gengfu.vendor.listing import Listing
 from gengfu.vendor.rate_limiter import RateLimiter
@@ -60,7 +60,7 @@ class TokenHealth:
 class Response(msgspec.Struct, frozen=True):
     """What a request brought, and the seconds that it took."""
 
-    answer: Answer
+    answer: PageAnswer
     took: float
 
 
@@ -116,7 +116,7 @@ class Requester:
         self._limiter.one_at_a_time = self._health.one_at_a_time
         return Response(answer, took)
 
-    async def _call(self, address: str, token: Token, expected: Expected) -> tuple[Answer, float | None]:
+    async def _call(self, address: str, token: Token, expected: Expected) -> tuple[PageAnswer, float | None]:
         """The answer on one call, and the seconds to wait that the vendor asked for."""
         session = self._auth.loop.session()
         url = URL(self._base + address, encoded=True)
@@ -132,7 +132,7 @@ class Requester:
         asked = retry_after(named.get("Retry-After"), named.get("Date"), self._clock())
         return with_wait(answer, asked), asked
 
-    async def _revive(self, token: Token, answer: Answer) -> Answer:
+    async def _revive(self, token: Token, answer: PageAnswer) -> PageAnswer:
         self._health.died(token)
         if self._health.useless < MOST_USELESS:
             self._limiter.one_at_a_time = self._health.one_at_a_time
@@ -142,7 +142,7 @@ class Requester:
             f"{answer.why}, again with a fresh login: the vendor ends each login at once, or API_WECHAT_URL does not "
             "lead to its API (it answers the same for a path that does not exist)"
         )
-        return Answer(AnswerKind.REJECTED, answer.status, why)
+        return PageAnswer(AnswerKind.REJECTED, answer.status, why)
 
     def _excerpt(self, body: bytes) -> str:
         return excerpt(body, self._auth.scrub)

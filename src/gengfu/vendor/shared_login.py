@@ -10,7 +10,7 @@ from gengfu.clock import Clock
 from gengfu.errors import ConfigError, StoreError
 from gengfu.logs import Redactor, register_secret
 from gengfu.settings import Secret, Settings
-from gengfu.store.logins import Gate, Logins, LoginState, Refusal, Token
+from gengfu.store.logins import Logins, LoginState, Refusal
 from gengfu.vendor.login import Identity, digest_of, matches
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ class SharedLogin:
     def __init__(self, settings: Settings, logins: Logins, clock: Clock, reread: Callable[[], Settings] | None) -> None:
         """`reread` gives the settings as they are now; without it a change counts after a restart."""
         self._settings = settings
-        self._logins = logins
+        self.logins = logins
         self._clock = clock
         self._reread = reread
         self._changed: Identity | None = None
@@ -44,6 +44,11 @@ class SharedLogin:
             ConfigError: the settings do not say.
         """
         return self._changed or Identity(*self._settings.api())
+
+    @property
+    def account(self) -> str:
+        """The name of the rows."""
+        return self.identity.account
 
     def scrub(self, text: str) -> str:
         """The text with stars in place of the password and of every token of late."""
@@ -73,7 +78,7 @@ class SharedLogin:
     def look(self) -> LoginState:
         """How things stand; the refusal, if any, is one of these credentials."""
         identity = self.identity
-        state = self._logins.look(identity.account)
+        state = self.logins.look(identity.account)
         if state.refusal is not None and self._is_ours(identity, state.refusal):
             return state
         return replace(state, refusal=self._unsaved)
@@ -83,18 +88,6 @@ class SharedLogin:
         if self._compared[0] != key:
             self._compared = (key, matches(refusal.digest, identity.username, identity.password))
         return self._compared[1]
-
-    def take(self, lease_id: int) -> int | None:
-        """The fencing number under which the process with that lease may log in now; None where another may."""
-        return self._logins.take(self.identity.account, lease_id)
-
-    def grant(self, fence: int, value: Secret, seconds: float, known: int) -> Token | None:
-        """Shares a new token; None where the right to log in has passed to another process."""
-        return self._logins.grant(self.identity.account, fence, value, seconds, known)
-
-    def release(self, fence: int) -> None:
-        """Ends the right to log in that has this fencing number."""
-        self._logins.release(self.identity.account, fence)
 
     def refuse(self, reason: str, fence: int) -> Refusal:
         """Writes down that the vendor refused the credentials."""
@@ -110,7 +103,7 @@ class SharedLogin:
 
     def _write_down(self, refusal: Refusal, fence: int | None) -> None:
         try:
-            self._logins.refuse(self.identity.account, refusal, fence)
+            self.logins.refuse(self.account, refusal, fence)
             self._unsaved = None
         except StoreError as error:
             self._unsaved = refusal
@@ -118,14 +111,6 @@ class SharedLogin:
 
     def reset(self) -> bool:
         """Forgets the refusal, the token and the gate; says whether there was a refusal."""
-        was_refused = self._logins.reset(self.identity.account) or self._unsaved is not None
+        was_refused = self.logins.reset(self.account) or self._unsaved is not None
         self._unsaved = None
         return was_refused
-
-    def gate(self) -> Gate | None:
-        """The gate, where it is closed."""
-        return self._logins.gate(self.identity.account)
-
-    def close_gate(self, reason: str, seconds: float) -> None:
-        """Asks all processes to send nothing for so long."""
-        self._logins.close_gate(self.identity.account, reason, seconds)

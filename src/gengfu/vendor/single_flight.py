@@ -41,6 +41,7 @@ class SingleFlight:
     def __init__(self, shared: SharedLogin, client: LoginClient, loop: HttpLoop, lease: Callable[[], int]) -> None:
         """`lease` gives the id of this process's lease; it blocks, and raises StoreError."""
         self._shared = shared
+        self._logins = shared.logins
         self._client = client
         self._loop = loop
         self._lease = lease
@@ -135,7 +136,7 @@ class SingleFlight:
         return self._keep(state.token, state.expires_in)
 
     async def _take(self, lease_id: int) -> int | None:
-        return await self._loop.offload(partial(self._shared.take, lease_id))
+        return await self._loop.offload(partial(self._logins.take, self._shared.account, lease_id))
 
     async def _under(self, fence: int, dead: Token | None, anew: bool) -> Token | None:
         """What comes of having the right to log in; None where it was lost on the way."""
@@ -160,7 +161,7 @@ class SingleFlight:
     async def _release(self, fence: int) -> None:
         while True:
             try:
-                await self._loop.offload(partial(self._shared.release, fence))
+                await self._loop.offload(partial(self._logins.release, self._shared.account, fence))
                 return
             except StoreError as error:
                 log.warning("the right to log in could not be given back; trying on", extra={"error": str(error)})
@@ -173,8 +174,9 @@ class SingleFlight:
             raise self._refused(await self._loop.offload(partial(self._shared.refuse, answer.why, fence)))
         self._shared.hide(answer.token)
         known = max(self._generation, dead.generation if dead is not None else 0)
+        grant = partial(self._logins.grant, identity.account, fence, answer.token, answer.seconds, known)
         try:
-            token = await self._loop.offload(partial(self._shared.grant, fence, answer.token, answer.seconds, known))
+            token = await self._loop.offload(grant)
         except StoreError as error:
             log.warning("the new token could not be shared with other processes", extra={"error": str(error)})
             self._release_soon(fence)

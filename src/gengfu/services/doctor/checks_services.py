@@ -142,6 +142,11 @@ def login(context: DoctorContext) -> Iterator[Finding]:
         )
         return
     status = within(PATIENCE, "the database", lambda: context.auth().status())
+    if status.gate_until is not None:
+        yield warning(
+            f"no request is sent before {status.gate_until:%Y-%m-%d %H:%M:%S} UTC: {status.gate_reason}",
+            "nothing; or, if the vendor says that it need not be: gengfu auth:reset",
+        )
     if status.refused_at is not None:
         yield error(
             f"the vendor refused the login of {status.username} on {status.refused_at:%Y-%m-%d %H:%M} UTC "
