@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from gengfu.clock import Clock, utcnow
@@ -15,13 +16,17 @@ from gengfu.store.doorstep import LONGEST_DELAY, due_after, new_job
 from gengfu.store.jobs import AttemptRecord, JobRecord, JobState, Outcome, Selection, Sight
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from sqlalchemy import Connection, Row
 
     from gengfu.store.database import Database
 
 ALL = Selection()
+
+_Pair = tuple[int, int]
+"""Id and fence of a job."""
+_Over = tuple[JobState, str | None, str | None]
+_Back = tuple[str | None, int, datetime]
+_Closed = tuple[Outcome, str | None]
 
 TEXT_LIMIT = 4000
 """Characters kept of a cause or a note."""
@@ -93,14 +98,20 @@ class Ledger:
         self, endings: Sequence[Ending], request: Request | None
     ) -> tuple[set[LeasedJob], list[LeasedJob]]:
         """Both, in one transaction."""
-        tried: dict[tuple[int, int], LeasedJob] = {}
+        tried: dict[_Pair, LeasedJob] = {}
+        is_careful = False
 
         def work(connection: Connection) -> tuple[set[LeasedJob], list[LeasedJob]]:
             now = self._clock()
-            stale = _settle(connection, endings, now) if endings else set()
+            live, stale = _sorted_out(connection, endings) if is_careful else (endings, set())
+            _settle(connection, live, now)
             return stale, _lease(connection, request, tried, now) if request is not None and request.room else []
 
-        return self._db.write(work)
+        try:
+            return self._db.write(work)
+        except _Surprise:
+            is_careful = True
+            return self._db.write(work)
 
     def recover(self, wanted: Selection, lease: int | None = None, in_hands: Collection[int] = ()) -> int:
         """Lets the jobs of dead workers wait again, also those that `lease` holds and that are in no hands; how many.
@@ -158,85 +169,76 @@ class Ledger:
         return self._db.write(lambda connection: rows.delete_done(connection, before, PRUNE_BATCH))
 
 
-def _settle(connection: Connection, endings: Iterable[Ending], now: datetime) -> set[LeasedJob]:
+class _Surprise(Exception):
+    """Another number of rows changed than was meant."""
+
+
+def _settle(connection: Connection, endings: Collection[Ending], now: datetime) -> None:
+    """Records all of them.
+
+    Raises:
+        _Surprise: at least one of the jobs is not held any more; the transaction is to be undone.
+    """
+    over: dict[_Over, list[_Pair]] = defaultdict(list)
+    back: dict[_Back, list[_Pair]] = defaultdict(list)
+    closed: dict[_Closed, list[_Pair]] = defaultdict(list)
+    for ending in endings:
+        pair = (ending.job.id, ending.job.fence)
+        text = _clip(ending.text)
+        is_done = ending.outcome is Outcome.DONE
+        if ending.again_in is not None:
+            back[_back(ending, ending.again_in, now)].append(pair)
+        elif is_done:
+            over[JobState.DONE, None, text].append(pair)
+        else:
+            over[JobState.FAILED, text, None].append(pair)
+        if not ending.job.spent:
+            closed[ending.outcome, None if is_done else text].append(pair)
+    changed = sum(rows.end(connection, pairs, *values, now) for values, pairs in over.items())
+    changed += sum(rows.requeue(connection, pairs, *values) for values, pairs in back.items())
+    changed += sum(rows.close_attempts(connection, pairs, *values, now) for values, pairs in closed.items())
+    if changed != len(endings) + sum(not ending.job.spent for ending in endings):
+        raise _Surprise
+
+
+def _sorted_out(connection: Connection, endings: Iterable[Ending]) -> tuple[list[Ending], set[LeasedJob]]:
+    """The ends that can be written, of jobs that are locked now; and the jobs that passed on. An end that an earlier
+    run of this very transaction has written is neither."""
     by_pair = {(ending.job.id, ending.job.fence): ending for ending in endings}
     held = rows.held(connection, by_pair.keys())
-    live = [by_pair[pair] for pair in sorted(held)]
-    rows.end(connection, [_over(ending, now) for ending in live if ending.again_in is None])
-    rows.requeue(connection, [_back(ending, ending.again_in, now) for ending in live if ending.again_in is not None])
-    rows.close_attempts(connection, [_closed(ending, now) for ending in live if not ending.job.spent])
-    return _stale(connection, {pair: ending for pair, ending in by_pair.items() if pair not in held})
-
-
-def _stale(connection: Connection, left: Mapping[tuple[int, int], Ending]) -> set[LeasedJob]:
-    """Of the jobs that are not held, those whose end was not written by an earlier run of this very transaction."""
-    if not left:
-        return set()
+    left = {pair: ending for pair, ending in by_pair.items() if pair not in held}
     attempts = rows.attempts_at(connection, left.keys())
     states = rows.states_of(connection, [job_id for job_id, _ in left])
 
-    def is_written(pair: tuple[int, int], ending: Ending) -> bool:
+    def is_written(pair: _Pair, ending: Ending) -> bool:
         if ending.job.spent:
-            state, fence = states.get(pair[0], (None, 0))
-            return fence == pair[1] and state is (JobState.FAILED if ending.again_in is None else JobState.QUEUED)
+            expected = JobState.FAILED if ending.again_in is None else JobState.QUEUED
+            return states.get(pair[0]) == (expected, pair[1])
         return pair in attempts and attempts[pair].outcome is ending.outcome
 
-    return {ending.job for pair, ending in left.items() if not is_written(pair, ending)}
+    stale = {ending.job for pair, ending in left.items() if not is_written(pair, ending)}
+    return [by_pair[pair] for pair in sorted(held)], stale
 
 
-def _over(ending: Ending, now: datetime) -> dict[str, Any]:
-    done = ending.outcome is Outcome.DONE
-    text = _clip(ending.text)
-    state = JobState.DONE if done else JobState.FAILED
-    told = {"to": state, "told": text if done else None, "why": None if done else text, "now": now}
-    return {"job_id": ending.job.id, "of": ending.job.fence, **told}
-
-
-def _back(ending: Ending, delay: float, now: datetime) -> dict[str, Any]:
+def _back(ending: Ending, delay: float, now: datetime) -> _Back:
     failed = ending.outcome in (Outcome.FAILED, Outcome.TIMEOUT)
     uncounted = not (failed or ending.job.spent)
-    return {
-        "job_id": ending.job.id,
-        "of": ending.job.fence,
-        "why": _clip(ending.text) if failed else ending.job.cause,
-        "used": ending.job.attempt - uncounted,
-        "due": now + min(timedelta(seconds=delay), LONGEST_DELAY),
-    }
+    cause = _clip(ending.text) if failed else ending.job.cause
+    return cause, ending.job.attempt - uncounted, now + min(timedelta(seconds=delay), LONGEST_DELAY)
 
 
-def _closed(ending: Ending, now: datetime) -> dict[str, Any]:
-    why = None if ending.outcome is Outcome.DONE else _clip(ending.text)
-    return {"of_job": ending.job.id, "of": ending.job.fence, "ended": ending.outcome, "why": why, "now": now}
-
-
-def _lease(
-    connection: Connection, request: Request, tried: dict[tuple[int, int], LeasedJob], now: datetime
-) -> list[LeasedJob]:
+def _lease(connection: Connection, request: Request, tried: dict[_Pair, LeasedJob], now: datetime) -> list[LeasedJob]:
     """`tried`: what earlier runs of this transaction took; some of it may have been committed."""
     if tried and (before := rows.leased_before(connection, request.lease, tried.keys())):
         return [tried[pair] for pair in sorted(before)]
     found = rows.due(connection, request.wanted, request.room, request.lease, now)
     leased = [_leased(row, request.tries) for row in found]
     tried.update({(job.id, job.fence): job for job in leased})
-    if leased:
-        taken = [
-            {
-                "job_id": job.id,
-                "before": job.fence - 1,
-                "new_fence": job.fence,
-                "lease": request.lease,
-                "attempt": job.attempt,
-                "allowed": job.tries,
-                "now": now,
-            }
-            for job in leased
-        ]
-        opened = [
-            {"job_id": job.id, "fence": job.fence, "attempt": job.attempt, "worker": request.worker, "started_at": now}
-            for job in leased
-            if not job.spent
-        ]
-        rows.take(connection, taken, opened)
+    if ids := [job.id for job in leased if not job.spent]:
+        rows.take(connection, ids, request.lease, request.tries, now)
+        rows.open_attempts(connection, ids, request.worker, now)
+    if spent := [job.id for job in leased if job.spent]:
+        rows.take_spent(connection, spent, request.lease, request.tries)
     return leased
 
 
@@ -250,17 +252,14 @@ def _leased(row: Row[Any], tries: int | None) -> LeasedJob:
 
 def _take_back(connection: Connection, found: Sequence[Row[Any]], now: datetime) -> None:
     attempts = rows.attempts_at(connection, [(row.id, row.fence) for row in found])
-    waiting, closed = [], []
     for row in found:
-        attempt = attempts.get((row.id, row.fence))
+        pair = (row.id, row.fence)
+        attempt = attempts.get(pair)
         why = row.cause
         if attempt is not None and attempt.outcome is None:
             why = f"the worker {attempt.worker} died or was out of reach"
-            lost = {"ended": Outcome.LOST, "why": why, "now": now}
-            closed.append({"of_job": row.id, "of": row.fence, **lost})
-        waiting.append({"job_id": row.id, "of": row.fence, "why": why, "used": row.attempts, "due": now})
-    rows.requeue(connection, waiting)
-    rows.close_attempts(connection, closed)
+            rows.close_attempts(connection, [pair], Outcome.LOST, why, now)
+        rows.requeue(connection, [pair], why, row.attempts, now)
 
 
 def _clip(text: str | None) -> str | None:

@@ -12,15 +12,17 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
+    String,
     and_,
-    bindparam,
     delete,
     func,
     insert,
+    literal,
     literal_column,
     or_,
     select,
     true,
+    tuple_,
     update,
 )
 
@@ -196,30 +198,27 @@ def leased_before(connection: Connection, lease: int, pairs: Collection[tuple[in
     return {(row.id, row.fence) for row in found} & set(pairs)
 
 
-_TAKE = (
-    update(job)
-    .where(and_(job.c.id == bindparam("job_id"), job.c.fence == bindparam("before")))
-    .values(
-        state=JobState.RUNNING,
-        fence=bindparam("new_fence"),
-        lease_id=bindparam("lease"),
-        attempts=bindparam("attempt"),
-        tries=bindparam("allowed"),
-        started_at=bindparam("now"),
-    )
-)
+def take(connection: Connection, ids: Sequence[int], lease: int, tries: int | None, now: datetime) -> None:
+    """Gives locked jobs to a worker under their next fence, and counts the try; `tries` in place of their own."""
+    given: dict[str, Any] = {"state": JobState.RUNNING, "fence": job.c.fence + 1, "lease_id": lease, "started_at": now}
+    given |= {"attempts": job.c.attempts + 1} | ({"tries": tries} if tries is not None else {})
+    connection.execute(update(job).where(job.c.id.in_(ids)).values(**given))
 
 
-def take(connection: Connection, taken: Sequence[Mapping[str, Any]], attempts: Sequence[Mapping[str, Any]]) -> None:
-    """Gives locked jobs to a worker, and opens their attempts.
+def take_spent(connection: Connection, ids: Sequence[int], lease: int, tries: int | None) -> None:
+    """Gives locked jobs without tries to a worker under their next fence."""
+    given: dict[str, Any] = {"state": JobState.RUNNING, "fence": job.c.fence + 1, "lease_id": lease}
+    given |= {"tries": tries} if tries is not None else {}
+    connection.execute(update(job).where(job.c.id.in_(ids)).values(**given))
 
-    Args:
-        taken: `job_id`, `before` (the fence so far), `new_fence`, `lease`, `attempt`, `allowed` and `now` of each.
-        attempts: the rows of `job_attempt`.
-    """
-    connection.execute(_TAKE, list(taken))
-    if attempts:
-        connection.execute(insert(job_attempt), list(attempts))
+
+def open_attempts(connection: Connection, ids: Sequence[int], worker: str, now: datetime) -> None:
+    """Records that an attempt began at jobs that were just taken."""
+    columns = ["job_id", "fence", "attempt", "worker", "started_at"]
+    fresh = select(
+        job.c.id, job.c.fence, job.c.attempts, literal(worker, String), literal(now, job.c.started_at.type)
+    ).where(job.c.id.in_(ids))
+    connection.execute(insert(job_attempt).from_select(columns, fresh))
 
 
 def held(connection: Connection, pairs: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
@@ -230,58 +229,47 @@ def held(connection: Connection, pairs: Collection[tuple[int, int]]) -> set[tupl
     return {(row.id, row.fence) for row in locked} & set(pairs)
 
 
-_RUNNING = and_(job.c.id == bindparam("job_id"), job.c.fence == bindparam("of"), job.c.state == JobState.RUNNING)
-_OVER = (
-    update(job)
-    .where(_RUNNING)
-    .values(
-        state=bindparam("to"),
-        lease_id=None,
-        cause=bindparam("why"),
-        note=bindparam("told"),
-        finished_at=bindparam("now"),
+def _running(pairs: Sequence[tuple[int, int]]) -> ColumnElement[bool]:
+    """True for the jobs that are running under these fences; by id first, since that is what the index knows."""
+    return and_(
+        job.c.id.in_([job_id for job_id, _ in pairs]),
+        tuple_(job.c.id, job.c.fence).in_(pairs),
+        job.c.state == JobState.RUNNING,
     )
-)
-_BACK = (
-    update(job)
-    .where(_RUNNING)
-    .values(
-        state=JobState.QUEUED,
-        lease_id=None,
-        cause=bindparam("why"),
-        attempts=bindparam("used"),
-        available_at=bindparam("due"),
+
+
+def end(
+    connection: Connection,
+    pairs: Sequence[tuple[int, int]],
+    state: JobState,
+    cause: str | None,
+    note: str | None,
+    now: datetime,
+) -> int:
+    """Marks running jobs, by id and fence, as done or failed; how many there were."""
+    values = {"state": state, "lease_id": None, "cause": cause, "note": note, "finished_at": now}
+    return connection.execute(update(job).where(_running(pairs)).values(**values)).rowcount
+
+
+def requeue(
+    connection: Connection, pairs: Sequence[tuple[int, int]], cause: str | None, attempts: int, due: datetime
+) -> int:
+    """Puts running jobs, by id and fence, back with so many tries used; how many there were."""
+    values = {"state": JobState.QUEUED, "lease_id": None, "cause": cause, "attempts": attempts, "available_at": due}
+    return connection.execute(update(job).where(_running(pairs)).values(**values)).rowcount
+
+
+def close_attempts(
+    connection: Connection, pairs: Sequence[tuple[int, int]], outcome: Outcome, cause: str | None, now: datetime
+) -> int:
+    """Records how the open attempts at these jobs ended; how many there were."""
+    which = and_(
+        job_attempt.c.job_id.in_([job_id for job_id, _ in pairs]),
+        tuple_(job_attempt.c.job_id, job_attempt.c.fence).in_(pairs),
+        job_attempt.c.outcome.is_(None),
     )
-)
-_CLOSE = (
-    update(job_attempt)
-    .where(
-        and_(
-            job_attempt.c.job_id == bindparam("of_job"),
-            job_attempt.c.fence == bindparam("of"),
-            job_attempt.c.outcome.is_(None),
-        )
-    )
-    .values(outcome=bindparam("ended"), cause=bindparam("why"), finished_at=bindparam("now"))
-)
-
-
-def end(connection: Connection, ended: Sequence[Mapping[str, Any]]) -> None:
-    """Marks running jobs as done or failed: `job_id`, `of` (the fence), `to`, `why`, `told` and `now` of each."""
-    if ended:
-        connection.execute(_OVER, list(ended))
-
-
-def requeue(connection: Connection, waiting: Sequence[Mapping[str, Any]]) -> None:
-    """Puts running jobs back: `job_id`, `of` (the fence), `why`, `used` (tries) and `due` of each."""
-    if waiting:
-        connection.execute(_BACK, list(waiting))
-
-
-def close_attempts(connection: Connection, closed: Sequence[Mapping[str, Any]]) -> None:
-    """Records how open attempts ended: `of_job`, `of` (the fence), `ended`, `why` and `now` of each."""
-    if closed:
-        connection.execute(_CLOSE, list(closed))
+    values = {"outcome": outcome, "cause": cause, "finished_at": now}
+    return connection.execute(update(job_attempt).where(which).values(**values)).rowcount
 
 
 def orphans(
