@@ -16,7 +16,7 @@ from sqlalchemy import select
 from gengfu.clock import Clock, utcnow
 from gengfu.schedule.enqueue import Enqueuer
 from gengfu.schedule.entry_logs import EntryLogs
-from gengfu.schedule.open_ticks import Surroundings
+from gengfu.schedule.open_ticks import ScheduleContext
 from gengfu.schedule.policy import CatchUp, Entry, Overlap, Schedule
 from gengfu.schedule.running import Running
 from gengfu.schedule.scheduler import Scheduler
@@ -79,9 +79,9 @@ class Rig:
     def scheduler(self, clock: Clock | None = None) -> Scheduler:
         clock = clock or (lambda: self.now)
         enqueuer = Enqueuer(lambda: self.settings, show, clock)
-        around = Surroundings(enqueuer, self.earlier_work, clock, show, self.notify, self.over.append)
+        context = ScheduleContext(enqueuer, self.earlier_work, clock, show, self.notify, self.over.append)
         running = Running(self.settings, EntryLogs(self.settings), self.program)
-        return Scheduler(self.database.path or self.database, lambda: self.entries, running, around)
+        return Scheduler(self.database.path or self.database, lambda: self.entries, running, context)
 
     def notify(self, queue: str, job_id: int) -> str | None:
         self.notified.append((queue, job_id))
@@ -156,8 +156,8 @@ def main(told: dict[str, Any]) -> None:
     clock = clock_of(db, utcnow)
     running = Running(settings, EntryLogs(settings), PROGRAM)
     enqueuer = Enqueuer(lambda: settings, str, utcnow)
-    around = Surroundings(enqueuer, NoEarlierWork(), clock, str, lambda *_: None)
-    scheduler = Scheduler(db, lambda: entries, running, around)
+    context = ScheduleContext(enqueuer, NoEarlierWork(), clock, str, lambda *_: None)
+    scheduler = Scheduler(db, lambda: entries, running, context)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: scheduler.stop())
     scheduler.work(float(told.get("grace", 5.0)))

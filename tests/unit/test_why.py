@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gengfu.schedule.policy import Entry, Schedule
-from gengfu.schedule.why import Answer, Facts, Silence, explain
+from gengfu.schedule.why import Answer, Facts, NoTick, explain
 from gengfu.store.tick_rows import EntryRow, Tick, TickState
 
 NOW = datetime(2026, 11, 22, 10, 7, tzinfo=UTC)
@@ -100,14 +100,14 @@ def why(facts: Facts, moment: datetime = DUE, now: datetime = NOW) -> Answer:
 def test_a_row_tells_what_became_of_its_tick(changes: dict[str, object], text: str) -> None:
     tick = replace(TICK, **changes)  # type: ignore[arg-type]
     answer = why(replace(FACTS, ticks=(tick,)))
-    assert (answer.verdict, answer.text) == (tick.state, text)
+    assert (answer.outcome, answer.text) == (tick.state, text)
 
 
 def test_a_row_that_stands_for_several_ticks_tells_of_each() -> None:
     missed = replace(TICK, state=TickState.MISSED, reason="no scheduler was running", due_at=DUE - 10 * MINUTE)
     covering = replace(missed, covers=4, until_at=DUE + 5 * MINUTE)
     answer = why(replace(FACTS, ticks=(covering,)))
-    assert answer.verdict is TickState.MISSED
+    assert answer.outcome is TickState.MISSED
     assert answer.text == (
         "the tick of 10:05:00 was missed: no scheduler was running; "
         "its row stands for 4 ticks, from 09:55:00 to 10:10:00"
@@ -117,62 +117,62 @@ def test_a_row_that_stands_for_several_ticks_tells_of_each() -> None:
 def test_the_tick_s_own_row_counts_before_one_that_covers_it_and_the_last_turn_before_others() -> None:
     covering = replace(TICK, state=TickState.SKIPPED, due_at=DUE - 10 * MINUTE, covers=9, until_at=DUE + 5 * MINUTE)
     later = replace(TICK, clock_epoch=1, state=TickState.FAILED)
-    assert why(replace(FACTS, ticks=(covering, TICK))).verdict is TickState.DONE
-    assert why(replace(FACTS, ticks=(covering, TICK, later))).verdict is TickState.FAILED
+    assert why(replace(FACTS, ticks=(covering, TICK))).outcome is TickState.DONE
+    assert why(replace(FACTS, ticks=(covering, TICK, later))).outcome is TickState.FAILED
 
 
 @pytest.mark.parametrize(
-    ("facts", "moment", "now", "verdict", "told"),
+    ("facts", "moment", "now", "outcome", "told"),
     [
-        (FACTS, DUE + MINUTE, NOW, Silence.NOT_DUE, "the one before is 10:05:00; the next is 10:10:00"),
-        (FACTS, DUE + 5 * MINUTE, NOW, Silence.FUTURE, "the tick of 10:10:00 is yet to come"),
+        (FACTS, DUE + MINUTE, NOW, NoTick.NOT_DUE, "the one before is 10:05:00; the next is 10:10:00"),
+        (FACTS, DUE + 5 * MINUTE, NOW, NoTick.FUTURE, "the tick of 10:10:00 is yet to come"),
         (
             replace(FACTS, row=PAUSED),
             DUE + 5 * MINUTE,
             NOW,
-            Silence.FUTURE,
+            NoTick.FUTURE,
             "skipped unless sweep is resumed: paused by",
         ),
         (
             replace(FACTS, entry=replace(ENTRY, schedule=replace(ENTRY.schedule, enabled=False))),
             DUE,
             NOW,
-            Silence.DISABLED,
+            NoTick.DISABLED,
             "sweep is disabled (enabled = false, floor:sweep)",
         ),
-        (replace(FACTS, row=None, anyone=False), DUE, NOW, Silence.NO_SCHEDULER, "no scheduler has ever run"),
-        (replace(FACTS, row=None), DUE, NOW, Silence.NEVER_SEEN, "no scheduler has run since sweep was added"),
-        (replace(FACTS, row=PAUSED), DUE, NOW, Silence.PAUSED, "sweep is paused by root@hall since 10:04:00: paint"),
+        (replace(FACTS, row=None, anyone=False), DUE, NOW, NoTick.NO_SCHEDULER, "no scheduler has ever run"),
+        (replace(FACTS, row=None), DUE, NOW, NoTick.NEVER_SEEN, "no scheduler has run since sweep was added"),
+        (replace(FACTS, row=PAUSED), DUE, NOW, NoTick.PAUSED, "sweep is paused by root@hall since 10:04:00: paint"),
         (
             replace(FACTS, row=replace(ROW, planned_until=DUE - MINUTE)),
             DUE,
             NOW,
-            Silence.NOT_LOOKED_AT,
+            NoTick.NOT_LOOKED_AT,
             "did not run: no scheduler has looked at sweep since 10:04:00",
         ),
         (
             replace(FACTS, row=replace(ROW, planned_until=DUE - MINUTE)),
             DUE,
             DUE + timedelta(seconds=59),
-            Silence.NOT_LOOKED_AT,
+            NoTick.NOT_LOOKED_AT,
             "has not run yet: no scheduler has looked at sweep since 10:04:00",
         ),
-        (FACTS, DUE - timedelta(days=91), NOW, Silence.PRUNED, "rows are kept for 90 days"),
+        (FACTS, DUE - timedelta(days=91), NOW, NoTick.PRUNED, "rows are kept for 90 days"),
         (
             replace(FACTS, first_due=DUE + 5 * MINUTE),
             DUE,
             NOW,
-            Silence.NOT_SCHEDULED_THEN,
+            NoTick.NOT_SCHEDULED_THEN,
             "the earliest tick on record is that of 10:10:00",
         ),
-        (replace(FACTS, entry=None), DUE, NOW, Silence.NOT_DECLARED, "sweep is no entry that can be used"),
+        (replace(FACTS, entry=None), DUE, NOW, NoTick.NOT_DECLARED, "sweep is no entry that can be used"),
     ],
 )
 def test_where_there_is_no_row_the_cause_is_found(
-    facts: Facts, moment: datetime, now: datetime, verdict: Silence, told: str
+    facts: Facts, moment: datetime, now: datetime, outcome: NoTick, told: str
 ) -> None:
     answer = why(facts, moment, now)
-    assert answer.verdict is verdict
+    assert answer.outcome is outcome
     assert told in answer.text
 
 
@@ -184,4 +184,4 @@ def test_a_time_at_which_nothing_is_due_comes_with_its_neighbours() -> None:
 
 def test_a_row_counts_even_where_the_expression_has_changed_since() -> None:
     changed = replace(ENTRY, schedule=Schedule("0 3 * * *", timezone="UTC"))
-    assert why(replace(FACTS, entry=changed, ticks=(TICK,))).verdict is TickState.DONE
+    assert why(replace(FACTS, entry=changed, ticks=(TICK,))).outcome is TickState.DONE

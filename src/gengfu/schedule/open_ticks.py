@@ -14,7 +14,7 @@ from gengfu.errors import StoreError
 from gengfu.process.monitor import Monitor
 from gengfu.schedule.earlier_work import EarlierWork
 from gengfu.schedule.enqueue import Enqueuer, Settled
-from gengfu.schedule.others import Others
+from gengfu.schedule.other_schedulers import OtherSchedulers
 from gengfu.schedule.plan import Action, FormatMoment, decide, is_late
 from gengfu.schedule.planner import Planner
 from gengfu.schedule.policy import CatchUp, Entry
@@ -37,7 +37,7 @@ PATIENCE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ScheduleContext:
     """What ticks are started with, and who is told of them."""
 
     enqueuer: Enqueuer
@@ -67,7 +67,7 @@ class OpenTicks:
         monitor: Monitor,
         planner: Planner,
         running: Running,
-        around: Surroundings,
+        context: ScheduleContext,
         wake: Callable[[], None],
     ) -> None:
         """
@@ -81,9 +81,9 @@ class OpenTicks:
         self._monitor = monitor
         self._planner = planner
         self._running = running
-        self._around = around
+        self._context = context
         self._wake = wake
-        self._others = Others()
+        self._others = OtherSchedulers()
         self._open: dict[int, Tick] = {}
 
     def hold(self) -> Holder:
@@ -154,7 +154,7 @@ class OpenTicks:
         self._tell(settled.tick, settled.ending, now)
         if settled.queued is not None:
             self._running.logs.write(settled.tick, settled.queued.text)
-            problem = self._around.notify(settled.queued.queue, settled.queued.job_id)
+            problem = self._context.notify(settled.queued.queue, settled.queued.job_id)
             if problem is not None:
                 told = {"job": settled.queued.job_id, "error": problem}
                 log.warning("no worker could be told; the next one finds the job by itself", extra=told)
@@ -197,7 +197,7 @@ class OpenTicks:
 
     def _consider(self, tick: Tick, entry: Entry, now: datetime) -> None:
         if entry.queues is not None:
-            settled = self._do(lambda execute: self._around.enqueuer.settle(execute, tick, entry, self._name))
+            settled = self._do(lambda execute: self._context.enqueuer.settle(execute, tick, entry, self._name))
             # Where it stays open its fencing number has changed, so it is read anew before anything else is done.
             del self._open[tick.id]
             if settled is not None:
@@ -206,8 +206,8 @@ class OpenTicks:
         earlier = [other for other in self._open.values() if other.entry == tick.entry and other.id < tick.id]
         strangers = [other for other in earlier if _is_held(other) and not self._is_mine(other)]
         unknown = [other for other in strangers if not self._others.is_known(other)]
-        under_way = None if earlier else self._around.earlier_work.under_way(tick.command)
-        decision = decide(tick, entry.schedule.overlap, earlier, unknown, under_way, self._around.show)
+        under_way = None if earlier else self._context.earlier_work.under_way(tick.command)
+        decision = decide(tick, entry.schedule.overlap, earlier, unknown, under_way, self._context.show)
         reason = decision.reason or ""
         if decision.action is Action.SKIP:
             self._close(tick, Ending(TickState.SKIPPED, reason))
@@ -218,7 +218,7 @@ class OpenTicks:
             for other in earlier:
                 self._cancel(other, reason)
             if under_way is not None:
-                self._around.earlier_work.cancel(tick.command)
+                self._context.earlier_work.cancel(tick.command)
             if not any(other.id in self._open for other in earlier):
                 self._begin(tick, entry, now)
         elif decision.action is Action.RUN:
@@ -251,7 +251,7 @@ class OpenTicks:
 
     def _close(self, tick: Tick, ending: Ending) -> None:
         """Ends a tick without a command under way."""
-        now = self._around.clock()
+        now = self._context.clock()
         self._open.pop(tick.id, None)
         if self._do(lambda execute: ticks.end(execute, tick, ending, now)):
             self._tell(tick, ending, now)
@@ -265,7 +265,7 @@ class OpenTicks:
             output=ending.output,
             finished_at=now,
         )
-        self._around.on_over(ended)
+        self._context.on_over(ended)
         told = {"tick": tick.id, "entry": tick.entry, "state": str(ended.state), "why": ended.reason or ""}
         log.log(logging.WARNING if ended.state is TickState.FAILED else logging.INFO, "tick over", extra=told)
 

@@ -14,7 +14,7 @@ from gengfu.process.liveness import SLOW_AFTER, Liveness
 from gengfu.process.monitor import Monitor
 from gengfu.process.pids import process_name
 from gengfu.process.wake_pipe import WakePipe
-from gengfu.schedule.open_ticks import PATIENCE, OpenTicks, Surroundings
+from gengfu.schedule.open_ticks import PATIENCE, OpenTicks, ScheduleContext
 from gengfu.schedule.planner import Planner
 from gengfu.schedule.policy import Entry
 from gengfu.schedule.running import KILL_AFTER, Running
@@ -52,7 +52,7 @@ class Scheduler:
         db: Database | Path,
         entries: Callable[[], Mapping[str, Entry]],
         running: Running,
-        around: Surroundings,
+        context: ScheduleContext,
     ) -> None:
         """`entries`: reads the entries anew."""
         self.name = process_name()
@@ -60,10 +60,10 @@ class Scheduler:
         self.monitor = Monitor(db, "scheduler", self.name, {}, self.progress)
         self._db = db
         self._running = running
-        self._clock = around.clock
+        self._clock = context.clock
         self._pipe = WakePipe()
-        self._planner = Planner(db, entries, around.enqueuer, around.show, PATIENCE)
-        self._ticks = OpenTicks(db, self.name, self.monitor, self._planner, running, around, self._pipe.wake)
+        self._planner = Planner(db, entries, context.enqueuer, context.show, PATIENCE)
+        self._ticks = OpenTicks(db, self.name, self.monitor, self._planner, running, context, self._pipe.wake)
         self._next_prune = monotonic() + 600.0
         self._stops = 0
 

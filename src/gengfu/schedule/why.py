@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from gengfu.schedule.cron import Cron, cron_of
-from gengfu.schedule.plan import paused_because
+from gengfu.schedule.plan import FormatMoment, paused_because
 from gengfu.schedule.policy import Entry
 from gengfu.store.tick_rows import TICKS_KEPT, EntryRow, Tick, TickState
 
-Tell = Callable[[datetime], str]
 
-
-class Silence(StrEnum):
+class NoTick(StrEnum):
     """Why there is no row of a tick."""
 
     NOT_DUE = "not-due"
@@ -51,14 +49,14 @@ class Facts:
 class Answer:
     """Why, in a word for programs and a sentence for people."""
 
-    verdict: TickState | Silence
+    outcome: TickState | NoTick
     text: str
     before: datetime | None = None
     """Where nothing was due: the nearest due moments around."""
     after: datetime | None = None
 
 
-def explain(facts: Facts, moment: datetime, now: datetime, tell: Tell) -> Answer:
+def explain(facts: Facts, moment: datetime, now: datetime, tell: FormatMoment) -> Answer:
     """Why the tick of `moment` did or did not run. `tell` writes a moment for people."""
     if facts.ticks:
         exact = [tick for tick in facts.ticks if tick.due_at == moment]
@@ -67,25 +65,25 @@ def explain(facts: Facts, moment: datetime, now: datetime, tell: Tell) -> Answer
         text = (
             f"no row tells of {tell(moment)}, and {facts.name} is no entry that can be used; see: gengfu schedule:list"
         )
-        return Answer(Silence.NOT_DECLARED, text)
+        return Answer(NoTick.NOT_DECLARED, text)
     cron = cron_of(facts.entry)
     if moment not in cron.between(moment - timedelta(microseconds=1), moment):
         return _not_due(facts, cron, moment, tell)
     if moment > now:
-        return Answer(Silence.FUTURE, f"the tick of {tell(moment)} is yet to come{_obstacle(facts, tell)}")
+        return Answer(NoTick.FUTURE, f"the tick of {tell(moment)} is yet to come{_obstacle(facts, tell)}")
     return _silent(facts, facts.entry, moment, now, tell)
 
 
-def _not_due(facts: Facts, cron: Cron, moment: datetime, tell: Tell) -> Answer:
+def _not_due(facts: Facts, cron: Cron, moment: datetime, tell: FormatMoment) -> Answer:
     before, after = cron.before(moment), cron.after(moment)
     around = [f"the one before is {tell(before)}"] if before is not None else []
     around += [f"the next is {tell(after)}"] if after is not None else []
     when = f"{cron.words()} ({cron.expression}, {cron.zone})"
     text = f"no tick of {facts.name} is due at {tell(moment)}: it is due {when}"
-    return Answer(Silence.NOT_DUE, "; ".join([text, *around]), before, after)
+    return Answer(NoTick.NOT_DUE, "; ".join([text, *around]), before, after)
 
 
-def _obstacle(facts: Facts, tell: Tell) -> str:
+def _obstacle(facts: Facts, tell: FormatMoment) -> str:
     if facts.entry is not None and not facts.entry.schedule.enabled:
         return f", and will not run unless {facts.name} is enabled ({facts.entry.source})"
     if facts.row is not None and facts.row.paused_at is not None:
@@ -93,35 +91,35 @@ def _obstacle(facts: Facts, tell: Tell) -> str:
     return ""
 
 
-def _silent(facts: Facts, entry: Entry, moment: datetime, now: datetime, tell: Tell) -> Answer:
+def _silent(facts: Facts, entry: Entry, moment: datetime, now: datetime, tell: FormatMoment) -> Answer:
     """Of a tick that was due and has no row."""
     told, row = f"the tick of {tell(moment)} did not run: ", facts.row
     if not entry.schedule.enabled:
         text = f"{told}{facts.name} is disabled (enabled = false, {entry.source})"
-        return Answer(Silence.DISABLED, text)
+        return Answer(NoTick.DISABLED, text)
     if row is None:
         start = "start one with gengfu schedule:work, or gengfu schedule:run each minute"
         if not facts.anyone:
-            return Answer(Silence.NO_SCHEDULER, f"{told}no scheduler has ever run on this database; {start}")
-        return Answer(Silence.NEVER_SEEN, f"{told}no scheduler has run since {facts.name} was added; {start}")
+            return Answer(NoTick.NO_SCHEDULER, f"{told}no scheduler has ever run on this database; {start}")
+        return Answer(NoTick.NEVER_SEEN, f"{told}no scheduler has run since {facts.name} was added; {start}")
     if row.planned_until < moment:
         if row.paused_at is not None and row.paused_at <= moment:
-            return Answer(Silence.PAUSED, f"{told}{facts.name} is {paused_because(row, tell)}")
+            return Answer(NoTick.PAUSED, f"{told}{facts.name} is {paused_because(row, tell)}")
         text = f"no scheduler has looked at {facts.name} since {tell(row.planned_until)}"
         late = entry.schedule.grace + entry.schedule.jitter
         if (now - moment).total_seconds() <= late:
-            return Answer(Silence.NOT_LOOKED_AT, f"the tick of {tell(moment)} has not run yet: {text}")
-        return Answer(Silence.NOT_LOOKED_AT, f"{told}{text}")
+            return Answer(NoTick.NOT_LOOKED_AT, f"the tick of {tell(moment)} has not run yet: {text}")
+        return Answer(NoTick.NOT_LOOKED_AT, f"{told}{text}")
     if moment < now - TICKS_KEPT:
         kept = f"rows are kept for {TICKS_KEPT.days} days"
         text = f"what became of the tick of {tell(moment)} is no longer on record: {kept}"
-        return Answer(Silence.PRUNED, text)
+        return Answer(NoTick.PRUNED, text)
     since = f"; the earliest tick on record is that of {tell(facts.first_due)}" if facts.first_due is not None else ""
     reason = f"{facts.name} was not on the schedule then (not yet added, disabled, or due at other times){since}"
-    return Answer(Silence.NOT_SCHEDULED_THEN, told + reason)
+    return Answer(NoTick.NOT_SCHEDULED_THEN, told + reason)
 
 
-def _of_row(tick: Tick, moment: datetime, tell: Tell) -> Answer:
+def _of_row(tick: Tick, moment: datetime, tell: FormatMoment) -> Answer:
     """Of a tick that has a row, or shares one."""
     told = f"the tick of {tell(moment)} {_became(tick, tell)}"
     if tick.covers > 1 and tick.until_at is not None:
@@ -131,7 +129,7 @@ def _of_row(tick: Tick, moment: datetime, tell: Tell) -> Answer:
     return Answer(tick.state, told)
 
 
-def _became(tick: Tick, tell: Tell) -> str:
+def _became(tick: Tick, tell: FormatMoment) -> str:
     where = f" by {tick.scheduler}" if tick.scheduler else ""
     started = f"was started at {tell(tick.started_at)}{where}" if tick.started_at is not None else "was not started"
     reason = tick.reason or (f"exit code {tick.exit_code}" if tick.exit_code is not None else "no reason is on record")

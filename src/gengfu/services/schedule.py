@@ -427,7 +427,7 @@ def _due(tick: DueTick) -> dict[str, Any]:
 
 @to_json.register(Why)
 def _why(why: Why) -> dict[str, Any]:
-    told = {"entry": why.entry, "time": why.time, "verdict": why.answer.verdict, "answer": why.answer.text}
+    told = {"entry": why.entry, "time": why.time, "verdict": why.answer.outcome, "answer": why.answer.text}
     told |= {"before": why.answer.before, "after": why.answer.after, "schedule_entry": why.row, "ticks": why.ticks}
     return {name: to_json(value) for name, value in told.items()}
 

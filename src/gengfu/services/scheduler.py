@@ -13,7 +13,7 @@ from gengfu.schedule.earlier_work import EarlierWork
 from gengfu.schedule.enqueue import Enqueuer
 from gengfu.schedule.entries import FILE, Declarations, Entries, load_entries
 from gengfu.schedule.entry_logs import EntryLogs
-from gengfu.schedule.open_ticks import Surroundings
+from gengfu.schedule.open_ticks import ScheduleContext
 from gengfu.schedule.plan import FormatMoment
 from gengfu.schedule.policy import Entry
 from gengfu.schedule.running import Running
@@ -86,5 +86,5 @@ def open_scheduler(
     """
     entries = EntryReader(settings.home, lambda: load_entries(settings, catalogue))
     enqueuer = Enqueuer(load_settings, show, clock)
-    around = Surroundings(enqueuer, earlier_work, clock_of(db, clock), show, notify, on_over)
-    return Scheduler(db, entries, Running(settings, EntryLogs(settings)), around)
+    context = ScheduleContext(enqueuer, earlier_work, clock_of(db, clock), show, notify, on_over)
+    return Scheduler(db, entries, Running(settings, EntryLogs(settings)), context)

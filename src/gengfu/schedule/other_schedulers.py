@@ -13,7 +13,7 @@ from gengfu.store.leases import Lease
 from gengfu.store.tick_rows import Tick, TickState
 
 
-class Others:
+class OtherSchedulers:
     """What is known of the schedulers that hold ticks, by their leases alone."""
 
     def __init__(self) -> None:
