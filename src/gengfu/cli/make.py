@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from gengfu.cli.parts.making import FORCE, Making
+from gengfu.cli.making import FORCE, Making
 
 
 class MakeCommand(Making):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gengfu.cli.making import FORCE, Making
 from gengfu.cli.output import Column
-from gengfu.cli.parts.making import FORCE, Making
 
 if TYPE_CHECKING:
     from gengfu.services.scaffolding import Probed
