@@ -14,8 +14,6 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url
 
-from gengfu.settings import Secret
-from gengfu.store.database import Database
 from proxy import Proxy
 from schedulers import Rig, SchedulerProcess, process_is_alive
 
@@ -45,13 +43,6 @@ def start(tmp_path: Path, database_url: str) -> Iterator[Start]:
         if process.process.poll() is None:
             process.process.send_signal(signal.SIGCONT)
             process.stop()
-
-
-@pytest.fixture
-def rig(database_url: str, tmp_path: Path) -> Iterator[Rig]:
-    database = Database(Secret(database_url), tmp_path)
-    yield Rig(database, tmp_path)
-    database.dispose()
 
 
 def first_due(rig: Rig) -> datetime:

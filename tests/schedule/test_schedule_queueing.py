@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,24 +11,11 @@ from sqlalchemy import func, select, update
 
 from gengfu.schedule.policy import Entry, JobRequest, Overlap, RunRequest, Schedule
 from gengfu.store import doorstep
-from gengfu.store.database import Database
 from gengfu.store.tables import job, lease, sync_run
 from schedulers import NOON, Rig
 
 DEVICES = RunRequest("device", "0", "device list")
 BACKUP = JobRequest("BackupDataJob", "backup", 3, "backup:data", "Backup")
-
-
-@pytest.fixture
-def rig(database: Database, tmp_path: Path) -> Rig:
-    """On each kind of database."""
-    return Rig(database, tmp_path)
-
-
-@pytest.fixture
-def light(sqlite_database: Database, tmp_path: Path) -> Rig:
-    """On SQLite alone, for what does not depend on the database."""
-    return Rig(sqlite_database, tmp_path)
 
 
 def queueing(request: RunRequest | JobRequest = DEVICES, **schedule: Any) -> Entry:

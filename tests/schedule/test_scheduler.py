@@ -8,30 +8,16 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
 from gengfu.schedule.policy import CatchUp, Overlap
 from gengfu.schedule.server_clock import ServerClock
 from gengfu.store import ticks
-from gengfu.store.database import Database
 from gengfu.store.light import transact
 from schedulers import NOON, Rig, entry, process_is_alive
 
 Wait = Callable[..., None]
-
-
-@pytest.fixture
-def rig(database: Database, tmp_path: Path) -> Rig:
-    """On each kind of database."""
-    return Rig(database, tmp_path)
-
-
-@pytest.fixture
-def light(sqlite_database: Database, tmp_path: Path) -> Rig:
-    """On SQLite alone, for what does not depend on the database."""
-    return Rig(sqlite_database, tmp_path)
 
 
 def test_a_due_tick_runs_once_however_many_passes_see_it(rig: Rig) -> None:
