@@ -18,7 +18,7 @@ from conftest import _absent
 from gengfu.deploy import crontab
 from gengfu.deploy.plan import Plan
 from gengfu.errors import FileError, UsageError
-from gengfu.process.locks import UP_LOCK, held
+from gengfu.locks import UP_LOCK, held
 from private_cron import PrivateCron, seconds_to_next_minute
 from terminal import PROGRAM, ROOT
 

@@ -17,7 +17,7 @@ import redis
 
 from gengfu.cli.catalogue import Catalogue
 from gengfu.clock import utcnow
-from gengfu.process.locks import held
+from gengfu.locks import held
 from gengfu.queue.notify import Notifier
 from gengfu.schedule.entries import load_entries
 from gengfu.services.doctor import checks_ground, checks_running, checks_services

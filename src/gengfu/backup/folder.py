@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from gengfu import locks
 from gengfu.backup.manifest import Manifest, Name, manifest_path, parse_name, read_manifest
 from gengfu.errors import BackupError, FileError, NotFound
-from gengfu.process import locks
 
 LATEST = "latest"
 BAD = ".bad"

@@ -76,7 +76,7 @@ class Up(BaseCommand):
     log_file = LOG
 
     def handle(self, workers: int, without: tuple[str, ...], if_absent: bool, **passed: Any) -> int:
-        from gengfu.process.locks import UP_LOCK, Held, held
+        from gengfu.locks import UP_LOCK, Held, held
         from gengfu.services.workers import WorkerOptions
 
         queues = tuple(name.strip() for name in (passed["queue"] or "").split(",") if passed["queue"])

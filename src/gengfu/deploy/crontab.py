@@ -8,9 +8,9 @@ import subprocess
 from io import BytesIO
 from pathlib import Path
 
+from gengfu import locks
 from gengfu.deploy.plan import DeployFile, Plan
 from gengfu.errors import FileError
-from gengfu.process import locks
 from gengfu.templates import render
 
 FILE = "crontab"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -10,9 +9,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,11 +18,12 @@ from typing import TYPE_CHECKING, Any, Self
 from zoneinfo import ZoneInfo
 
 import gengfu
-from gengfu.clock import monotonic
-from gengfu.errors import GengfuError
+from gengfu.errors import FileError, GengfuError
+from gengfu.locks import Held, held
 from gengfu.mirror.device import DEVICE
 from gengfu.mirror.resource import Kind
 from gengfu.process.notify_socket import PARENT
+from gengfu.retry import Patience
 from gengfu.services.devices import COLUMNS, Presence, Which
 from gengfu.settings import Settings
 from gengfu_simulator.errors import SimulatorError
@@ -53,23 +52,20 @@ def workshop() -> Iterator[Path]:
     """
     home = Path(os.environ.get("GENGFU_HOME") or ".").expanduser().resolve()
     folder = home / "var" / "demo"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder.parent / "demo.lock").open("ab")
-    except OSError:
-        folder = Path(tempfile.mkdtemp(prefix="gengfu-demo-"))
-        lock = (folder / "demo.lock").open("ab")
-    with lock:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(held(folder.parent / "demo.lock"))
+        except Held:
             raise DemoFailed(f"another demo is running in {folder}; wait for its end") from None
+        except (OSError, FileError):
+            folder = Path(tempfile.mkdtemp(prefix="gengfu-demo-"))
         _empty(folder)
         yield folder
 
 
 def _empty(folder: Path) -> None:
-    things = [thing for thing in folder.iterdir() if thing.name != "demo.lock"]
+    things = list(folder.iterdir())
     if things and not (folder / MARK).exists():
         raise DemoFailed(f"{folder} holds what no demo has put there; move it away")
     for thing in things:
@@ -138,12 +134,11 @@ class Stage:
                 env=_environment(),
                 process_group=0,
             )
-        deadline = monotonic() + START_PATIENCE
+        patience = Patience(START_PATIENCE, longest=0.1)
         while "worker ready" not in (words := printed.read_text("utf-8", "replace")):
-            if self._worker.poll() is not None or monotonic() > deadline:
+            if self._worker.poll() is not None or not patience.lasts():
                 last = words.strip().splitlines()[-1:]
                 raise DemoFailed(f"the worker did not start; it said: {last[0] if last else 'nothing'}")
-            time.sleep(0.02)
 
     def change_fleet(self) -> FleetChanges:
         """Some phones change at the vendor, some are new, some are deleted."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gengfu.clock import monotonic
 from gengfu.process.pids import birth_of
+from gengfu.retry import Patience
 from gengfu.store.leases import Lease
 
 TERM_GRACE = 10.0
@@ -58,9 +57,8 @@ def _signal(process: Lease, number: signal.Signals) -> None:
 
 def _left_after(processes: Sequence[Lease], seconds: float) -> list[Lease]:
     """Those that are still there when all are gone or the time is over."""
-    deadline = monotonic() + seconds
+    patience = Patience(seconds, longest=0.1)
     while left := [process for process in processes if birth_of(process.pid) == process.birth]:
-        if monotonic() >= deadline:
+        if not patience.lasts():
             break
-        time.sleep(0.05)
     return left

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import random
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +14,8 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
-from gengfu.clock import monotonic
 from gengfu.errors import ConfigError, StoreError
+from gengfu.retry import Patience
 from gengfu.settings import Secret
 from gengfu.store.address import sqlite_path
 
@@ -107,12 +105,12 @@ class Database:
             raise self.explain(error) from error
 
     def _connect(self, seconds: float) -> Connection:
-        patience = _Patience(seconds)
+        patience = Patience(seconds)
         while True:
             try:
                 return self.engine.connect()
             except SQLAlchemyError as error:
-                if not patience.bears(error):
+                if not is_transient(error) or not patience.lasts():
                     raise
 
     def write(self, work: Callable[[Connection], T], patience: float = PATIENCE) -> T:
@@ -134,13 +132,13 @@ class Database:
         return self._run(work, patience, writes=False)
 
     def _run(self, work: Callable[[Connection], T], patience: float, *, writes: bool) -> T:
-        bearing = _Patience(patience)
+        bearing = Patience(patience)
         while True:
             try:
                 with self.engine.connect().execution_options(gengfu_write=writes) as connection, connection.begin():
                     return work(connection)
             except SQLAlchemyError as error:
-                if not bearing.bears(error):
+                if not is_transient(error) or not bearing.lasts():
                     raise self.explain(error) from error
 
     def explain(self, error: SQLAlchemyError) -> StoreError:
@@ -190,22 +188,6 @@ class Changes:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-class _Patience:
-    """So many seconds for which an error that may pass is borne, with a wait before each further try."""
-
-    def __init__(self, seconds: float) -> None:
-        self._deadline = monotonic() + seconds
-        self._pause = 0.05
-
-    def bears(self, error: SQLAlchemyError) -> bool:
-        """Whether to try again, now that the wait is over."""
-        if not is_transient(error) or monotonic() + self._pause > self._deadline:
-            return False
-        time.sleep(self._pause * random.uniform(0.5, 1.0))
-        self._pause = min(self._pause * 2, 1.0)
-        return True
 
 
 def _driver_url(url: Secret, path: Path | None) -> URL:

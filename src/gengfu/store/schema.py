@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import sqlite3
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gengfu.clock import monotonic
-from gengfu.errors import StoreError
+from gengfu.errors import FileError, StoreError
+from gengfu.locks import Held, held
+from gengfu.retry import Patience
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -157,45 +156,32 @@ def create_views(connection: Connection) -> None:
 
 @contextmanager
 def alone(db: Database) -> Iterator[None]:
-    """Keeps other upgrades of the database out: SQLite by a lock file beside it, a server by a lock of its own."""
+    """Keeps other upgrades of the database out: SQLite by a lock file beside it, a server by a lock of its own.
+
+    Raises:
+        StoreError: another one takes too long, or the lock file cannot be made.
+    """
     if db.path is not None:
-        with _lock_file(db.path) as try_lock:
-            _wait(try_lock, db.where)
-            yield
+        try:
+            with held(db.path.with_name(f"{db.path.name}.upgrade"), patience=PATIENCE):
+                yield
+        except Held:
+            raise _occupied(db) from None
+        except FileError as error:
+            raise StoreError(str(error)) from error
         return
     from sqlalchemy import text
 
     with db.read() as connection:
         # Off the pool, so that leaving closes it and with it ends the lock.
         connection.detach()
-        _wait(lambda: bool(connection.scalar(text(_TRY_LOCK[db.kind]))), db.where)
+        patience = Patience(PATIENCE)
+        while not connection.scalar(text(_TRY_LOCK[db.kind])):
+            if not patience.lasts():
+                raise _occupied(db)
         connection.commit()
         yield
 
 
-@contextmanager
-def _lock_file(database: Path) -> Iterator[Callable[[], bool]]:
-    path = database.with_name(f"{database.name}.upgrade")
-    try:
-        database.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("ab")
-    except OSError as error:
-        raise StoreError(f"the folder {database.parent} cannot be written: {error.strerror}") from error
-
-    def try_lock() -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    with file:
-        yield try_lock
-
-
-def _wait(try_lock: Callable[[], bool], where: str) -> None:
-    deadline = monotonic() + PATIENCE
-    while not try_lock():
-        if monotonic() > deadline:
-            raise StoreError(f"another process is upgrading the database {where} since {PATIENCE:g} s; try again later")
-        time.sleep(0.05)
+def _occupied(db: Database) -> StoreError:
+    return StoreError(f"another process is upgrading the database {db.where} since {PATIENCE:g} s; try again later")

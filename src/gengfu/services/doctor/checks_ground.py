@@ -203,7 +203,7 @@ def logs(context: DoctorContext) -> Iterator[Finding]:
 
 def leftovers(context: DoctorContext) -> Iterator[Finding]:
     """Whether killed processes left lock files and sockets behind, which do no harm."""
-    from gengfu.process.locks import UP_LOCK, is_stale, remove_if_stale
+    from gengfu.locks import UP_LOCK, is_stale, remove_if_stale
 
     lock = context.settings.var / UP_LOCK
     found = False

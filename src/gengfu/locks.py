@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gengfu.errors import FileError, GengfuError
+from gengfu.retry import Patience
 
 UP_LOCK = "up.lock"
 """In `var/`: held by the one `gengfu up` of a working folder."""
@@ -36,18 +37,28 @@ class Held(GengfuError):
 
 
 @contextmanager
-def held(path: Path, note: str = "") -> Iterator[None]:
+def held(path: Path, note: str = "", patience: float = 0.0) -> Iterator[None]:
     """Holds the lock while the block lasts; the file is gone afterwards. Children do not share it.
+
+    Args:
+        note: what it is held for, for others to tell.
+        patience: seconds to wait for another process.
 
     Raises:
         Held: another process holds it.
         FileError: the file cannot be made.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = _locked(path)
-    except OSError as error:
-        raise _unwritable(path, error) from error
+    waiting = Patience(patience)
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = _locked(path)
+            break
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        except Held:
+            if not waiting.lasts():
+                raise
     try:
         try:
             os.ftruncate(file, 0)
