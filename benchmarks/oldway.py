@@ -33,10 +33,10 @@ def mirror(engine: Engine, url: str, token: str, devices: int) -> float:
     started = perf_counter()
     with Session(engine) as session:
         for row in islice(_rows(url, token), devices):
-            stored = session.get(_Device, row["id"])
+            stored = session.get(_Device, (1, row["id"]))
             if stored is None:
                 now = datetime.now(UTC)
-                session.add(_Device(**row, first_seen_at=now, updated_at=now, row_hash=0, content_hash=0))
+                session.add(_Device(source_id=1, **row, first_seen_at=now, updated_at=now, row_hash=0, content_hash=0))
             else:
                 for name, value in row.items():
                     setattr(stored, name, value)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from gengfu.backup.job import BackupDataJob
 from gengfu.clock import Clock, utcnow
-from gengfu.mirror.job import ListJob, WindowJobs
+from gengfu.mirror.job import ListJob
+from gengfu.mirror.window_jobs import WindowJobs
 from gengfu.queue.registry import Makers, Unimportable, make
 from gengfu.services.user_code import UserCode
 from gengfu.settings import Settings, load_settings

@@ -161,7 +161,7 @@ def test_half_a_list_is_held_and_can_be_approved(open_world: Open, resource: Res
 def test_a_reading_that_broke_off_starts_at_the_beginning(
     open_world: Open, style: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gengfu.mirror.walking.COMMIT_ROWS", 1)
+    monkeypatch.setattr("gengfu.mirror.reading.COMMIT_ROWS", 1)
     world = open_world(friends(style), api_page_size=50)
     run_id, hold = world.accept()
     walk, asked = world.app.vendor.walk, []
@@ -184,7 +184,7 @@ def test_a_reading_that_broke_off_starts_at_the_beginning(
 
 
 def test_a_worker_that_wakes_up_late_writes_nothing(open_world: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gengfu.mirror.walking.COMMIT_ROWS", 1)
+    monkeypatch.setattr("gengfu.mirror.reading.COMMIT_ROWS", 1)
     world = open_world(friends("cursor"), api_page_size=50)
     run_id, hold = world.accept()
     late = Hold(hold.job_id, threading.Event())

@@ -398,7 +398,7 @@ def test_rows_that_cannot_be_read_are_set_aside_and_the_run_goes_on(world: World
     run = world.run()
     assert (run.verdict, run.rejected, run.seen) == (Verdict.COMPLETE, len(kinds), 1_000 - len(kinds))
     assert 100_001 in world.rows()
-    reasons = [reject["reason"] for reject in world.app.mirror.runs.rejects(run.id)]
+    reasons = [reject.reason for reject in world.app.mirror.windows.rejects(run.id)]
     assert len(reasons) == len(kinds)
     assert all(reasons)
 
@@ -493,14 +493,14 @@ def test_a_zombie_cannot_write_once_its_window_was_taken_up_again(world: World) 
     world.sim.control(pin=["5:404"])
     with pytest.raises(GengfuError):
         world.app.mirror.work(run_id, hold)
-    runs = world.app.mirror.runs
-    zombie = runs.take_window(run_id, hold.job_id)
-    heir = runs.take_window(run_id, hold.job_id)
+    windows = world.app.mirror.windows
+    zombie = windows.take(run_id, hold.job_id)
+    heir = windows.take(run_id, hold.job_id)
     assert zombie is not None
     assert heir is not None
     with pytest.raises(Fenced):
-        runs.record(zombie, [], [], lambda connection: {})
-    runs.record(heir, [], [], lambda connection: {})
+        world.app.db.write(lambda transaction: windows.hold(transaction, zombie))
+    world.app.db.write(lambda transaction: windows.hold(transaction, heir))
 
 
 def test_a_long_list_is_cut_into_windows_that_any_worker_may_take(

@@ -13,7 +13,7 @@ import pytest
 
 from gengfu.schedule.policy import CatchUp, Overlap
 from gengfu.schedule.server_clock import ServerClock
-from gengfu.store import ticks
+from gengfu.store import retention, ticks
 from gengfu.store.light import transact
 from schedulers import NOON, Rig, entry, process_is_alive
 
@@ -194,7 +194,7 @@ def test_old_rows_are_removed_but_for_the_last_of_each_entry(rig: Rig) -> None:
     for number, (name, state) in enumerate([("a", "done"), ("a", "lost"), ("b", "failed"), ("c", "running")]):
         rig.write(entry=name, due_at=old + timedelta(minutes=number), state=state, claimed_at=old)
     rig.write(entry="a", due_at=NOON, state="done")
-    assert transact(rig.database, lambda execute: ticks.prune(execute, NOON - timedelta(days=90))) == 2
+    assert retention.prune(rig.database, NOON)["ticks"] == 2
     assert [row.entry for row in rig.rows()] == ["b", "c", "a"]
 
 

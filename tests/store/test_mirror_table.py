@@ -89,7 +89,7 @@ def test_a_heartbeat_writes_the_volatile_columns_alone(database: Database, table
     write(database, table, row(1, memo="stays", alive=True), row(2))
     moment = NOW + timedelta(minutes=5)
     moment_form = table.form.encode(moment)
-    database.write(lambda c: table.beat(c, [(1, 77, moment_form, None), (2, 78, None, moment_form)]))
+    database.write(lambda c: table.touch(c, [(1, 77, moment_form, None), (2, 78, None, moment_form)]))
     kept = stored(database, table, 1, 2)
     assert (kept[1]["row_hash"], kept[1]["last_alive_time"], kept[1]["memo"]) == (77, moment, "stays")
     assert (kept[2]["last_update_time"], kept[2]["content_hash"], kept[2]["updated_at"]) == (moment, 2, NOW)

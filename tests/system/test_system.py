@@ -86,6 +86,7 @@ def has_open(pid: int, path: Path) -> bool:
 
 def test_eight_starts_in_one_instant_are_one_run(database_url: str, open_system: Callable[..., System]) -> None:
     system = open_system({"devices": 200}, database_url=database_url)
+    system.tell("device:find", "nothing")  # whoever comes first records the source, and others wait for that too
     processes: list[int] = []
     with closed_gate(system, processes):
         starts = [system.start("device:list", "--json") for _ in range(8)]

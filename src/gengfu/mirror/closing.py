@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 
-from sqlalchemy import Connection, select
-
-from gengfu.clock import Clock
 from gengfu.errors import AnswerError
-from gengfu.mirror import reconcile
-from gengfu.mirror.read_strategy import course_of
-from gengfu.mirror.resource import Resource
-from gengfu.mirror.rows import RowReader
-from gengfu.settings import Settings
-from gengfu.store import absences
-from gengfu.store.changes import ChangeKind, ChangeStore, Difference
-from gengfu.store.database import PATIENCE, Database
-from gengfu.store.rows import MirrorTable
-from gengfu.store.run_rows import PageRecord, Run, Verdict
-from gengfu.store.runs import RunStore
-from gengfu.vendor.client import VendorClient
+from gengfu.mirror import planning, reconcile
+from gengfu.mirror.read_strategy import strategy_of
+from gengfu.mirror.run_context import RunContext
+from gengfu.store import absences, retention
+from gengfu.store.changes import ChangeKind, Difference
+from gengfu.store.database import PATIENCE, Transaction
+from gengfu.store.run_rows import Decision, PageRecord, Verdict
 from gengfu.vendor.listing import Failure
+
+log = logging.getLogger("gengfu.mirror")
 
 ASK_AT_MOST = 200
 """So many missing rows are asked for one by one; more are left to the next run."""
@@ -40,7 +36,7 @@ class _Word(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Conclusion:
     """What closing came to. Without a verdict: the list must be read once more, with `total` rows to expect."""
 
     verdict: Verdict | None
@@ -53,60 +49,120 @@ class Outcome:
     """Live rows that are missing for the first time, or held back."""
 
 
-class Closing:
-    """Closes one run; `decide` only reads, `mark` writes within the transaction that ends the run."""
+def close(context: RunContext, job_id: int, stop: threading.Event) -> None:
+    """Gives a run whose windows all ended its verdict, with what follows from it, or has its list read once more.
 
-    def __init__(
-        self,
-        db: Database,
-        vendor: VendorClient,
-        settings: Settings,
-        clock: Clock,
-        resource: Resource,
-        reader: RowReader,
-        table: MirrorTable,
-        run: Run,
-    ) -> None:
-        self._db = db
-        self._vendor = vendor
-        self._settings = settings
-        self._clock = clock
-        self._resource = resource
-        self._scope = resource.scope(run.scope)
-        self._reader = reader
-        self._table = table
-        self._run = run
-        self._course = course_of(resource.listing)
+    Raises:
+        LoginRefused, Postpone, Stopped: as the vendor client does, while it asks for missing rows.
+        Fenced: another worker closes it.
+    """
+    if close_partial(context):
+        return
+    found = _Closing(context).conclude(stop)
+    if found.verdict is None:
+        run = context.run
+        log.warning("list shifted", extra={"run": run.id, "pass": run.pass_number, "why": found.reason})
+        planning.read_again(context, found.total, job_id)
+        return
+    _end(context, found, found.verdict)
 
-    def decide(self, runs: RunStore, stop: threading.Event) -> Outcome:
-        """The outcome of a run whose windows are all read.
 
-        Raises:
-            LoginRefused, Postpone, Stopped: as the vendor client does, while it asks for missing rows.
-        """
-        with self._db.read(PATIENCE) as connection:
-            records = list(runs.page_records(connection, self._run.id))
+def close_partial(context: RunContext) -> bool:
+    """Ends the run as partial if windows of it were given up."""
+    failed = context.windows.failures(context.run)
+    if not failed:
+        return False
+    reason = "; ".join(failed[:5]) + (f"; and {len(failed) - 5} more" if len(failed) > 5 else "")
+    _end(context, Conclusion(Verdict.PARTIAL, reason, 0), Verdict.PARTIAL)
+    return True
+
+
+def decide(context: RunContext, decision: Decision, by: str | None) -> int | None:
+    """Keeps a person's word on a held run: what is still missing is marked as gone, or nothing is. How many rows were
+    marked; None if the run is not held."""
+
+    def work(transaction: Transaction) -> int | None:
+        now = context.clock()
+        if not context.runs.decide(transaction, context.run, decision, by, now):
+            return None
+        rows = absences.held_back(transaction, context.run)
+        absences.forget(transaction, context.run, rows)
+        return _mark_gone(transaction, context, rows, now) if decision is Decision.APPROVED else 0
+
+    return context.db.write(work)
+
+
+def _end(context: RunContext, found: Conclusion, verdict: Verdict) -> None:
+    """Ends the run with all that follows from the verdict, or with nothing of it."""
+    run = context.run
+    calls = {name: getattr(run, name) + count for name, count in context.new_calls().items()}
+
+    def work(transaction: Transaction) -> None:
+        now = context.clock()
+        context.runs.close(transaction, run, verdict, found.reason, {**found.counts, **calls})
+        retention.forget_pages(transaction, run)
+        if verdict == Verdict.HELD:
+            absences.remember(transaction, run, found.absent, held=True)
+        elif verdict == Verdict.COMPLETE and context.scope.confirms_gone:
+            absences.forget(transaction, run, found.gone)
+        elif verdict == Verdict.COMPLETE:
+            absences.remember(transaction, run, found.absent, held=False)
+        _mark_gone(transaction, context, found.gone, now)
+
+    context.db.write(work)
+    level = logging.INFO if verdict == Verdict.COMPLETE else logging.WARNING
+    log.log(level, "run closed", extra={"run": run.id, "verdict": verdict, "why": found.reason or ""})
+
+
+def _mark_gone(transaction: Transaction, context: RunContext, rows: Collection[int], now: datetime) -> int:
+    """Marks live rows as gone, which the run counts; how many they were."""
+    if not rows:
+        return 0
+    marked = context.table.gone(transaction, rows, now)
+    context.runs.count_gone(transaction, context.run, len(marked))
+    found = [Difference(row, ChangeKind.GONE, "gone_at", None, now.isoformat()) for row in marked]
+    context.changes.record(transaction, context.table, context.run.id, now, found)
+    return len(marked)
+
+
+class _Closing:
+    """Tells the verdict of a run; it only reads."""
+
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        self._db = context.db
+        self._vendor = context.vendor
+        self._settings = context.settings
+        self._resource = context.resource
+        self._scope = context.scope
+        self._reader = context.reader
+        self._run = context.run
+        self._strategy = strategy_of(context.listing)
+
+    def conclude(self, stop: threading.Event) -> Conclusion:
+        """From the recorded pages to the verdict."""
+        records = list(self._context.windows.page_records(self._run.id))
         latest = [record for number, record in records if number == self._run.pass_number]
         repeated = reconcile.repetition((record.page, record.ids) for record in latest)
         total = latest[-1].total
         if repeated:
             reason = f"page {repeated[0]} repeats page {repeated[1]}: the server does not turn the pages"
-            return Outcome(Verdict.PARTIAL, reason, total, {"total_last": total})
+            return Conclusion(Verdict.PARTIAL, reason, total, {"total_last": total})
         shifted = self._run.shifted or (
             self._run.pass_number == 1 and self._run.windows > 1 and self._echoes_differ(latest, stop)
         )
         seen = reconcile.distinct(record.ids for _, record in records)
         evidence = self._evidence(records, latest, len(seen), shifted)
-        judgement = self._course.judge(evidence, [record.ids for record in latest])
+        judgement = self._strategy.judge(evidence, [record.ids for record in latest])
         missing, live = self._missing(seen)
         counts = self._counts(evidence)
         if judgement.verdict != Verdict.COMPLETE:
-            return Outcome(judgement.verdict, judgement.reason, evidence.totals[-1], counts)
+            return Conclusion(judgement.verdict, judgement.reason, evidence.totals[-1], counts)
         if reconcile.too_many_vanished(len(missing), live, self._settings.guard_percent, self._settings.guard_minimum):
             reason = f"{len(missing)} of {live} live rows vanished at once"
-            return Outcome(Verdict.HELD, reason, total, counts | {"absent": len(missing)}, absent=missing)
+            return Conclusion(Verdict.HELD, reason, total, counts | {"absent": len(missing)}, absent=missing)
         if self._scope.confirms_gone:
-            return Outcome(Verdict.COMPLETE, judgement.reason, total, counts, gone=missing)
+            return Conclusion(Verdict.COMPLETE, judgement.reason, total, counts, gone=missing)
         return self._settle(evidence, judgement, missing, counts, stop)
 
     def _settle(
@@ -116,68 +172,29 @@ class Closing:
         missing: Sequence[int],
         counts: dict[str, int | None],
         stop: threading.Event,
-    ) -> Outcome:
+    ) -> Conclusion:
         """Tells the missing rows that are gone from those that may come back."""
         with self._db.read(PATIENCE) as connection:
-            before = absences.absent_once(connection, self._run.source_id, self._resource.name)
+            before = absences.absent_once(connection, self._run)
         words = self._ask(missing, stop) if len(missing) <= ASK_AT_MOST else {}
         alive = {row for row, word in words.items() if word == _Word.ALIVE}
         if alive and evidence.pass_number < reconcile.MAX_PASSES:
             reason = f"{len(alive)} rows were missing that the vendor still has"
-            return Outcome(None, reason, evidence.totals[-1])
+            return Conclusion(None, reason, evidence.totals[-1])
         confirmed = {row for row, word in words.items() if word == _Word.GONE}
         # A row that could not be read may be any of the missing ones, so this run is no witness against them.
         witness = evidence.unreadable == 0
         gone = [row for row in missing if row in confirmed or (witness and row in before and row not in alive)]
         absent = set(missing if witness else before.intersection(missing)).difference(gone, alive)
-        return Outcome(
+        return Conclusion(
             Verdict.COMPLETE, judgement.reason, evidence.totals[-1], counts | {"absent": len(absent)}, gone, absent
         )
 
-    def mark(self, connection: Connection, outcome: Outcome) -> dict[str, int]:
-        """Marks the gone rows and remembers the absent ones."""
-        if outcome.verdict == Verdict.COMPLETE:
-            gone = self._mark_gone(connection, outcome.gone)
-            if self._scope.confirms_gone:
-                self._forget(connection, outcome.gone)
-            else:
-                absences.remember(connection, self._run, outcome.absent, held=False)
-            return {"gone": gone}
-        if outcome.verdict == Verdict.HELD:
-            absences.remember(connection, self._run, outcome.absent, held=True)
-        return {}
-
-    def approve(self, connection: Connection) -> int:
-        """Marks what is still held back as gone; how many rows."""
-        rows = absences.held_back(connection, self._run)
-        self._forget(connection, rows)
-        return self._mark_gone(connection, rows)
-
-    def discard(self, connection: Connection) -> dict[str, int]:
-        """Forgets what is held back."""
-        rows = absences.held_back(connection, self._run)
-        self._forget(connection, rows)
-        return {}
-
-    def _forget(self, connection: Connection, rows: Collection[int]) -> None:
-        absences.forget(connection, self._run.source_id, self._resource.name, rows)
-
-    def _mark_gone(self, connection: Connection, rows: Collection[int]) -> int:
-        now = self._clock()
-        marked = self._table.gone(connection, rows, now)
-        if marked:
-            moment = now.isoformat()
-            found = [Difference(row, ChangeKind.GONE, "gone_at", None, moment) for row in marked]
-            ChangeStore(self._db, self._run.source_id).record(connection, self._table, self._run.id, now, found)
-        return len(marked)
-
     def _echoes_differ(self, records: Sequence[PageRecord], stop: threading.Event) -> bool:
         """Whether the pages at both ends of the list, read once more, list other rows than they did."""
-        assert self._run.page_size is not None
-        listing = self._resource.listing_of(self._scope)
         recorded = {record.page: record.ids for record in records}
         indices = reconcile.echoes(len(records))
-        for batch in self._vendor.pages(listing, indices, self._run.page_size, stop):
+        for batch in self._vendor.pages(self._context.listing, indices, self._context.page_size, stop):
             for answer in batch:
                 keys = [] if isinstance(answer, Failure) else self._reader.readable_keys(answer.rows)
                 if reconcile.pack(keys) != recorded[answer.index]:
@@ -190,7 +207,7 @@ class Closing:
         number = self._run.pass_number
         earlier = [record.ids for before, record in records if before < number]
         known = len(reconcile.distinct(earlier))
-        reading_order = self._course.reading_order(number, latest)
+        reading_order = self._strategy.reading_order(number, latest)
         return reconcile.Evidence(
             pass_number=number,
             totals=[record.total for record in reading_order],
@@ -218,7 +235,7 @@ class Closing:
 
             def counted() -> Iterator[Sequence[int]]:
                 nonlocal live
-                for part in self._table.listed(connection):
+                for part in self._context.table.listed(connection):
                     live += len(part)
                     yield part
 
@@ -230,12 +247,8 @@ class Closing:
         if not rows or self._resource.probe is None:
             return {}
         probe = next(f for f in self._resource.fields if f.name == self._resource.probe)
-        table = self._resource.table
         with self._db.read(PATIENCE) as connection:
-            query = select(table.c.id, table.c[probe.column]).where(
-                table.c.source_id == self._run.source_id, table.c.id.in_(rows)
-            )
-            found = [(row[0], row[1]) for row in connection.execute(query)]
+            found = self._context.table.values(connection, rows, probe.column)
         askable = [(row, value) for row, value in found if value]
         with ThreadPoolExecutor(max_workers=min(8, max(1, len(askable)))) as pool:
             words = pool.map(lambda pair: self._word(pair[0], pair[1], stop), askable)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from gengfu.mirror.window_jobs import TRIES
 from gengfu.queue.job import Job, JobContext
-from gengfu.store.doorstep import run_subject
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from gengfu.mirror.mirror import Mirror
     from gengfu.mirror.resource import Resource
-    from gengfu.queue.ledger import Ledger
-    from gengfu.queue.notify import Notifier
 
 
 class ListJob(Job):
@@ -23,7 +18,7 @@ class ListJob(Job):
     The ledger knows it by the resource's own name for it, such as `DeviceListJob`, in the resource's own queue.
     """
 
-    tries = 3
+    tries = TRIES
     timeout = 900.0
     backoff = (2.0, 10.0)
 
@@ -42,27 +37,3 @@ class ListJob(Job):
     def again(self, *_: Any, **args: Any) -> None:
         """Makes the run active again, unless a newer one has taken its place."""
         self._mirror.reopen(args["run"])
-
-
-class WindowJobs:
-    """Queues a job for each further window of a run."""
-
-    def __init__(self, ledger: Ledger, notifier: Notifier) -> None:
-        self._ledger = ledger
-        self._notifier = notifier
-
-    def add(self, connection: Connection, resource: Resource, run_id: int) -> int:
-        """Records a job for the run of that list in the open transaction and gives its id."""
-        return self._ledger.add(
-            connection,
-            resource.job,
-            {"run": run_id},
-            queue=resource.queue,
-            tries=ListJob.tries,
-            subject=run_subject(run_id),
-        )
-
-    def notify(self, resource: Resource, job_ids: Sequence[int]) -> None:
-        """Tells the workers, after the commit."""
-        if job_ids:
-            self._notifier.notify(resource.queue, job_ids)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from gengfu.clock import monotonic
-from gengfu.errors import AnswerError, GengfuError, Stopped
+from gengfu.errors import AnswerError, GengfuError
+from gengfu.mirror.prefetch import Batches
 from gengfu.mirror.reconcile import echoes
-from gengfu.mirror.row_writer import Intake
-from gengfu.store.run_rows import Run, Window
-from gengfu.store.runs import RunStore
-from gengfu.vendor.client import VendorClient
-from gengfu.vendor.listing import Failure, Listing, Page
+from gengfu.mirror.row_writer import RowWriter
+from gengfu.mirror.run_context import RunContext
+from gengfu.store.run_rows import OPEN_END, Window
+from gengfu.vendor.listing import Failure, Page
 
 COMMIT_ROWS = 4_000
 """Rows to be written after which a window commits, so that memory stays flat and further pages come in meanwhile. Where
@@ -27,102 +26,47 @@ SOON = 0.1
 one, and nobody else waits to write."""
 
 
-Batches = Iterator[list[Page | Failure]]
+def read_window(
+    context: RunContext,
+    window: Window,
+    stop: threading.Event,
+    have: Sequence[Page] = (),
+    ahead: Batches | None = None,
+) -> None:
+    """Reads the pages of a held window that are not recorded yet; `have` are pages of it that were fetched already,
+    `ahead` brings those that were asked for before the window was known.
 
-
-class Forerun:
-    """The first page of a new run and, where an earlier run tells how many there may be, all others along with it.
-
-    What was asked for in vain, since the list has another length now, is called off by `close`.
+    Raises:
+        LoginRefused, AnswerError: pages could not be read; the others are recorded.
+        Fenced: another worker has taken over.
     """
-
-    def __init__(
-        self, vendor: VendorClient, listing: Listing, size: int, guess: int | None, stop: threading.Event
-    ) -> None:
-        indices = (0,) if guess is None else (*range(guess), *echoes(guess))
-        self._batches = vendor.pages(listing, indices, size, stop, check_from=1)
-        self._early: list[Page | Failure] = []
-
-    def first(self) -> Page:
-        """Page 0, which may have fewer rows than its `total` implies.
-
-        Raises:
-            AnswerError: there was none after every try.
-            GengfuError: as `VendorClient.pages`.
-        """
-        for batch in self._batches:
-            found = next((answer for answer in batch if answer.index == 0), None)
-            self._early += [answer for answer in batch if answer is not found]
-            if isinstance(found, Failure):
-                raise AnswerError(found.cause)
-            if found is not None:
-                return found
-        raise Stopped("reading the first page was stopped")
-
-    def rest(self) -> Batches:
-        """All further answers."""
-        yield self._early
-        yield from self._batches
-
-    def close(self) -> None:
-        """Calls off what has not come yet."""
-        self._batches.close()
+    writer = RowWriter(context, window)
+    if window.last_page == OPEN_END:
+        _read_to_the_end(context, window, writer, stop)
+    else:
+        _Pages(context, window, writer).read(have, stop, ahead)
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """A window to be read, and what it is read and written with."""
-
-    vendor: VendorClient
-    runs: RunStore
-    listing: Listing
-    run: Run
-    window: Window
-    intake: Intake
-    calls: Callable[[], dict[str, int]]
-    """Gives the calls that no run has been charged with yet."""
-
-    def commit(self, *, shifted: bool = False, last_page: int | None = None) -> None:
-        """Writes what the intake has taken in, and forgets it; the arguments are those of `RunStore.record`."""
-        intake = self.intake
-        intake.settle()
-        calls = self.calls()
-        self.runs.record(
-            self.window,
-            intake.pages,
-            intake.rejects,
-            lambda connection: intake.write(connection) | calls,
-            shifted=shifted,
-            last_page=last_page,
-        )
-        intake.clear()
-
-
-class Reading:
-    """Fetches the pages of a window that are not recorded yet, and writes what they change.
+class _Pages:
+    """The pages of a window by their numbers.
 
     Where one window is the whole first pass, its first and its last page are read once more at the end: other rows
     there show that the list shifted, even if as many appeared as vanished.
     """
 
-    def __init__(self, given: Assignment) -> None:
-        self._given = given
+    def __init__(self, context: RunContext, window: Window, writer: RowWriter) -> None:
+        self._context = context
+        self._window = window
+        self._writer = writer
         self._echoes: tuple[int, ...] = ()
         self._first_answers: dict[int, bytes] = {}
         self._failures: list[Failure] = []
         self._shifted = False
 
     def read(self, have: Sequence[Page], stop: threading.Event, ahead: Batches | None = None) -> None:
-        """Reads the window; `have` are pages of it that were fetched already, and `ahead` brings all others and those
-        that are read once more, where they were asked for before the window was known.
-
-        Raises:
-            AnswerError: pages could not be read; the others are recorded.
-            Fenced: another worker has taken over.
-        """
-        window, run = self._given.window, self._given.run
-        assert run.page_size is not None
-        recorded = self._given.runs.pages_of(window)
+        """Reads them, and commits now and then."""
+        context, window, run = self._context, self._window, self._context.run
+        recorded = context.windows.recorded(window)
         if run.windows == 1 and run.pass_number == 1 and not recorded:
             self._echoes = echoes(window.last_page + 1)
         there = recorded | {page.index for page in have}
@@ -136,20 +80,20 @@ class Reading:
         try:
             asked = [*wanted, *self._echoes]
             left = len(asked)
-            for batch in ahead or self._given.vendor.pages(self._given.listing, asked, run.page_size, stop):
+            for batch in ahead or context.vendor.pages(context.listing, asked, context.page_size, stop):
                 for answer in batch:
                     self._take(answer)
                 left -= len(batch)
                 # The commit that completes the window ends this hold on it, so it must be the last one.
                 if left <= len(self._echoes):
                     continue
-                if self._given.intake.held >= most or monotonic() - committed > longest:
-                    self._commit()
+                if self._writer.held >= most or monotonic() - committed > longest:
+                    self._writer.commit(shifted=self._shifted)
                     committed = monotonic()
         except GengfuError:
-            self._commit()
+            self._writer.commit(shifted=self._shifted)
             raise
-        self._commit()
+        self._writer.commit(shifted=self._shifted)
         if self._failures:
             first = min(self._failures, key=lambda failure: failure.index)
             count = f"{len(self._failures)} of {len(wanted)} pages could not be read"
@@ -163,11 +107,34 @@ class Reading:
             else:
                 self._failures.append(answer)
         elif index in self._first_answers:
-            self._shifted |= self._given.intake.keys(answer) != self._first_answers[index]
+            self._shifted |= self._writer.keys(answer) != self._first_answers[index]
         else:
-            ids = self._given.intake.add(answer)
+            ids = self._writer.add(answer)
             if index in self._echoes:
                 self._first_answers[index] = ids
 
-    def _commit(self) -> None:
-        self._given.commit(shifted=self._shifted)
+
+def _read_to_the_end(context: RunContext, window: Window, writer: RowWriter, stop: threading.Event) -> None:
+    """Reads the one window of a pass page by page, where only an answer tells what comes next.
+
+    It always starts at the beginning: what a cursor of an earlier try leads to by now, nobody knows. What that try has
+    written is true and stays; its pages are taken off the record.
+    """
+    context.windows.restart(window)
+    committed = monotonic()
+    seen: dict[bytes, int] = {}
+    last = 0
+    try:
+        for page in context.vendor.walk(context.listing, context.page_size, stop):
+            last = page.index
+            ids = writer.add(page)
+            earlier = seen.setdefault(ids, last) if ids else last
+            if earlier != last:
+                raise AnswerError(f"page {last} repeats page {earlier}: the server does not turn the pages")
+            if writer.held >= COMMIT_ROWS or monotonic() - committed > COMMIT_SECONDS:
+                writer.commit()
+                committed = monotonic()
+    except GengfuError:
+        writer.commit()
+        raise
+    writer.commit(last_page=last)

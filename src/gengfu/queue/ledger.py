@@ -12,6 +12,7 @@ from gengfu.clock import Clock, utcnow
 from gengfu.queue.job import LeasedJob
 from gengfu.queue.outcomes import Ending
 from gengfu.store import jobs as rows
+from gengfu.store import retention
 from gengfu.store.doorstep import LONGEST_DELAY, due_after, new_job
 from gengfu.store.jobs import AttemptRecord, JobRecord, JobState, Outcome, Selection, Sight
 
@@ -32,7 +33,6 @@ TEXT_LIMIT = 4000
 """Characters kept of a cause or a note."""
 BATCH = 100
 """The most jobs taken from dead workers at once."""
-PRUNE_BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +163,9 @@ class Ledger:
         with self._db.read() as connection:
             return rows.has_due(connection, wanted, self._clock())
 
-    def prune(self, older_than: timedelta = timedelta(days=7)) -> int:
-        """Removes some of the jobs that were done longer ago than that; how many, 0 when there are none left."""
-        before = self._clock() - older_than
-        return self._db.write(lambda connection: rows.delete_done(connection, before, PRUNE_BATCH))
+    def prune(self) -> int:
+        """Removes some of what has been kept long enough, jobs and all else; how many rows, 0 when none is left."""
+        return sum(retention.prune(self._db, self._clock()).values())
 
 
 class _Surprise(Exception):

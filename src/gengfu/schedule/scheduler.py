@@ -18,9 +18,7 @@ from gengfu.schedule.open_ticks import PATIENCE, OpenTicks, ScheduleContext
 from gengfu.schedule.planner import Planner
 from gengfu.schedule.policy import Entry
 from gengfu.schedule.running import KILL_AFTER, Running
-from gengfu.store import ticks
-from gengfu.store.light import transact
-from gengfu.store.tick_rows import TICKS_KEPT
+from gengfu.store import retention
 
 if TYPE_CHECKING:
     from gengfu.store.database import Database
@@ -140,8 +138,9 @@ class Scheduler:
         return LOOK_EVERY if left is None else max(0.0, min(LOOK_EVERY, left))
 
     def _prune(self, now: datetime) -> None:
-        gone = transact(self._db, lambda execute: ticks.prune(execute, now - TICKS_KEPT), PATIENCE)
-        log.info("old ticks removed", extra={"ticks": gone})
+        while any(removed := retention.prune(self._db, now).values()):
+            log.info("old rows removed", extra={"rows": sum(removed)})
+            self.liveness.turned()
 
     def _wind_down(self, grace: float) -> None:
         """Waits for what runs, for `grace` seconds or until the next `stop`; ends it, and writes down how it ended."""

@@ -10,7 +10,8 @@ from enum import StrEnum
 from gengfu.schedule.cron import Cron, cron_of
 from gengfu.schedule.plan import FormatMoment, paused_because
 from gengfu.schedule.policy import Entry
-from gengfu.store.tick_rows import TICKS_KEPT, EntryRow, Tick, TickState
+from gengfu.store.retention import TICKS_KEPT
+from gengfu.store.tick_rows import EntryRow, Tick, TickState
 
 
 class NoTick(StrEnum):

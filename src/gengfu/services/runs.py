@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from gengfu.clock import Clock
 from gengfu.errors import NotFound, RunError
 from gengfu.services.following import Follower, Step
 from gengfu.services.json import object_of, to_json
 from gengfu.services.times import seconds
-from gengfu.store.run_rows import OPEN_END, Run, RunState, Verdict, WindowState
+from gengfu.store.run_rows import PageRow, RejectRow, Run, RunState, Verdict, WindowRow
 
 if TYPE_CHECKING:
     from gengfu.mirror.mirror import Mirror
@@ -26,11 +26,20 @@ if TYPE_CHECKING:
     from gengfu.store.runs import RunStore
     from gengfu.store.sources import Source
 
-__all__ = ["Decided", "HeldRun", "Run", "RunDetail", "RunService", "Start", "StartStatus", "Step", "Verdict"]
+__all__ = [
+    "Decided",
+    "HeldRun",
+    "Run",
+    "RunDetail",
+    "RunService",
+    "Start",
+    "StartStatus",
+    "Step",
+    "Verdict",
+    "WindowRow",
+]
 
 log = logging.getLogger("gengfu.services.runs")
-
-Told = TypeVar("Told")
 
 CHANGES_SHOWN = 20
 """So many changes of a run are told where not all are asked for."""
@@ -59,46 +68,6 @@ class Start:
     """When that run was accepted."""
     progress: str | None
     """How far the active run is, in words."""
-
-
-@dataclass(frozen=True, slots=True)
-class WindowRow:
-    """Consecutive pages of a run that one job reads."""
-
-    id: int
-    pass_number: int
-    first_page: int
-    last_page: int | None
-    """None as long as nobody knows the end."""
-    state: WindowState
-    job_id: int
-    reason: str | None
-    started_at: datetime | None
-    finished_at: datetime | None
-    pages_read: int
-
-
-@dataclass(frozen=True, slots=True)
-class PageRow:
-    """A page that a run read."""
-
-    pass_number: int
-    page: int
-    rows: int
-    total: int
-    took_ms: int
-    attempts: int
-    fetched_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class RejectRow:
-    """A row of the vendor's that a run set aside."""
-
-    id: int
-    page: int
-    reason: str
-    raw: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,13 +251,12 @@ class RunService:
             NotFound: there is no such run.
         """
         from gengfu.store.changes import ChangeStore
+        from gengfu.store.windows import WindowStore
 
-        store, run = self._store(), self.get(run_id)
-        windows = [_row(WindowRow, row, last_page=_known(row["last_page"])) for row in store.windows(run_id)]
-        pages = [_row(PageRow, row) for row in store.pages(run_id)]
-        rejects = [_row(RejectRow, row) for row in store.rejects(run_id)]
+        run, read = self.get(run_id), WindowStore(self._workings.db(), self._clock)
         log = ChangeStore(self._workings.db(), run.source_id)
         found = log.of_run(run_id, changes)
+        windows, pages, rejects = read.windows(run_id), read.pages(run_id), read.rejects(run_id)
         return RunDetail(run, windows, pages, rejects, log.fields_of_run(run_id), found)
 
     def held(self, run_id: int, limit: int = 20) -> HeldRun:
@@ -339,15 +307,6 @@ class RunService:
         from gengfu.store.runs import RunStore
 
         return RunStore(self._workings.db(), self._clock)
-
-
-def _row(kind: type[Told], row: Mapping[str, Any], **other: Any) -> Told:
-    """A row of a table as that dataclass has it."""
-    return kind(**{field.name: row[field.name] for field in fields(kind)} | other)  # type: ignore[arg-type]
-
-
-def _known(last_page: int) -> int | None:
-    return None if last_page == OPEN_END else last_page
 
 
 _INTERNAL = (

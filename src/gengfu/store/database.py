@@ -21,6 +21,9 @@ from gengfu.store.address import sqlite_path
 
 T = TypeVar("T")
 
+Transaction = Connection
+"""A connection within a transaction that was opened by `Database.write`."""
+
 PATIENCE = 30.0
 """Seconds for which a transaction is tried again while the database is away or locked."""
 

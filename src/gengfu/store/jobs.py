@@ -14,7 +14,6 @@ from sqlalchemy import (
     Row,
     String,
     and_,
-    delete,
     func,
     insert,
     literal,
@@ -352,18 +351,3 @@ def live_queues(connection: Connection) -> list[str]:
     """The queues in which jobs wait or run, by name."""
     live = job.c.state.in_([JobState.QUEUED, JobState.RUNNING])
     return list(connection.execute(select(job.c.queue).where(live).distinct().order_by(job.c.queue)).scalars())
-
-
-def delete_done(connection: Connection, before: datetime, limit: int) -> int:
-    """Removes up to `limit` jobs that were done before that moment, with their attempts; returns how many."""
-    old = (
-        select(job.c.id)
-        .where(and_(job.c.state == JobState.DONE, job.c.finished_at < before))
-        .order_by(job.c.id)
-        .limit(limit)
-    )
-    ids = list(connection.execute(old).scalars())
-    if ids:
-        connection.execute(delete(job_attempt).where(job_attempt.c.job_id.in_(ids)))
-        connection.execute(delete(job).where(job.c.id.in_(ids)))
-    return len(ids)

@@ -39,6 +39,9 @@ class Executor(Protocol):
     def insert(self, table: str, row: Row, *, or_ignore: bool = False) -> int | None:
         """The id of the new row; None where a unique key was taken and `or_ignore` is set."""
 
+    def quoted(self, name: str) -> str:
+        """A table's name as a statement has it; only one that is also a word of SQL needs this."""
+
 
 def transact(db: Database | Path, work: Callable[[Executor], T], patience: float = 30.0) -> T:
     """Runs `work` in one transaction that may write, and commits. It may be run again from the start, so it must change
@@ -129,6 +132,9 @@ class _Sqlite:
         sql = f"{verb} INTO {table} ({', '.join(f'{chr(34)}{name}{chr(34)}' for name in row)}) VALUES ({marks})"
         cursor = self._connection.execute(sql, _plain(row))
         return cursor.lastrowid if cursor.rowcount == 1 else None
+
+    def quoted(self, name: str) -> str:
+        return f'"{name}"'
 
 
 def _plain(values: Row) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from operator import itemgetter
@@ -117,14 +117,14 @@ class MirrorTable:
                 self._db.kind
             ](connection, ordered)
 
-    def beat(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    def touch(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Writes the volatile columns and the row hash alone; a row is (key, row_hash, volatile values)."""
         if not rows:
             return
         encoded = sorted(rows, key=itemgetter(0))
         names = ("row_hash", *self._volatile)
         if self._db.kind == "postgresql":
-            self._beat_postgresql(connection, encoded, names)
+            self._touch_postgresql(connection, encoded, names)
             return
         mark = "?" if self._db.kind == "sqlite" else "%s"
         sets = ", ".join(f"{name} = {mark}" for name in names)
@@ -132,7 +132,7 @@ class MirrorTable:
         if self._db.kind == "sqlite":
             _cursor(connection).executemany(sql, ((*row[1:], row[0]) for row in encoded))
         else:
-            self._beat_mysql(connection, encoded, names)
+            self._touch_mysql(connection, encoded, names)
 
     def listed(self, connection: Connection) -> Iterator[Sequence[int]]:
         """The keys of the live rows, ascending, streamed in parts."""
@@ -152,6 +152,12 @@ class MirrorTable:
         while start < 2**63 and (part := msgspec.json.decode(cursor.execute(whole, (start,)).fetchone()[0])):
             yield part
             start = part[-1] + 1
+
+    def values(self, connection: Connection, keys: Collection[int], column: str) -> list[tuple[int, Any]]:
+        """What stands in a column of the rows of `keys`, with the key."""
+        key = self.table.c[self.key]
+        query = select(key, self.table.c[column]).where(self._among(list(keys)))
+        return [(row[0], row[1]) for row in connection.execute(query)]
 
     def gone(self, connection: Connection, keys: Iterable[int], moment: datetime) -> list[int]:
         """Marks those of `keys` that are live as gone at `moment`; returns the keys it changed."""
@@ -207,7 +213,7 @@ class MirrorTable:
             f"ON CONFLICT (source_id,{self.key}) DO UPDATE SET {self._updates(lambda name: f'EXCLUDED.{name}')}"
         )
 
-    def _beat_postgresql(self, connection: Connection, rows: Sequence[tuple[Any, ...]], names: Sequence[str]) -> None:
+    def _touch_postgresql(self, connection: Connection, rows: Sequence[tuple[Any, ...]], names: Sequence[str]) -> None:
         self._copy(connection, ",".join((self.key, *names)), rows)
         sets = ", ".join(f"{name} = incoming.{name}" for name in names)
         connection.exec_driver_sql(
@@ -228,7 +234,7 @@ class MirrorTable:
         updates = self._updates(lambda name: f"VALUES({name})")
         self._insert_mysql(connection, self.columns, rows, updates)
 
-    def _beat_mysql(self, connection: Connection, rows: Sequence[tuple[Any, ...]], names: Sequence[str]) -> None:
+    def _touch_mysql(self, connection: Connection, rows: Sequence[tuple[Any, ...]], names: Sequence[str]) -> None:
         """A multi-row insert that meets only existing rows: MySQL's one way to update many rows at once.
 
         The required columns are filled with what is never used, since a row that was known once is never deleted.

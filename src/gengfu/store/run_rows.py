@@ -45,6 +45,15 @@ class Verdict(StrEnum):
     """It could not be read at all, or was abandoned."""
 
 
+class Decision(StrEnum):
+    """What a person decided of a held run."""
+
+    APPROVED = "approved"
+    """What was missing is gone."""
+    DISCARDED = "discarded"
+    """The run is not believed; nothing was marked."""
+
+
 class WindowState(StrEnum):
     """Where a window stands."""
 
@@ -93,8 +102,7 @@ class Run:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    decision: str | None
-    """`approved` or `discarded`, where a person decided."""
+    decision: Decision | None
     decided_by: str | None
     decided_at: datetime | None
 
@@ -133,6 +141,46 @@ class PageRecord:
 class Reject:
     """A row that could not be read."""
 
+    page: int
+    reason: str
+    raw: str
+
+
+@dataclass(frozen=True, slots=True)
+class WindowRow:
+    """A window as it is told to people."""
+
+    id: int
+    pass_number: int
+    first_page: int
+    last_page: int | None
+    """None as long as nobody knows the end."""
+    state: WindowState
+    job_id: int
+    reason: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    pages_read: int
+
+
+@dataclass(frozen=True, slots=True)
+class PageRow:
+    """A page that was read, as it is told to people."""
+
+    pass_number: int
+    page: int
+    rows: int
+    total: int
+    took_ms: int
+    attempts: int
+    fetched_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RejectRow:
+    """A row that was set aside, as it is told to people."""
+
+    id: int
     page: int
     reason: str
     raw: str

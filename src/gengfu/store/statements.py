@@ -47,6 +47,10 @@ class Statements:
         statement = make(target).values(**row).on_conflict_do_nothing().returning(*target.primary_key)
         return cast("int | None", self._connection.scalar(statement))
 
+    def quoted(self, name: str) -> str:
+        """A table's name as a statement has it."""
+        return self._connection.dialect.identifier_preparer.quote(name)
+
 
 def _typed(sql: str, values: Mapping[str, Any]) -> Any:
     moments = [bindparam(name, type_=Moment()) for name, value in values.items() if isinstance(value, datetime)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -29,9 +29,6 @@ class TickState(StrEnum):
     MISSED = "missed"
     """It was not run since it was found too late; `reason` says from when to when nobody looked."""
 
-
-TICKS_KEPT = timedelta(days=90)
-"""For so long the rows of ticks that are over are kept."""
 
 OPEN = (TickState.CLAIMED, TickState.WAITING, TickState.RUNNING)
 """The states of a tick that is not over."""

@@ -15,7 +15,7 @@ from gengfu.store.leases import HELD
 from gengfu.store.light import Executor, Row, moment, value
 from gengfu.store.tick_rows import EntryRow, Holder, Tick, TickState
 
-_OPEN = "('claimed', 'waiting', 'running')"
+OPEN = "('claimed', 'waiting', 'running')"
 _COLUMNS = (
     "id, entry, due_at, clock_epoch, state, reason, covers, until_at, command, scheduler, lease_id, fence, pid, birth, "
     "cancel, exit_code, run_id, job_id, claimed_at, started_at, finished_at"
@@ -131,7 +131,7 @@ def _extend(execute: Executor, entry: str, new: NewTick, now: datetime) -> bool:
 
 def open_ticks(execute: Executor) -> list[Tick]:
     """The ticks that are not over, oldest first, without their output."""
-    rows = execute.all(f"SELECT {_COLUMNS} FROM schedule_tick WHERE state IN {_OPEN} ORDER BY id", {})
+    rows = execute.all(f"SELECT {_COLUMNS} FROM schedule_tick WHERE state IN {OPEN} ORDER BY id", {})
     return [_tick(row) for row in rows]
 
 
@@ -196,7 +196,7 @@ def _hold_entry(execute: Executor, tick: Tick) -> None:
 def _is_first(execute: Executor, tick: Tick) -> bool:
     """Whether no earlier tick of its entry is open."""
     _hold_entry(execute, tick)
-    earlier = f"SELECT count(*) AS found FROM schedule_tick WHERE entry = :entry AND id < :id AND state IN {_OPEN}"
+    earlier = f"SELECT count(*) AS found FROM schedule_tick WHERE entry = :entry AND id < :id AND state IN {OPEN}"
     found = execute.one(earlier, {"entry": tick.entry, "id": tick.id})
     return found is not None and not found["found"]
 
@@ -224,7 +224,7 @@ def end(execute: Executor, tick: Tick, ending: Ending, now: datetime) -> bool:
     met = execute.change(
         "UPDATE schedule_tick SET state = :state, reason = COALESCE(:reason, reason), exit_code = :code,"
         " output = :output, finished_at = :now WHERE id = :id AND fence = :fence"
-        f" AND (state IN {_OPEN} OR state = 'lost')",
+        f" AND (state IN {OPEN} OR state = 'lost')",
         _fenced(tick)
         | {
             "state": ending.state.value,
@@ -240,7 +240,7 @@ def end(execute: Executor, tick: Tick, ending: Ending, now: datetime) -> bool:
 def ask_to_end(execute: Executor, tick: Tick) -> None:
     """Asks the scheduler that holds the tick to end its command."""
     execute.change(
-        f"UPDATE schedule_tick SET cancel = :yes WHERE id = :id AND state IN {_OPEN}", {"yes": True, "id": tick.id}
+        f"UPDATE schedule_tick SET cancel = :yes WHERE id = :id AND state IN {OPEN}", {"yes": True, "id": tick.id}
     )
 
 
@@ -270,15 +270,6 @@ def give_up(execute: Executor, tick: Tick, reason: str, now: datetime) -> bool:
         _fenced(tick) | {"reason": reason, "now": now},
     )
     return met == 1
-
-
-def prune(execute: Executor, before: datetime) -> int:
-    """Removes the rows from before that moment that are over, but for the last of each entry; how many there were."""
-    return execute.change(
-        f"DELETE FROM schedule_tick WHERE claimed_at < :before AND state NOT IN {_OPEN} AND id NOT IN"
-        " (SELECT latest FROM (SELECT max(id) AS latest FROM schedule_tick GROUP BY entry) AS kept)",
-        {"before": before},
-    )
 
 
 def pause(execute: Executor, name: str, by: str, reason: str | None, now: datetime) -> bool:
