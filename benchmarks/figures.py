@@ -18,13 +18,15 @@ class Size:
     """Devices of the large fleet."""
     huge: int = 1_000_000
     """Devices of the largest; 0 leaves it out."""
+    jobs: int = 4_000
+    """Jobs that a queue is drained of."""
     seconds: float = 4.0
     """How long the vendor's limits are tried, each time."""
     databases: bool = True
     """Whether the database servers of this machine are measured too."""
 
 
-QUICK = Size(devices=2_000, repetitions=3, big=20_000, huge=0, seconds=1.5, databases=False)
+QUICK = Size(devices=2_000, repetitions=3, big=20_000, huge=0, jobs=1_000, seconds=1.5, databases=False)
 """Enough to see that everything works; ratios of short runs say little."""
 
 
@@ -63,6 +65,12 @@ class Figure:
 def middle(what: str, samples: Sequence[float], unit: str = " s", asked: float | None = None) -> Figure:
     """The median of samples."""
     return Figure(what, median(samples), unit, asked, samples=tuple(samples))
+
+
+def percentile(what: str, samples: Sequence[float], share: float, unit: str, asked: float | None = None) -> Figure:
+    """The value that so large a share of the samples does not exceed."""
+    ordered = sorted(samples)
+    return Figure(what, ordered[min(len(ordered) - 1, int(len(ordered) * share))], unit, asked)
 
 
 def ratio(

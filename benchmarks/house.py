@@ -1,4 +1,4 @@
-"""A working folder of its own, with the real program in it: commands, workers, embedded Valkey and all."""
+"""A working folder of its own, with the real program in it: commands, workers and all."""
 
 from __future__ import annotations
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
-from uuid import uuid4
 
-from sqlalchemy import Engine, NullPool, create_engine, text
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from benchmarks import floor, oldway
+from benchmarks.databases import SERVERS, fresh
 from benchmarks.figures import Figure, Size, middle, ratio
 from benchmarks.warm import WarmWorker
 from gengfu.settings import Secret
@@ -26,10 +25,6 @@ CHANGED = 0.02
 LATENCIES = ("20ms", "0ms")
 OLD_WAY = 2_000
 """Devices that the old way is watched with; its time grows with their number, and would be minutes for all."""
-SERVERS = {
-    "PostgreSQL": ("postgresql+psycopg", make_url("postgresql://postgres@127.0.0.1:5432/postgres")),
-    "MariaDB": ("mysql+pymysql", make_url("mysql://root@127.0.0.1:3306/mysql")),
-}
 
 
 def measure(size: Size) -> Iterator[Figure]:
@@ -83,7 +78,7 @@ def _servers(size: Size, sim: Simulator, worker: WarmWorker) -> Iterator[Figure]
         cold, repeat = [], []
         try:
             for _ in range(size.repetitions):
-                with _database(driver, server) as address:
+                with fresh(driver, server) as address:
                     cold.append(worker.run(address)["seconds"])
                     sim.fleet("change", share=CHANGED, pick="random")
                     repeat.append(worker.run(address)["seconds"])
@@ -92,20 +87,6 @@ def _servers(size: Size, sim: Simulator, worker: WarmWorker) -> Iterator[Figure]
         at = f"{size.devices} devices, {LATENCIES[0]}, {name}"
         yield middle(f"{at}: cold run", cold)
         yield middle(f"{at}: repeat, {CHANGED:.0%} changed", repeat)
-
-
-@contextmanager
-def _database(driver: str, server: URL) -> Iterator[str]:
-    name = f"gengfu_bench_{uuid4().hex[:12]}"
-    engine = create_engine(server.set(drivername=driver), isolation_level="AUTOCOMMIT", poolclass=NullPool)
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    try:
-        yield server.set(database=name).render_as_string(hide_password=False)
-    finally:
-        force = " WITH (FORCE)" if driver.startswith("postgresql") else ""
-        with engine.connect() as connection:
-            connection.execute(text(f"DROP DATABASE {name}{force}"))
 
 
 def _migrated(path: Path) -> Path:

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.__main__ import NAMES, main
 from benchmarks.figures import Figure, Size, ratio, table
 
-TINY = Size(devices=250, repetitions=1, big=500, huge=700, seconds=0.2, databases=False)
+TINY = Size(devices=250, repetitions=1, big=500, huge=700, jobs=50, seconds=0.2, databases=False)
 
 
 @pytest.mark.parametrize("name", NAMES)
