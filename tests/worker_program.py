@@ -170,7 +170,7 @@ def main(text: str) -> int:
     logging.getLogger().handlers[0].addFilter(_tell)
     worker.LAST_WORDS = executor.LAST_WORDS = told.get("last_words", 1.0)
     worker.SLOW_AFTER = told.get("slow_after", worker.SLOW_AFTER)
-    dispatcher.LONGEST = told.get("longest", dispatcher.LONGEST)
+    worker.LONGEST = told.get("longest", worker.LONGEST)
     monitor.RENEW_EVERY = told.get("renew_every", monitor.RENEW_EVERY)
     if told.get("hang"):
         dispatcher.Dispatcher._round = lambda self: time.sleep(600)  # type: ignore[method-assign, assignment]

@@ -20,8 +20,8 @@ from sqlalchemy import insert
 from gengfu.clock import utcnow
 from gengfu.process import monitor
 from gengfu.process.liveness import Liveness
-from gengfu.process.monitor import DEAD_AFTER, GONE_AFTER, Fate, Monitor, fate_of
-from gengfu.process.notify_socket import ALIVE, READY, STOPPING, Notifier, Parent
+from gengfu.process.monitor import DEAD_AFTER, GONE_AFTER, Monitor, ProcessLoss, loss_of
+from gengfu.process.notify_socket import ALIVE, READY, STOPPING, NotifyClient, Parent
 from gengfu.process.pids import birth_of, host_name, is_here, lives, machine
 from gengfu.queue.options import WorkerOptions
 from gengfu.queue.worker import WorkerProcess
@@ -107,21 +107,21 @@ def test_rows_of_dead_processes_of_this_host_are_removed(database: Database) -> 
     [
         ("here", None, 0.0, None),
         ("here", None, DEAD_AFTER - 1, None),
-        ("here", None, 10_000.0, Fate.SILENT),
-        ("here", f"{machine()}1", 0.0, Fate.GONE),
+        ("here", None, 10_000.0, ProcessLoss.SILENT),
+        ("here", f"{machine()}1", 0.0, ProcessLoss.GONE),
         ("here", "before the boot", DEAD_AFTER - 1, None),
-        ("here", "before the boot", DEAD_AFTER, Fate.SILENT),
-        ("there", "another machine", DEAD_AFTER, Fate.SILENT),
-        ("there", "another machine", GONE_AFTER - 1, Fate.SILENT),
-        ("there", "another machine", GONE_AFTER, Fate.GONE),
+        ("here", "before the boot", DEAD_AFTER, ProcessLoss.SILENT),
+        ("there", "another machine", DEAD_AFTER, ProcessLoss.SILENT),
+        ("there", "another machine", GONE_AFTER - 1, ProcessLoss.SILENT),
+        ("there", "another machine", GONE_AFTER, ProcessLoss.GONE),
         ("there", None, 0.0, None),
     ],
 )
-def test_when_a_process_counts_as_dead(host: str, birth: str | None, silence: float, fate: Fate | None) -> None:
+def test_when_a_process_counts_as_dead(host: str, birth: str | None, silence: float, fate: ProcessLoss | None) -> None:
     now = utcnow()
     born = birth or birth_of(os.getpid()) or ""
     seen = Lease(1, "worker", "name", host, os.getpid(), born, {}, 1, None, now, now, None)
-    assert fate_of(seen, "here", silence) is fate
+    assert loss_of(seen, "here", silence) is fate
 
 
 def test_a_process_that_is_silent_loses_its_lease_and_the_row_of_a_living_one_stays(
@@ -278,7 +278,7 @@ def test_systemd_hears_ready_progress_and_stopping(
     ],
 )
 def test_the_environment_says_who_watches(environ: dict[str, str], watchdog: float | None) -> None:
-    notifier = Notifier.take(environ)
+    notifier = NotifyClient.take(environ)
     assert environ == {}
     assert notifier.watchdog == watchdog
     notifier.say(READY)

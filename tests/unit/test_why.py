@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gengfu.schedule.policy import Entry, Schedule
-from gengfu.schedule.why import Answer, Facts, NoTick, explain
+from gengfu.schedule.why import Explanation, Facts, NoTick, explain
 from gengfu.store.tick_rows import EntryRow, Tick, TickState
 
 NOW = datetime(2026, 11, 22, 10, 7, tzinfo=UTC)
@@ -46,7 +46,7 @@ TICK = Tick(
 )
 
 
-def why(facts: Facts, moment: datetime = DUE, now: datetime = NOW) -> Answer:
+def why(facts: Facts, moment: datetime = DUE, now: datetime = NOW) -> Explanation:
     return explain(facts, moment, now, lambda when: f"{when:%H:%M:%S}")
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from gengfu.clock import Clock, monotonic, utcnow
 from gengfu.errors import GengfuError
 from gengfu.process.liveness import StallDetector
-from gengfu.process.notify_socket import ALIVE, READY, STOPPING, Notifier, Parent
+from gengfu.process.notify_socket import ALIVE, READY, STOPPING, NotifyClient, Parent
 from gengfu.process.pids import birth_of, host_name, is_here, lives
 from gengfu.store.leases import Lease, Leases, ProcessInfo
 
@@ -40,7 +40,7 @@ LAST_WRITE = 3.0
 """The most seconds for removing the own row at the end."""
 
 
-class Fate(Enum):
+class ProcessLoss(Enum):
     """What has become of a process that is not well."""
 
     SILENT = "silent"
@@ -48,14 +48,14 @@ class Fate(Enum):
     GONE = "gone"
 
 
-def fate_of(seen: Lease, host: str, silence: float) -> Fate | None:
+def loss_of(seen: Lease, host: str, silence: float) -> ProcessLoss | None:
     """What has become of a process, as seen from `host`, whose lease was not renewed for so many seconds; None while it
     counts as alive."""
     if seen.host == host and is_here(seen.birth) and not lives(seen.pid, seen.birth):
-        return Fate.GONE
+        return ProcessLoss.GONE
     if silence >= GONE_AFTER and not (seen.host == host and is_here(seen.birth)):
-        return Fate.GONE
-    return Fate.SILENT if silence >= DEAD_AFTER else None
+        return ProcessLoss.GONE
+    return ProcessLoss.SILENT if silence >= DEAD_AFTER else None
 
 
 class Monitor:
@@ -99,7 +99,7 @@ class Monitor:
         self._look = look
         self._lease: int | None = None
         self._opening = threading.Lock()
-        self._notifier = Notifier.take()
+        self._notifier = NotifyClient.take()
         self._parent = Parent.take()
         self.is_child = bool(self._parent.pid)
         """Whether the process is to end together with the one that started it."""
@@ -232,8 +232,8 @@ class Monitor:
         others = {seen.id: seen for seen in self._leases.all() if seen.name != self._me.name}
         silent = self._others.look(monotonic(), {seen.id: seen.renewals for seen in others.values()})
         for lease_id, seen in others.items():
-            state = fate_of(seen, self._me.host, silent[lease_id])
+            state = loss_of(seen, self._me.host, silent[lease_id])
             if state is not None and seen.lost_at is None and self._leases.lose(seen, self._clock()):
                 log.warning("a process is dead; its work is anybody's", extra={"dead": seen.name, "kind": seen.kind})
-            if state is Fate.GONE:
+            if state is ProcessLoss.GONE:
                 self._leases.remove(seen)

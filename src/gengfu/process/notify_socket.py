@@ -16,7 +16,7 @@ PARENT = "GENGFU_PARENT"
 """The environment variable that tells a child the process id of its parent: it ends when that process is gone."""
 
 
-class Notifier:
+class NotifyClient:
     """Sends words to the socket that the environment names. Where it names none, or nobody listens there any more,
     nothing happens: no word is worth an error or a wait."""
 
@@ -29,7 +29,7 @@ class Notifier:
         self._next = 0.0
 
     @classmethod
-    def take(cls, environ: MutableMapping[str, str] | None = None) -> Notifier:
+    def take(cls, environ: MutableMapping[str, str] | None = None) -> NotifyClient:
         """The one that the environment names, which is then taken from it: the processes that this one starts are not
         those that are waited for."""
         environ = os.environ if environ is None else environ

@@ -15,7 +15,7 @@ from types import FrameType
 from gengfu.clock import monotonic
 from gengfu.errors import FileError
 from gengfu.process.child import AT_ONCE, STUCK_AFTER, Child
-from gengfu.process.notify_socket import ALIVE, READY, STOPPING, Notifier, NotifySocket, Parent
+from gengfu.process.notify_socket import ALIVE, READY, STOPPING, NotifyClient, NotifySocket, Parent
 from gengfu.process.sockets import FOLDER, dead_supervisor_sockets, remove
 from gengfu.process.sockets import place as socket_place
 
@@ -122,7 +122,7 @@ class Supervisor:
         self._signals = 0
         self._heard = 0
         self._code = 0
-        self._notifier = Notifier.take()
+        self._notifier = NotifyClient.take()
         self._parent = Parent.take()
 
     def run(self) -> int:

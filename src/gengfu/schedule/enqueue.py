@@ -16,7 +16,7 @@ from gengfu.store import doorstep, ticks
 from gengfu.store.light import Executor
 from gengfu.store.sources import Source, default_source
 from gengfu.store.tick_rows import Tick, TickState
-from gengfu.store.ticks import Ending, Queued
+from gengfu.store.ticks import Queued, TickEnd
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Settled:
     """What became of a tick that only queues."""
 
     tick: Tick
-    ending: Ending
+    ending: TickEnd
     queued: Queued | None = None
     """What workers are to be told of."""
 
@@ -51,7 +51,7 @@ class Enqueuer:
         try:
             request = self._checked(entry.queues)
         except ConfigError as error:
-            return self._end(execute, tick, Ending(TickState.FAILED, str(error)))
+            return self._end(execute, tick, TickEnd(TickState.FAILED, str(error)))
         earlier = ticks.earlier_ticks(execute, tick)
         under_way = None if earlier else request.under_way(execute, self._show)
         decision = decide(tick, entry.schedule.overlap, earlier, (), under_way, self._show)
@@ -66,7 +66,7 @@ class Enqueuer:
         if decision.action in (Action.RUN, Action.CANCEL):
             return self._enqueue(execute, fenced, request, scheduler)
         if decision.action is Action.SKIP:
-            return self._end(execute, fenced, Ending(TickState.SKIPPED, reason))
+            return self._end(execute, fenced, TickEnd(TickState.SKIPPED, reason))
         if decision.action is Action.WAIT:
             ticks.wait(execute, fenced, reason)
         return None
@@ -77,7 +77,7 @@ class Enqueuer:
         """Ends what waits of the earlier ticks, and asks for the end of what runs: then this one stays open."""
         waiting = [other for other in earlier if other.state is TickState.WAITING]
         for other in waiting:
-            ticks.end(execute, other, Ending(TickState.CANCELLED, reason), self._clock())
+            ticks.end(execute, other, TickEnd(TickState.CANCELLED, reason), self._clock())
         for other in earlier:
             if other not in waiting:
                 ticks.ask_to_end(execute, other)
@@ -100,13 +100,13 @@ class Enqueuer:
         now = self._clock()
         queued = request.enqueue(execute, tick, now)
         if queued is None:
-            return self._end(execute, tick, Ending(TickState.SKIPPED, request.under_way(execute, self._show)))
-        ending = Ending(TickState.DONE, None, None, f"{queued.text}\n")
+            return self._end(execute, tick, TickEnd(TickState.SKIPPED, request.under_way(execute, self._show)))
+        ending = TickEnd(TickState.DONE, None, None, f"{queued.text}\n")
         ticks.queued(execute, tick, queued, ending, scheduler, now)
         begun = replace(tick, scheduler=scheduler, run_id=queued.run_id, job_id=queued.job_id, started_at=now)
         return Settled(begun, ending, queued)
 
-    def _end(self, execute: Executor, tick: Tick, ending: Ending) -> Settled | None:
+    def _end(self, execute: Executor, tick: Tick, ending: TickEnd) -> Settled | None:
         return Settled(tick, ending) if ticks.end(execute, tick, ending, self._clock()) else None
 
 

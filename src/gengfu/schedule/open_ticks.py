@@ -22,8 +22,8 @@ from gengfu.schedule.running import ASKED, Running
 from gengfu.store import ticks
 from gengfu.store.leases import leases_in
 from gengfu.store.light import Executor, transact
-from gengfu.store.tick_rows import Holder, Tick, TickState
-from gengfu.store.ticks import Ending
+from gengfu.store.tick_rows import Tick, TickHolder, TickState
+from gengfu.store.ticks import TickEnd
 
 if TYPE_CHECKING:
     from gengfu.store.database import Database
@@ -86,10 +86,10 @@ class OpenTicks:
         self._others = OtherSchedulers()
         self._open: dict[int, Tick] = {}
 
-    def hold(self) -> Holder:
+    def hold(self) -> TickHolder:
         """This scheduler with its lease, which it gets when it first claims something."""
         self._monitor.start()
-        return Holder(self._name, self._monitor.lease())
+        return TickHolder(self._name, self._monitor.lease())
 
     def look(self, now: datetime, *, take_over: bool) -> None:
         """Writes down the ends of commands, and learns how all ticks stand that are not over; with `take_over`,
@@ -113,7 +113,7 @@ class OpenTicks:
             if tick in self._running:
                 continue
             if self._is_mine(tick) and tick.cancel:
-                self._close(tick, Ending(TickState.CANCELLED, ASKED))
+                self._close(tick, TickEnd(TickState.CANCELLED, ASKED))
             elif self._others.is_orphan(tick):
                 self._settle_orphan(tick, now, take_over=take_over)
 
@@ -141,13 +141,13 @@ class OpenTicks:
                 # It was begun and the answer was lost; nobody else can have started it.
                 self._launch(tick, entry)
             elif tick.state is TickState.WAITING and tick.entry in self._planner.paused:
-                self._close(tick, Ending(TickState.SKIPPED, self._planner.paused[tick.entry]))
+                self._close(tick, TickEnd(TickState.SKIPPED, self._planner.paused[tick.entry]))
             elif entry is not None and not entry.schedule.enabled and (mine or tick.state is TickState.WAITING):
-                self._close(tick, Ending(TickState.SKIPPED, "its entry was switched off"))
+                self._close(tick, TickEnd(TickState.SKIPPED, "its entry was switched off"))
             elif entry is not None and (mine or tick.state is TickState.WAITING):
                 self._consider(tick, entry, now)
             elif mine:
-                self._close(tick, Ending(TickState.SKIPPED, "its entry was removed"))
+                self._close(tick, TickEnd(TickState.SKIPPED, "its entry was removed"))
 
     def settled(self, settled: Settled, now: datetime) -> None:
         """A tick that only queues is over: tells workers, and whoever reads its entry's log."""
@@ -189,7 +189,7 @@ class OpenTicks:
             entry = self._planner.entries[tick.entry]
             if entry.schedule.catch_up is CatchUp.NONE and is_late(entry, tick.due_at, now):
                 reason = "its scheduler ended before it could start it, and the next one came too late"
-                self._close(taken, Ending(TickState.MISSED, reason))
+                self._close(taken, TickEnd(TickState.MISSED, reason))
 
     def _is_mine(self, tick: Tick) -> bool:
         """Whether this scheduler has it in its hands."""
@@ -210,7 +210,7 @@ class OpenTicks:
         decision = decide(tick, entry.schedule.overlap, earlier, unknown, under_way, self._context.show)
         reason = decision.reason or ""
         if decision.action is Action.SKIP:
-            self._close(tick, Ending(TickState.SKIPPED, reason))
+            self._close(tick, TickEnd(TickState.SKIPPED, reason))
         elif decision.action is Action.WAIT:
             self._do(lambda execute: ticks.wait(execute, tick, reason))
             self._open[tick.id] = replace(tick, state=TickState.WAITING)
@@ -236,7 +236,7 @@ class OpenTicks:
         if other in self._running:
             self._running.end(other, reason)
         elif other.state is TickState.WAITING or self._is_mine(other):
-            self._close(other, Ending(TickState.CANCELLED, reason))
+            self._close(other, TickEnd(TickState.CANCELLED, reason))
         elif not other.cancel:
             self._do(lambda execute: ticks.ask_to_end(execute, other))
 
@@ -245,18 +245,18 @@ class OpenTicks:
             timeout = entry.schedule.timeout if entry is not None else 3600.0
             pid, birth = self._running.launch(tick, timeout, self._wake)
         except OSError as error:
-            self._close(tick, Ending(TickState.FAILED, f"could not be started: {error}"))
+            self._close(tick, TickEnd(TickState.FAILED, f"could not be started: {error}"))
             return
         self._do(lambda execute: ticks.started(execute, tick, pid, birth))
 
-    def _close(self, tick: Tick, ending: Ending) -> None:
+    def _close(self, tick: Tick, ending: TickEnd) -> None:
         """Ends a tick without a command under way."""
         now = self._context.clock()
         self._open.pop(tick.id, None)
         if self._do(lambda execute: ticks.end(execute, tick, ending, now)):
             self._tell(tick, ending, now)
 
-    def _tell(self, tick: Tick, ending: Ending, now: datetime) -> None:
+    def _tell(self, tick: Tick, ending: TickEnd, now: datetime) -> None:
         ended = replace(
             tick,
             state=ending.state,

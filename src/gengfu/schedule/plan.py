@@ -36,7 +36,7 @@ _TICK = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class EntryPlan:
     """What a pass writes for an entry: how far it is accounted for from now on, and the ticks."""
 
     row: EntryRow
@@ -78,12 +78,12 @@ def fingerprint(entry: Entry) -> str:
     return f"{schedule.cron}|{schedule.timezone}{jitter}"[-255:]
 
 
-def plan(entry: Entry, cron: Cron, row: EntryRow | None, now: datetime, show: FormatMoment) -> Plan | None:
+def plan(entry: Entry, cron: Cron, row: EntryRow | None, now: datetime, show: FormatMoment) -> EntryPlan | None:
     """What becomes of the entry's due moments since its last pass; None where nothing is to be written."""
     mark = fingerprint(entry)
     if mark == DISABLED:
         switched_off = row is not None and row.fingerprint != DISABLED
-        return Plan(replace(row, fingerprint=DISABLED)) if switched_off and row is not None else None
+        return EntryPlan(replace(row, fingerprint=DISABLED)) if switched_off and row is not None else None
     late_by = offset(entry)
     until = now - late_by
     if row is None or row.fingerprint != mark:
@@ -101,7 +101,7 @@ def plan(entry: Entry, cron: Cron, row: EntryRow | None, now: datetime, show: Fo
     asleep = moments[len(active) :]
     if asleep:
         ticks.append(_together(asleep, TickState.SKIPPED, paused_because(row, show), extends=True))
-    return Plan(replace(row, planned_until=until), ticks)
+    return EntryPlan(replace(row, planned_until=until), ticks)
 
 
 def paused_because(row: EntryRow, show: FormatMoment) -> str:
@@ -165,11 +165,11 @@ def _afresh(name: str, mark: str, start: datetime, row: EntryRow | None) -> Entr
     return replace(row, fingerprint=mark, planned_until=start)
 
 
-def _set_back(cron: Cron, row: EntryRow, until: datetime) -> Plan | None:
+def _set_back(cron: Cron, row: EntryRow, until: datetime) -> EntryPlan | None:
     step = row.planned_until - until
     if step <= SMALL_STEP or (step < FIXED_STEP and cron.is_fixed):
         return None
-    return Plan(replace(row, planned_until=until, clock_epoch=row.clock_epoch + 1))
+    return EntryPlan(replace(row, planned_until=until, clock_epoch=row.clock_epoch + 1))
 
 
 def _moments(cron: Cron, after: datetime, until: datetime) -> tuple[list[datetime], bool]:

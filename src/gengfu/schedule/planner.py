@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from gengfu.schedule.cron import Cron, cron_of
 from gengfu.schedule.enqueue import Enqueuer, Settled
-from gengfu.schedule.plan import FormatMoment, Plan, offset, paused_because, plan
+from gengfu.schedule.plan import EntryPlan, FormatMoment, offset, paused_because, plan
 from gengfu.schedule.policy import Entry
 from gengfu.store import ticks
 from gengfu.store.light import Executor, transact
-from gengfu.store.tick_rows import EntryRow, Holder, TickState
+from gengfu.store.tick_rows import EntryRow, TickHolder, TickState
 
 if TYPE_CHECKING:
     from gengfu.store.database import Database
@@ -60,7 +60,7 @@ class Planner:
         """Seconds until the next tick is due; None where there is none."""
         return (self._next - now).total_seconds() if self._next is not None else None
 
-    def make_pass(self, now: datetime, name: str, hold: Callable[[], Holder]) -> list[Settled]:
+    def make_pass(self, now: datetime, name: str, hold: Callable[[], TickHolder]) -> list[Settled]:
         """Accounts for all ticks up to now; what became of those that only queue.
 
         Args:
@@ -89,7 +89,7 @@ class Planner:
         return settled
 
     def _record(
-        self, execute: Executor, entry: Entry, found: Plan, holder: Holder | str, name: str, now: datetime
+        self, execute: Executor, entry: Entry, found: EntryPlan, holder: TickHolder | str, name: str, now: datetime
     ) -> list[Settled]:
         settled = []
         for new in found.ticks:
@@ -100,9 +100,9 @@ class Planner:
                 settled += [done] if done is not None else []
         return settled
 
-    def plans(self, rows: Mapping[str, EntryRow], now: datetime) -> dict[str, Plan]:
+    def plans(self, rows: Mapping[str, EntryRow], now: datetime) -> dict[str, EntryPlan]:
         """What a pass at that time writes, by entry, in the order of their names."""
-        found: dict[str, Plan] = {}
+        found: dict[str, EntryPlan] = {}
         for name, entry in sorted(self.entries.items()):
             try:
                 planned = plan(entry, self._cron(entry), rows.get(name), now, self._show)

@@ -12,7 +12,7 @@ from gengfu.process.child import Child, program
 from gengfu.process.pids import birth_of
 from gengfu.schedule.entry_logs import EntryLogs
 from gengfu.store.tick_rows import Tick, TickState
-from gengfu.store.ticks import Ending
+from gengfu.store.ticks import TickEnd
 
 if TYPE_CHECKING:
     from gengfu.settings import Settings
@@ -44,7 +44,7 @@ class Running:
         self.logs = entry_logs
         self._argv = tuple(argv or program())
         self._commands: dict[int, _Command] = {}
-        self.unwritten: list[tuple[Tick, Ending]] = []
+        self.unwritten: list[tuple[Tick, TickEnd]] = []
 
     def __contains__(self, tick: Tick) -> bool:
         return tick.id in self._commands
@@ -143,7 +143,7 @@ class _Command:
             self._patience = patience
             self.child.end(patience)
 
-    def look(self) -> Ending | None:
+    def look(self) -> TickEnd | None:
         """How it ended; None while it is under way."""
         code = self.child.code()
         if code is None:
@@ -154,12 +154,12 @@ class _Command:
         self.child.close()
         output = self._tail.decode("utf-8", "ignore") or None
         if self._asked is not None:
-            return Ending(self._asked[0], self._asked[1], code, output)
+            return TickEnd(self._asked[0], self._asked[1], code, output)
         if code == 0:
-            return Ending(TickState.DONE, None, code, output)
+            return TickEnd(TickState.DONE, None, code, output)
         how = f"exit code {code}" if code > 0 else f"ended by {_name(-code)}"
         last = output.rstrip().rpartition("\n")[2].strip() if output else ""
-        return Ending(TickState.FAILED, f"{how}: {last[:300]}" if last else how, code, output)
+        return TickEnd(TickState.FAILED, f"{how}: {last[:300]}" if last else how, code, output)
 
 
 def _name(number: int) -> str:

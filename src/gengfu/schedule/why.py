@@ -47,7 +47,7 @@ class Facts:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Explanation:
     """Why, in a word for programs and a sentence for people."""
 
     outcome: TickState | NoTick
@@ -57,7 +57,7 @@ class Answer:
     after: datetime | None = None
 
 
-def explain(facts: Facts, moment: datetime, now: datetime, tell: FormatMoment) -> Answer:
+def explain(facts: Facts, moment: datetime, now: datetime, tell: FormatMoment) -> Explanation:
     """Why the tick of `moment` did or did not run. `tell` writes a moment for people."""
     if facts.ticks:
         exact = [tick for tick in facts.ticks if tick.due_at == moment]
@@ -66,22 +66,22 @@ def explain(facts: Facts, moment: datetime, now: datetime, tell: FormatMoment) -
         text = (
             f"no row tells of {tell(moment)}, and {facts.name} is no entry that can be used; see: gengfu schedule:list"
         )
-        return Answer(NoTick.NOT_DECLARED, text)
+        return Explanation(NoTick.NOT_DECLARED, text)
     cron = cron_of(facts.entry)
     if moment not in cron.between(moment - timedelta(microseconds=1), moment):
         return _not_due(facts, cron, moment, tell)
     if moment > now:
-        return Answer(NoTick.FUTURE, f"the tick of {tell(moment)} is yet to come{_obstacle(facts, tell)}")
+        return Explanation(NoTick.FUTURE, f"the tick of {tell(moment)} is yet to come{_obstacle(facts, tell)}")
     return _silent(facts, facts.entry, moment, now, tell)
 
 
-def _not_due(facts: Facts, cron: Cron, moment: datetime, tell: FormatMoment) -> Answer:
+def _not_due(facts: Facts, cron: Cron, moment: datetime, tell: FormatMoment) -> Explanation:
     before, after = cron.before(moment), cron.after(moment)
     around = [f"the one before is {tell(before)}"] if before is not None else []
     around += [f"the next is {tell(after)}"] if after is not None else []
     when = f"{cron.words()} ({cron.expression}, {cron.zone})"
     text = f"no tick of {facts.name} is due at {tell(moment)}: it is due {when}"
-    return Answer(NoTick.NOT_DUE, "; ".join([text, *around]), before, after)
+    return Explanation(NoTick.NOT_DUE, "; ".join([text, *around]), before, after)
 
 
 def _obstacle(facts: Facts, tell: FormatMoment) -> str:
@@ -92,42 +92,42 @@ def _obstacle(facts: Facts, tell: FormatMoment) -> str:
     return ""
 
 
-def _silent(facts: Facts, entry: Entry, moment: datetime, now: datetime, tell: FormatMoment) -> Answer:
+def _silent(facts: Facts, entry: Entry, moment: datetime, now: datetime, tell: FormatMoment) -> Explanation:
     """Of a tick that was due and has no row."""
     told, row = f"the tick of {tell(moment)} did not run: ", facts.row
     if not entry.schedule.enabled:
         text = f"{told}{facts.name} is disabled (enabled = false, {entry.source})"
-        return Answer(NoTick.DISABLED, text)
+        return Explanation(NoTick.DISABLED, text)
     if row is None:
         start = "start one with gengfu schedule:work, or gengfu schedule:run each minute"
         if not facts.anyone:
-            return Answer(NoTick.NO_SCHEDULER, f"{told}no scheduler has ever run on this database; {start}")
-        return Answer(NoTick.NEVER_SEEN, f"{told}no scheduler has run since {facts.name} was added; {start}")
+            return Explanation(NoTick.NO_SCHEDULER, f"{told}no scheduler has ever run on this database; {start}")
+        return Explanation(NoTick.NEVER_SEEN, f"{told}no scheduler has run since {facts.name} was added; {start}")
     if row.planned_until < moment:
         if row.paused_at is not None and row.paused_at <= moment:
-            return Answer(NoTick.PAUSED, f"{told}{facts.name} is {paused_because(row, tell)}")
+            return Explanation(NoTick.PAUSED, f"{told}{facts.name} is {paused_because(row, tell)}")
         text = f"no scheduler has looked at {facts.name} since {tell(row.planned_until)}"
         late = entry.schedule.grace + entry.schedule.jitter
         if (now - moment).total_seconds() <= late:
-            return Answer(NoTick.NOT_LOOKED_AT, f"the tick of {tell(moment)} has not run yet: {text}")
-        return Answer(NoTick.NOT_LOOKED_AT, f"{told}{text}")
+            return Explanation(NoTick.NOT_LOOKED_AT, f"the tick of {tell(moment)} has not run yet: {text}")
+        return Explanation(NoTick.NOT_LOOKED_AT, f"{told}{text}")
     if moment < now - TICKS_KEPT:
         kept = f"rows are kept for {TICKS_KEPT.days} days"
         text = f"what became of the tick of {tell(moment)} is no longer on record: {kept}"
-        return Answer(NoTick.PRUNED, text)
+        return Explanation(NoTick.PRUNED, text)
     since = f"; the earliest tick on record is that of {tell(facts.first_due)}" if facts.first_due is not None else ""
     reason = f"{facts.name} was not on the schedule then (not yet added, disabled, or due at other times){since}"
-    return Answer(NoTick.NOT_SCHEDULED_THEN, told + reason)
+    return Explanation(NoTick.NOT_SCHEDULED_THEN, told + reason)
 
 
-def _of_row(tick: Tick, moment: datetime, tell: FormatMoment) -> Answer:
+def _of_row(tick: Tick, moment: datetime, tell: FormatMoment) -> Explanation:
     """Of a tick that has a row, or shares one."""
     told = f"the tick of {tell(moment)} {_became(tick, tell)}"
     if tick.covers > 1 and tick.until_at is not None:
         told += f"; its row stands for {tick.covers} ticks, from {tell(tick.due_at)} to {tell(tick.until_at)}"
     if tick.clock_epoch > 0:
         told += f"; it is of clock epoch {tick.clock_epoch}, which is counted since the clock was set back"
-    return Answer(tick.state, told)
+    return Explanation(tick.state, told)
 
 
 def _became(tick: Tick, tell: FormatMoment) -> str:

@@ -21,7 +21,7 @@ from gengfu.schedule.forecast import Forecast, clock_notes, forecast
 from gengfu.schedule.plan import FormatMoment, paused_because, plan
 from gengfu.schedule.policy import Entry
 from gengfu.schedule.server_clock import clock_of
-from gengfu.schedule.why import Answer, Facts, explain
+from gengfu.schedule.why import Explanation, Facts, explain
 from gengfu.services.json import object_of, to_json
 from gengfu.services.times import moment_of, seconds
 from gengfu.settings import Settings
@@ -103,7 +103,7 @@ class Why:
 
     entry: str
     time: datetime
-    answer: Answer
+    answer: Explanation
     row: EntryRow | None
     ticks: Sequence[Tick]
 

@@ -63,7 +63,7 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class TickHolder:
     """The scheduler that has a tick in its hands: its name for people, and its lease."""
 
     name: str

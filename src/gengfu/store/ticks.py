@@ -13,7 +13,7 @@ from typing import Any
 
 from gengfu.store.leases import HELD
 from gengfu.store.light import Executor, Row, moment, value
-from gengfu.store.tick_rows import EntryRow, Holder, Tick, TickState
+from gengfu.store.tick_rows import EntryRow, Tick, TickHolder, TickState
 
 OPEN = "('claimed', 'waiting', 'running')"
 _COLUMNS = (
@@ -38,7 +38,7 @@ class NewTick:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class TickEnd:
     """How a tick's command ended."""
 
     state: TickState
@@ -85,7 +85,13 @@ def advance(execute: Executor, name: str, old: EntryRow | None, fresh: EntryRow)
 
 
 def record(
-    execute: Executor, entry: str, epoch: int, command: Sequence[str], new: NewTick, holder: Holder | str, now: datetime
+    execute: Executor,
+    entry: str,
+    epoch: int,
+    command: Sequence[str],
+    new: NewTick,
+    holder: TickHolder | str,
+    now: datetime,
 ) -> int | None:
     """Writes a tick down; None where it is there already, or was added to the entry's last row.
 
@@ -94,7 +100,7 @@ def record(
     if new.extends and _extend(execute, entry, new, now):
         return None
     over = new.state not in (TickState.CLAIMED, TickState.WAITING)
-    held = isinstance(holder, Holder) and new.state is TickState.CLAIMED
+    held = isinstance(holder, TickHolder) and new.state is TickState.CLAIMED
     row = {
         "entry": entry,
         "due_at": new.due_at,
@@ -104,8 +110,8 @@ def record(
         "covers": new.covers,
         "until_at": new.until_at,
         "command": list(command),
-        "scheduler": holder.name if isinstance(holder, Holder) else holder,
-        "lease_id": holder.lease_id if held and isinstance(holder, Holder) else None,
+        "scheduler": holder.name if isinstance(holder, TickHolder) else holder,
+        "lease_id": holder.lease_id if held and isinstance(holder, TickHolder) else None,
         "fence": 0,
         "cancel": False,
         "claimed_at": now,
@@ -158,7 +164,7 @@ def earlier_ticks(execute: Executor, tick: Tick) -> list[Tick]:
     return [other for other in open_ticks(execute) if other.entry == tick.entry and other.id < tick.id]
 
 
-def queued(execute: Executor, tick: Tick, made: Queued, ending: Ending, scheduler: str, now: datetime) -> None:
+def queued(execute: Executor, tick: Tick, made: Queued, ending: TickEnd, scheduler: str, now: datetime) -> None:
     """Closes a tick whose work was queued in this transaction."""
     execute.change(
         "UPDATE schedule_tick SET state = :state, scheduler = :scheduler, output = :output, run_id = :run,"
@@ -169,7 +175,7 @@ def queued(execute: Executor, tick: Tick, made: Queued, ending: Ending, schedule
     )
 
 
-def begin(execute: Executor, tick: Tick, holder: Holder, now: datetime) -> bool:
+def begin(execute: Executor, tick: Tick, holder: TickHolder, now: datetime) -> bool:
     """Makes the tick a running one, unless an earlier one of its entry is open, or another scheduler was first. To be
     committed before its command is started."""
     if not _is_first(execute, tick):
@@ -218,7 +224,7 @@ def wait(execute: Executor, tick: Tick, reason: str) -> None:
     )
 
 
-def end(execute: Executor, tick: Tick, ending: Ending, now: datetime) -> bool:
+def end(execute: Executor, tick: Tick, ending: TickEnd, now: datetime) -> bool:
     """Closes the tick; False where it is another's by now. One that was given up as lost, although its scheduler lived,
     becomes what it was."""
     met = execute.change(
@@ -244,7 +250,7 @@ def ask_to_end(execute: Executor, tick: Tick) -> None:
     )
 
 
-def take_over(execute: Executor, tick: Tick, holder: Holder) -> bool:
+def take_over(execute: Executor, tick: Tick, holder: TickHolder) -> bool:
     """Takes a claimed tick from a scheduler that died before it could start it; False where it lives after all."""
     met = execute.change(
         "UPDATE schedule_tick SET scheduler = :scheduler, lease_id = :lease, fence = :next"
@@ -254,7 +260,7 @@ def take_over(execute: Executor, tick: Tick, holder: Holder) -> bool:
     return met == 1
 
 
-def hand_on(execute: Executor, holder: Holder) -> None:
+def hand_on(execute: Executor, holder: TickHolder) -> None:
     """Leaves the ticks that this scheduler has claimed and not started to whichever looks next."""
     execute.change(
         "UPDATE schedule_tick SET scheduler = NULL, lease_id = NULL WHERE lease_id = :lease AND state = 'claimed'",
@@ -307,7 +313,7 @@ def _fenced(tick: Tick) -> dict[str, Any]:
     return {"id": tick.id, "fence": tick.fence}
 
 
-def _taken(tick: Tick, holder: Holder) -> dict[str, Any]:
+def _taken(tick: Tick, holder: TickHolder) -> dict[str, Any]:
     return {"scheduler": holder.name, "lease": holder.lease_id, "next": tick.fence + 1}
 
 
