@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -521,7 +522,7 @@ def test_a_given_up_window_can_be_sent_again(open_world: Callable[..., World], s
     with world.app.db.read() as connection:
         ids = list(connection.scalars(select(job.c.id).order_by(job.c.id)))
     for job_id in ids:
-        world.app.mirror.reopen(run_id)
+        world.app.db.write(partial(world.app.mirror.reopen, run_id=run_id))
         world.app.mirror.work(run_id, Hold(job_id))
     world.work_off()
     assert world.get(run_id).verdict == Verdict.COMPLETE
@@ -533,5 +534,5 @@ def test_a_run_that_a_newer_one_has_replaced_stays_closed(world: World) -> None:
     old = world.run(tries=1)
     world.sim.control(pin=[])
     world.run()
-    assert not world.app.mirror.reopen(old.id)
+    assert not world.app.db.write(partial(world.app.mirror.reopen, run_id=old.id))
     assert world.get(old.id).verdict == Verdict.PARTIAL

@@ -10,6 +10,7 @@ from gengfu.queue.job import Job, JobContext
 if TYPE_CHECKING:
     from gengfu.mirror.mirror import Mirror
     from gengfu.mirror.resource import Resource
+    from gengfu.store.database import Transaction
 
 
 class ListJob(Job):
@@ -34,6 +35,6 @@ class ListJob(Job):
         """Leaves what is missing to the next run."""
         self._mirror.give_up(args["run"], job_id, cause)
 
-    def again(self, *_: Any, **args: Any) -> None:
+    def again(self, transaction: Transaction, *_: Any, **args: Any) -> None:
         """Makes the run active again, unless a newer one has taken its place."""
-        self._mirror.reopen(args["run"])
+        self._mirror.reopen(transaction, args["run"])

@@ -22,7 +22,7 @@ from gengfu.mirror.window_jobs import WindowJobs
 from gengfu.queue.job import JobContext
 from gengfu.settings import Settings
 from gengfu.store.changes import ChangeStore
-from gengfu.store.database import PATIENCE, Database
+from gengfu.store.database import PATIENCE, Database, Transaction
 from gengfu.store.rows import MirrorTable, form_of
 from gengfu.store.run_rows import Decision, Run, RunState
 from gengfu.store.runs import RunStore
@@ -95,10 +95,10 @@ class Mirror:
         finally:
             plan.call_off()
 
-    def reopen(self, run_id: int) -> bool:
+    def reopen(self, transaction: Transaction, run_id: int) -> bool:
         """Makes a run that failed or lacks pages active again, for a job that is sent once more; False if it ended
         well, or if a newer run has taken its place."""
-        return self.runs.reopen(run_id)
+        return self.runs.reopen(transaction, run_id)
 
     def give_up(self, run_id: int, job_id: int, cause: str) -> None:
         """A job of the run is out of tries: what it had to do stays undone, and the run ends if it was the last."""

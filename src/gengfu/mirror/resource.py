@@ -16,7 +16,7 @@ from gengfu.vendor.listing import Listing
 from gengfu.vendor.paging import Numbered
 
 if TYPE_CHECKING:
-    from sqlalchemy import Table
+    from gengfu.store.tables import ListTable
 
 NAME = r"[a-z][a-z0-9_]{0,23}"
 """What a list may be called."""
@@ -119,20 +119,11 @@ class Resource:
         return list_job(self.name)
 
     @cached_property
-    def table(self) -> Table:
+    def table(self) -> ListTable:
         """The table that mirrors it."""
-        from sqlalchemy import Column, MetaData
+        from gengfu.store.tables import list_table
 
-        from gengfu.store.tables import COLUMN_TYPES, VIEWS, metadata, mirror_table
-
-        known = metadata.tables.get(self.name)
-        is_taken = self.name in VIEWS or (known is not None and "row_hash" not in known.c)
-        if known is not None and not is_taken:
-            return known
-        if is_taken:
-            raise ConfigError(f"the list {self.name} needs another name: Gengfu has a table of that name for itself")
-        columns = [Column(field.column, COLUMN_TYPES[field.kind]) for field in self.fields]
-        return mirror_table(self.name, *columns, to=MetaData())
+        return list_table(self.name, {field.column: field.kind for field in self.fields})
 
     def scope(self, name: str) -> Scope:
         """The scope of that name.

@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gengfu.errors import ConfigError, LoginRefused
+
+if TYPE_CHECKING:
+    from gengfu.store.database import Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +59,9 @@ class Job:
         """The job is out of tries. May be called again if the worker dies meanwhile, so it must bear that; it is to be
         quick. A `StoreError` raised here means that it is called again later."""
 
-    def again(self, *_: Any, **args: Any) -> None:
-        """The job failed for good and is about to be sent once more by a person."""
+    def again(self, transaction: Transaction, *_: Any, **args: Any) -> None:
+        """The job failed for good and is sent once more by a person. What is written in this transaction happens with
+        that, or neither does; it may be run again from the start."""
 
     def fatal(self, error: Exception) -> bool:
         """Whether no further try can help after this error."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,7 @@ from gengfu.store.doorstep import LONGEST_DELAY, due_after, new_job
 from gengfu.store.jobs import AttemptRecord, JobRecord, JobState, Outcome, Selection, Sight
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Row
-
-    from gengfu.store.database import Database
+    from gengfu.store.database import Database, Transaction
 
 ALL = Selection()
 
@@ -60,7 +58,7 @@ class Ledger:
 
     def add(
         self,
-        connection: Connection,
+        connection: Transaction,
         name: str,
         args: Mapping[str, Any],
         *,
@@ -101,7 +99,7 @@ class Ledger:
         tried: dict[_Pair, LeasedJob] = {}
         is_careful = False
 
-        def work(connection: Connection) -> tuple[set[LeasedJob], list[LeasedJob]]:
+        def work(connection: Transaction) -> tuple[set[LeasedJob], list[LeasedJob]]:
             now = self._clock()
             live, stale = _sorted_out(connection, endings) if is_careful else (endings, set())
             _settle(connection, live, now)
@@ -117,22 +115,29 @@ class Ledger:
         """Lets the jobs of dead workers wait again, also those that `lease` holds and that are in no hands; how many.
         One that is out of tries is given to the next worker as spent."""
 
-        def work(connection: Connection) -> int:
+        def work(connection: Transaction) -> int:
             found = rows.orphans(connection, wanted, lease, in_hands, BATCH)
             _take_back(connection, found, self._clock())
             return len(found)
 
         return self._db.write(work)
 
-    def retry(self, job_id: int | None = None) -> list[tuple[int, str]]:
-        """Lets failed jobs wait again, one or all, with all their tries; their ids and queues."""
+    def retry(
+        self,
+        job_id: int | None = None,
+        prepare: Callable[[Transaction, JobRecord], None] = lambda connection, failed: None,
+    ) -> list[tuple[int, str]]:
+        """Lets failed jobs wait again, one or all, with all their tries; their ids and queues. What `prepare` writes
+        for each of them happens in the same transaction, or nothing does."""
         chosen: dict[int, str] = {}
 
-        def work(connection: Connection) -> None:
+        def work(connection: Transaction) -> None:
             failed = rows.failed_of(connection, job_id)
-            chosen.update(failed)
+            chosen.update((each.id, each.queue) for each in failed)
+            for each in failed:
+                prepare(connection, each)
             if failed:
-                rows.send_again(connection, [number for number, _ in failed], self._clock())
+                rows.send_again(connection, [each.id for each in failed], self._clock())
 
         self._db.write(work)
         return sorted(chosen.items())
@@ -172,7 +177,7 @@ class _Surprise(Exception):
     """Another number of rows changed than was meant."""
 
 
-def _settle(connection: Connection, endings: Collection[Ending], now: datetime) -> None:
+def _settle(connection: Transaction, endings: Collection[Ending], now: datetime) -> None:
     """Records all of them.
 
     Raises:
@@ -200,7 +205,7 @@ def _settle(connection: Connection, endings: Collection[Ending], now: datetime) 
         raise _Surprise
 
 
-def _sorted_out(connection: Connection, endings: Iterable[Ending]) -> tuple[list[Ending], set[LeasedJob]]:
+def _sorted_out(connection: Transaction, endings: Iterable[Ending]) -> tuple[list[Ending], set[LeasedJob]]:
     """The ends that can be written, of jobs that are locked now; and the jobs that passed on. An end that an earlier
     run of this very transaction has written is neither."""
     by_pair = {(ending.job.id, ending.job.fence): ending for ending in endings}
@@ -226,7 +231,7 @@ def _back(ending: Ending, delay: float, now: datetime) -> _Back:
     return cause, ending.job.attempt - uncounted, now + min(timedelta(seconds=delay), LONGEST_DELAY)
 
 
-def _lease(connection: Connection, request: Request, tried: dict[_Pair, LeasedJob], now: datetime) -> list[LeasedJob]:
+def _lease(connection: Transaction, request: Request, tried: dict[_Pair, LeasedJob], now: datetime) -> list[LeasedJob]:
     """`tried`: what earlier runs of this transaction took; some of it may have been committed."""
     if tried and (before := rows.leased_before(connection, request.lease, tried.keys())):
         return [tried[pair] for pair in sorted(before)]
@@ -241,7 +246,7 @@ def _lease(connection: Connection, request: Request, tried: dict[_Pair, LeasedJo
     return leased
 
 
-def _leased(row: Row[Any], tries: int | None) -> LeasedJob:
+def _leased(row: Any, tries: int | None) -> LeasedJob:
     allowed = row.tries if tries is None else tries
     spent = row.attempts >= allowed
     cause = row.cause or (f"out of tries: {row.attempts} of {allowed} used" if spent else None)
@@ -249,7 +254,7 @@ def _leased(row: Row[Any], tries: int | None) -> LeasedJob:
     return LeasedJob(row.id, row.fence + 1, row.queue, row.name, row.args, attempt, allowed, cause, spent)
 
 
-def _take_back(connection: Connection, found: Sequence[Row[Any]], now: datetime) -> None:
+def _take_back(connection: Transaction, found: Sequence[Any], now: datetime) -> None:
     attempts = rows.attempts_at(connection, [(row.id, row.fence) for row in found])
     for row in found:
         pair = (row.id, row.fence)

@@ -14,6 +14,7 @@ from gengfu.store.jobs import AttemptRecord, JobRecord, JobState
 if TYPE_CHECKING:
     from gengfu.queue.job import Jobs
     from gengfu.queue.ledger import Ledger
+    from gengfu.store.database import Transaction
 
 __all__ = ["AttemptRecord", "JobDetail", "JobRecord", "JobService", "JobState", "QueueCounts"]
 
@@ -78,14 +79,16 @@ class JobService:
         return [number for job in reversed(self.failed(100_000)) for number in self._again(job)]
 
     def _again(self, job: JobRecord) -> list[int]:
-        """The job is told first, since a worker may take it the moment it is queued."""
-        make = self._jobs().get(job.name)
-        if make is not None:
-            make().again(**job.args)
-        sent = self._ledger.retry(job.id)
+        """Queues it, and does what the job itself has to do for that, in one transaction."""
+        sent = self._ledger.retry(job.id, self._prepare)
         for number, queue in sent:
             self._notify(queue, number)
         return [number for number, _ in sent]
+
+    def _prepare(self, transaction: Transaction, failed: JobRecord) -> None:
+        make = self._jobs().get(failed.name)
+        if make is not None:
+            make().again(transaction, **failed.args)
 
     def status(self) -> list[QueueCounts]:
         """The queues by name."""

@@ -323,13 +323,13 @@ def in_state(connection: Connection, state: JobState, limit: int) -> list[JobRec
     return [_record(row) for row in rows]
 
 
-def failed_of(connection: Connection, job_id: int | None) -> list[tuple[int, str]]:
-    """Id and queue of the failed jobs, or of the one that is named, if it failed; locked."""
+def failed_of(connection: Connection, job_id: int | None) -> list[JobRecord]:
+    """The failed jobs, or the one that is named, if it failed; locked."""
     which = job.c.state == JobState.FAILED
     if job_id is not None:
         which = and_(which, job.c.id == job_id)
-    query = select(job.c.id, job.c.queue).where(which).order_by(job.c.id)
-    return [(row.id, row.queue) for row in connection.execute(query.with_for_update())]
+    query = select(*_JOB).where(which).order_by(job.c.id)
+    return [_record(row) for row in connection.execute(query.with_for_update())]
 
 
 def send_again(connection: Connection, job_ids: Collection[int], now: datetime) -> None:

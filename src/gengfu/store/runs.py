@@ -130,25 +130,21 @@ class RunStore:
         where = (sync_run.c.id == run_id, sync_run.c.active_key.is_not(None))
         return self._db.write(lambda t: t.execute(update(sync_run).where(*where).values(**values)).rowcount == 1)
 
-    def reopen(self, run_id: int) -> bool:
+    def reopen(self, transaction: Transaction, run_id: int) -> bool:
         """Makes an ended run active again, if it failed or lacks pages and no newer run of its scope was accepted."""
-
-        def work(transaction: Transaction) -> bool:
-            run = run_of(transaction, run_id, lock=True)
-            if run is None or run.verdict not in (Verdict.FAILED, Verdict.PARTIAL) or run.active:
-                return False
-            if transaction.scalar(select(func.max(sync_run.c.id)).where(same_list(run))) != run_id:
-                return False
-            values = {
-                "state": RunState.READING if run.windows else RunState.QUEUED,
-                "active_key": active_key(run.source_id, run.resource, run.scope),
-                "shifted": bool(run.windows),
-                **dict.fromkeys(("verdict", "reason", "finished_at", "closer")),
-            }
-            transaction.execute(update(sync_run).where(sync_run.c.id == run_id).values(**values))
-            return True
-
-        return self._db.write(work)
+        run = run_of(transaction, run_id, lock=True)
+        if run is None or run.verdict not in (Verdict.FAILED, Verdict.PARTIAL) or run.active:
+            return False
+        if transaction.scalar(select(func.max(sync_run.c.id)).where(same_list(run))) != run_id:
+            return False
+        values = {
+            "state": RunState.READING if run.windows else RunState.QUEUED,
+            "active_key": active_key(run.source_id, run.resource, run.scope),
+            "shifted": bool(run.windows),
+            **dict.fromkeys(("verdict", "reason", "finished_at", "closer")),
+        }
+        transaction.execute(update(sync_run).where(sync_run.c.id == run_id).values(**values))
+        return True
 
     def decide(self, transaction: Transaction, run: Run, decision: Decision, by: str | None, now: datetime) -> bool:
         """Keeps a person's word on a held run; False if it is not held."""

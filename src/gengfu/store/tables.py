@@ -29,6 +29,8 @@ from sqlalchemy.dialects import mysql, sqlite
 from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from gengfu.errors import ConfigError
+
 _MY = ("mysql", "mariadb")
 
 
@@ -462,3 +464,22 @@ lease = Table(
 """One row per process that works on jobs, ticks or logins, which name it by its id. `renewals` grows as long as it
 lives; `lost_at` is set when others took it for dead, from when on what it works on is anybody's; `birth` tells a
 process from a later one with the same `pid`. A process that ends well removes its row. See `gengfu.store.leases`."""
+
+
+ListTable = Table
+"""A table that mirrors a list."""
+
+
+def list_table(name: str, kinds: Mapping[str, str]) -> ListTable:
+    """The table that mirrors the list of that name: the program's own, or else one with these columns, each with the
+    name of its field's kind.
+
+    Raises:
+        ConfigError: the program has a table of that name for something else.
+    """
+    known = metadata.tables.get(name)
+    if name in VIEWS or (known is not None and "row_hash" not in known.c):
+        raise ConfigError(f"the list {name} needs another name: Gengfu has a table of that name for itself")
+    if known is not None:
+        return known
+    return mirror_table(name, *(Column(column, COLUMN_TYPES[kind]) for column, kind in kinds.items()), to=MetaData())
