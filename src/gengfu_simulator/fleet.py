@@ -110,7 +110,7 @@ class Fleet:
             ids = sorted(device_id for device_id in near if self.home(device_id) is name)
         if "keyword" in filters:
             needle = json.dumps(filters["keyword"], ensure_ascii=False).encode(errors="replace")[1:-1]
-            ids = [device_id for device_id in ids if self._may_hold(device_id, needle)]
+            ids = [device_id for device_id in ids if self._may_contain(device_id, needle)]
         return [device_id for device_id in ids if self._matches(device_id, filters)]
 
     def choose(self, *, ids: list[int] | None, count: int | None, share: float | None, pick: Pick) -> list[int]:
@@ -262,7 +262,7 @@ class Fleet:
         self._heartbeats.pop(device_id, None)
         self._kept.pop(device_id, None)
 
-    def _may_hold(self, device_id: int, needle: bytes) -> bool:
+    def _may_contain(self, device_id: int, needle: bytes) -> bool:
         """A quick look at the text that spares most rows the decoding; text with escapes is left to the slow look."""
         row = self.rows([device_id])[0]
         return needle in row or b"\\u" in row

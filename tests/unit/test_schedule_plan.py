@@ -209,7 +209,7 @@ STILL = "the tick of 10:05:00 is still running, since 10:05:01"
     [
         (Overlap.SKIP, [], [], None, Action.RUN, None),
         (Overlap.SKIP, [RUNNING], [], None, Action.SKIP, STILL),
-        (Overlap.SKIP, [RUNNING], [RUNNING], None, Action.HOLD, None),
+        (Overlap.SKIP, [RUNNING], [RUNNING], None, Action.LEAVE, None),
         (Overlap.SKIP, [], [], RUN_812, Action.SKIP, RUN_812),
         (Overlap.SKIP, [tick(1)], [], None, Action.SKIP, "the tick of 10:05:00 is about to start"),
         (Overlap.SKIP, [RUNNING, WAITING], [], None, Action.SKIP, "the tick of 10:10:00 is waiting already"),
@@ -237,6 +237,6 @@ def test_what_is_under_way_decides_by_the_overlap_policy(
 @pytest.mark.parametrize("overlap", list(Overlap))
 def test_a_tick_that_waits_runs_as_soon_as_nothing_is_under_way(overlap: Overlap) -> None:
     waiting = tick(3, TickState.WAITING)
-    assert decide(waiting, overlap, [RUNNING], [], None, show).action is Action.HOLD
-    assert decide(waiting, overlap, [], [], RUN_812, show).action is Action.HOLD
+    assert decide(waiting, overlap, [RUNNING], [], None, show).action is Action.LEAVE
+    assert decide(waiting, overlap, [], [], RUN_812, show).action is Action.LEAVE
     assert decide(waiting, overlap, [], [], None, show).action is Action.RUN

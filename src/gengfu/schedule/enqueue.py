@@ -55,7 +55,7 @@ class Enqueuer:
         earlier = ticks.earlier_ticks(execute, tick)
         under_way = None if earlier else request.under_way(execute, self._show)
         decision = decide(tick, entry.schedule.overlap, earlier, (), under_way, self._show)
-        fenced = ticks.fence(execute, tick) if decision.action is not Action.HOLD else None
+        fenced = ticks.fence(execute, tick) if decision.action is not Action.LEAVE else None
         if fenced is None:
             return None
         reason = decision.reason or ""

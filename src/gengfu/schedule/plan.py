@@ -47,7 +47,7 @@ class Action(StrEnum):
     """What is done with a tick that is to start."""
 
     RUN = "run"
-    HOLD = "hold"
+    LEAVE = "leave"
     """It stays as it is until more is known of what stands in its way."""
     WAIT = "wait"
     SKIP = "skip"
@@ -126,7 +126,7 @@ def decide(
         under_way: what its command says is still under way; asked only where there is no earlier tick.
     """
     if tick.state is TickState.WAITING:
-        return Decision(Action.HOLD if earlier or under_way else Action.RUN)
+        return Decision(Action.LEAVE if earlier or under_way else Action.RUN)
     if not earlier and under_way is None:
         return Decision(Action.RUN)
     if overlap is Overlap.CANCEL_RUNNING:
@@ -137,7 +137,7 @@ def decide(
     reason = _in_the_way(earlier[-1], show) if earlier else under_way
     if overlap is Overlap.QUEUE_ONE:
         return Decision(Action.WAIT, f"waited: {reason}")
-    return Decision(Action.HOLD) if unknown else Decision(Action.SKIP, reason)
+    return Decision(Action.LEAVE) if unknown else Decision(Action.SKIP, reason)
 
 
 def is_late(entry: Entry, due_at: datetime, now: datetime) -> bool:

@@ -151,7 +151,7 @@ def tick_of(execute: Executor, tick_id: int) -> Tick:
 def fence(execute: Executor, tick: Tick) -> Tick | None:
     """The open tick under the next fencing number, its row and its entry's held to the end of the transaction; None
     where it was changed since it was read."""
-    _hold_entry(execute, tick)
+    _lock_entry(execute, tick)
     met = execute.change(
         "UPDATE schedule_tick SET fence = fence + 1 WHERE id = :id AND fence = :fence AND state = :state",
         _fenced(tick) | {"state": tick.state.value},
@@ -193,15 +193,15 @@ def begin(execute: Executor, tick: Tick, holder: TickHolder, now: datetime) -> b
     return found == (holder.lease_id, tick.fence + 1, "running")
 
 
-def _hold_entry(execute: Executor, tick: Tick) -> None:
-    """Holds the row of its entry to the end of the transaction, so that of two ticks that begin at once one sees the
+def _lock_entry(execute: Executor, tick: Tick) -> None:
+    """Locks the row of its entry to the end of the transaction, so that of two ticks that begin at once one sees the
     other."""
     execute.change("UPDATE schedule_entry SET clock_epoch = clock_epoch WHERE name = :name", {"name": tick.entry})
 
 
 def _is_first(execute: Executor, tick: Tick) -> bool:
     """Whether no earlier tick of its entry is open."""
-    _hold_entry(execute, tick)
+    _lock_entry(execute, tick)
     earlier = f"SELECT count(*) AS found FROM schedule_tick WHERE entry = :entry AND id < :id AND state IN {OPEN}"
     found = execute.one(earlier, {"entry": tick.entry, "id": tick.id})
     return found is not None and not found["found"]

@@ -46,7 +46,7 @@ class AdaptiveLimit:
         self._borne = 0
         self._border: int | None = None
         self._cut_at = 0.0
-        self._hold = 0.0
+        self._pause = 0.0
         self._before: tuple[int, int | None] = (self.value, None)
         self._refused = 0
         self._by_rate = False
@@ -70,7 +70,7 @@ class AdaptiveLimit:
         """Whether the next step would cross the border too soon: one slot more is worth little to a high limit."""
         if self._border is None or self.value < self._border:
             return False
-        return now < self._cut_at + self._hold * self.value / START
+        return now < self._cut_at + self._pause * self.value / START
 
     def overload(
         self, ticket: int, next_ticket: int, now: float, in_use: int, *, throttled: bool = False, wait: float = 0.0
@@ -87,8 +87,8 @@ class AdaptiveLimit:
             self._slow_start_below = max(1, self.value // 2)
             self._refused = self._good = 0
             self._by_rate = throttled and self._border is not None and in_use <= self._border
-            self._cut_at, self._hold = now, 0.0
-        self._hold = max(self._hold, PROBE_COST * wait)
+            self._cut_at, self._pause = now, 0.0
+        self._pause = max(self._pause, PROBE_COST * wait)
         before, border = self._before
         kept = max(1, int(before * CUT))
         if self._by_rate:
