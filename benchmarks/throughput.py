@@ -12,7 +12,7 @@ from benchmarks.figures import Figure, Size
 from benchmarks.noop_worker import JOB, NoopWorker
 from gengfu.clock import utcnow
 from gengfu.store.database import Database
-from gengfu.store.doorstep import new_job
+from gengfu.store.enqueue import new_job
 from gengfu.store.tables import job
 
 ASKED = {("SQLite", 2): 800.0, ("SQLite", 8): 2_000.0, ("PostgreSQL", 2): 500.0, ("PostgreSQL", 8): 1_000.0}

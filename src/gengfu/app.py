@@ -339,9 +339,9 @@ class App:
         Raises:
             StoreError: the database cannot do it.
         """
-        from gengfu.store import doorstep
+        from gengfu.store import enqueue
 
-        job_id = doorstep.add_job(
+        job_id = enqueue.add_job(
             self.light_db,
             job.__name__,
             args,

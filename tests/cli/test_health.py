@@ -26,7 +26,7 @@ from gengfu.services.health import Condition, Observer, examine, judge, judge_pr
 from gengfu.services.health_snapshot import EntrySeen, HealthSnapshot, RunsSeen
 from gengfu.services.restart import end_hung
 from gengfu.store.database import Database
-from gengfu.store.doorstep import new_job, new_run
+from gengfu.store.enqueue import new_job, new_run
 from gengfu.store.leases import Lease
 from gengfu.store.tables import job, lease, schedule_entry, schedule_tick, sync_run
 from stage import freeze, wait_for

@@ -22,7 +22,7 @@ from gengfu.errors import NotFound, UsageError
 from gengfu.services.times import moment_of
 from gengfu.settings import load_settings
 from gengfu.store.database import Database
-from gengfu.store.doorstep import new_run
+from gengfu.store.enqueue import new_run
 from gengfu.store.tables import schedule_entry, schedule_tick, sync_run
 from gengfu.store.tick_history import TickHistory
 from gengfu.store.tick_rows import TickState

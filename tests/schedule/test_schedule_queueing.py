@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from gengfu.schedule.policy import Entry, JobRequest, Overlap, RunRequest, Schedule
-from gengfu.store import doorstep
+from gengfu.store import enqueue
 from gengfu.store.tables import job, lease, sync_run
 from schedulers import NOON, Rig
 
@@ -130,16 +130,16 @@ def test_there_is_no_tick_without_its_job_and_no_job_without_its_tick(
     light.add(queueing())
     light.run_at("12:00")
     close_run(light, 1)
-    new_job = doorstep.new_job
+    new_job = enqueue.new_job
 
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("the plug was pulled")
 
-    monkeypatch.setattr(doorstep, "new_job", broken)
+    monkeypatch.setattr(enqueue, "new_job", broken)
     with pytest.raises(RuntimeError):
         light.run_at("12:01")
     assert light.brief() == ["12:00 done"]
     with light.database.read() as connection:
         assert connection.scalar(select(func.count()).select_from(sync_run)) == 1
-    monkeypatch.setattr(doorstep, "new_job", new_job)
+    monkeypatch.setattr(enqueue, "new_job", new_job)
     assert light.run_at("12:01") == ["12:00 done", "12:01 done"]

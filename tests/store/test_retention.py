@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import func, insert, select, update
 
 from gengfu.store.database import Database
-from gengfu.store.doorstep import new_run
+from gengfu.store.enqueue import new_run
 from gengfu.store.retention import CHANGES_KEPT, PAGES_KEPT, RUNS_KEPT, forget_pages, prune
 from gengfu.store.runs import RunStore
 from gengfu.store.tables import change, metadata, sync_page, sync_reject, sync_run, sync_window

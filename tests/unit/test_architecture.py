@@ -85,7 +85,7 @@ def test_a_class_says_what_it_guarantees() -> None:
             "settings",
             "logs",
             "store.schema",
-            "store.doorstep",
+            "store.enqueue",
             "store.ticks",
             "queue.notify",
         ),

@@ -13,7 +13,7 @@ from gengfu.queue.job import LeasedJob
 from gengfu.queue.outcomes import Ending
 from gengfu.store import jobs as rows
 from gengfu.store import retention
-from gengfu.store.doorstep import LONGEST_DELAY, due_after, new_job
+from gengfu.store.enqueue import LONGEST_DELAY, due_after, new_job
 from gengfu.store.jobs import AttemptRecord, JobRecord, JobState, Outcome, Selection, Sight
 
 if TYPE_CHECKING:

@@ -12,7 +12,17 @@ from gengfu.mirror.job import ListJob
 from gengfu.schedule.plan import Action, FormatMoment, decide
 from gengfu.schedule.policy import Entry, JobRequest, RunRequest
 from gengfu.settings import Settings
-from gengfu.store import doorstep, ticks
+from gengfu.store import ticks
+from gengfu.store.enqueue import (
+    RunStart,
+    abort_within,
+    active_within,
+    add_job_once,
+    list_job,
+    list_queue,
+    live_job,
+    start_run_within,
+)
 from gengfu.store.light import Executor
 from gengfu.store.sources import Source, default_source
 from gengfu.store.tick_rows import Tick, TickState
@@ -128,20 +138,20 @@ class _Run:
         """Ends that."""
         active = self._active(execute)
         if active is not None:
-            doorstep.abort_within(execute, active.run_id, "cancelled for a later start", now)
+            abort_within(execute, active.run_id, "cancelled for a later start", now)
 
     def enqueue(self, execute: Executor, tick: Tick, now: datetime) -> Queued | None:
         """None where another run of that list is active."""
         resource, scope = self.request.resource, self.request.scope
-        job, queue = doorstep.list_job(resource), doorstep.list_queue(resource)
-        made = doorstep.accept_within(execute, self.source, resource, scope, job, queue, ListJob.tries, now, tick.id)
+        job, queue = list_job(resource), list_queue(resource)
+        made = start_run_within(execute, self.source, resource, scope, job, queue, ListJob.tries, now, tick.id)
         if made.job_id is None:
             return None
         text = f"Run {made.run_id} of the {self.request.title} accepted (scope {scope}, job {made.job_id})."
         return Queued(queue, made.job_id, made.run_id, text)
 
-    def _active(self, execute: Executor) -> doorstep.Accepted | None:
-        return doorstep.active_within(execute, self.source, self.request.resource, self.request.scope)
+    def _active(self, execute: Executor) -> RunStart | None:
+        return active_within(execute, self.source, self.request.resource, self.request.scope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +162,7 @@ class _Job:
 
     def under_way(self, execute: Executor, show: FormatMoment) -> str | None:
         """What an earlier start has left under way, for people."""
-        job_id = doorstep.live_job(execute, self.request.subject)
+        job_id = live_job(execute, self.request.subject)
         return f"job {job_id} is queued or running already" if job_id is not None else None
 
     def cancel(self, execute: Executor, now: datetime) -> None:
@@ -161,7 +171,7 @@ class _Job:
     def enqueue(self, execute: Executor, tick: Tick, now: datetime) -> Queued | None:
         """None where such a job is queued or running."""
         asked = self.request
-        job_id, is_new = doorstep.add_job_once(
+        job_id, is_new = add_job_once(
             execute, asked.job, {}, queue=asked.queue, tries=asked.tries, subject=asked.subject, now=now
         )
         if not is_new:

@@ -18,7 +18,7 @@ from gengfu.backup.streams import Progress
 from gengfu.clock import Clock
 from gengfu.errors import BackupError
 from gengfu.services.json import to_json
-from gengfu.store.doorstep import add_job_once
+from gengfu.store.enqueue import add_job_once
 from gengfu.store.light import transact
 
 if TYPE_CHECKING:

@@ -163,11 +163,11 @@ class RunService:
             StoreError: the database cannot do it.
         """
         from gengfu.mirror.job import ListJob
-        from gengfu.store import doorstep
+        from gengfu.store import enqueue
 
         self._settings.api()
-        job, queue = doorstep.list_job(resource), doorstep.list_queue(resource)
-        made = doorstep.accept(
+        job, queue = enqueue.list_job(resource), enqueue.list_queue(resource)
+        made = enqueue.start_run(
             self._workings.light_db(), self._workings.source, resource, scope, job, queue, ListJob.tries, self._clock()
         )
         status = StartStatus.SKIPPED if made.job_id is None else StartStatus.ACCEPTED
@@ -176,7 +176,7 @@ class RunService:
 
     def notify(self, resource: str, start: Start) -> str | None:
         """Tells the workers of a run that was accepted. Where they cannot be told, why: the next one finds it then."""
-        from gengfu.store.doorstep import list_queue
+        from gengfu.store.enqueue import list_queue
 
         if start.job is None:
             return None
@@ -191,7 +191,7 @@ class RunService:
         Raises:
             StoreError: the database cannot tell.
         """
-        from gengfu.store.doorstep import active_run
+        from gengfu.store.enqueue import active_run
 
         found = active_run(self._workings.light_db(), self._workings.source, resource, scope)
         if found is None:
@@ -221,7 +221,7 @@ class RunService:
         Raises:
             StoreError, RunError: as `follow`.
         """
-        from gengfu.store.doorstep import run_subject
+        from gengfu.store.enqueue import run_subject
 
         follower = Follower(self._workings.mirror().runs, tell, elsewhere=False)
         with self._workings.inline(run_subject(run_id)):

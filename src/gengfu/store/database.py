@@ -215,7 +215,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 SQLITE_PRAGMAS = ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL", "PRAGMA temp_store = MEMORY")
 """WAL lets readers go on while a run writes. With NORMAL, a power cut may undo the latest transactions, all of them
-together, which is work that is then done once more; what `doorstep` accepts is on the disk before anyone is told."""
+together, which is work that is then done once more; what `enqueue` records is on the disk before anyone is told."""
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -25,7 +25,7 @@ from sqlalchemy import (
     update,
 )
 
-from gengfu.store.doorstep import LONGEST_DELAY
+from gengfu.store.enqueue import LONGEST_DELAY
 from gengfu.store.leases import HELD
 from gengfu.store.tables import job, job_attempt
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from gengfu.store.doorstep import LONGEST_DELAY
+from gengfu.store.enqueue import LONGEST_DELAY
 from gengfu.store.light import Executor, moment
 
 

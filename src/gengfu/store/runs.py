@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, and_, func, select, update
 from gengfu.clock import Clock
 from gengfu.errors import Fenced
 from gengfu.store.database import Database, Transaction
-from gengfu.store.doorstep import active_key, run_subject
+from gengfu.store.enqueue import active_key, run_subject
 from gengfu.store.run_rows import Decision, Run, RunState, Verdict
 from gengfu.store.tables import job, sync_page, sync_run
 

@@ -209,6 +209,7 @@ VIEWS: Mapping[str, Select[Any]] = {
 }
 """By name: what is read like a table but kept in another."""
 
+
 source = Table(
     "source",
     metadata,

@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 
 from gengfu.errors import StoreError
 from gengfu.store.database import Database
-from gengfu.store.doorstep import Accepted, accept
+from gengfu.store.enqueue import RunStart, start_run
 from gengfu.store.run_rows import RunState, Verdict
 from gengfu.store.runs import RunStore
 from gengfu.store.sources import Source
@@ -21,8 +21,8 @@ SOURCE = Source("default", "https://vendor.test/", "operator")
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
 
-def start(place: Database | Path, scope: str = "0") -> Accepted:
-    return accept(place, SOURCE, "device", scope, "DeviceListJob", "device_list", 3, NOW)
+def start(place: Database | Path, scope: str = "0") -> RunStart:
+    return start_run(place, SOURCE, "device", scope, "DeviceListJob", "device_list", 3, NOW)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_run_and_its_job_are_recorded_together(place: Database | Path, databas
 
 def test_a_second_start_names_the_run_that_is_active(place: Database | Path) -> None:
     first = start(place)
-    assert start(place) == Accepted(first.run_id, None, NOW, "no worker has taken it yet")
+    assert start(place) == RunStart(first.run_id, None, NOW, "no worker has taken it yet")
     assert start(place, "1").run_id != first.run_id
 
 
@@ -58,7 +58,7 @@ def test_skipped_starts_use_up_no_numbers(place: Database | Path, database: Data
 
 def test_starts_in_the_same_instant_make_one_run(place: Database | Path, database: Database) -> None:
     ready = threading.Barrier(8)
-    accepted: list[Accepted] = []
+    accepted: list[RunStart] = []
 
     def run() -> None:
         ready.wait()

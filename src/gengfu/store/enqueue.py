@@ -20,7 +20,7 @@ LONGEST_DELAY = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class RunStart:
     """What became of a start: a new run with its job, or the run that was already active (`job_id` is None then)."""
 
     run_id: int
@@ -142,9 +142,9 @@ def run_subject(run_id: int) -> str:
     return f"run:{run_id}"
 
 
-def accept(
+def start_run(
     db: Database | Path, source: Source, resource: str, scope: str, job: str, queue: str, tries: int, now: datetime
-) -> Accepted:
+) -> RunStart:
     """Records a run of `resource` and `scope` and its first job, unless one is active already; both or neither.
 
     Args:
@@ -153,10 +153,10 @@ def accept(
     Raises:
         StoreError: the database cannot do it.
     """
-    return transact(db, lambda execute: accept_within(execute, source, resource, scope, job, queue, tries, now))
+    return transact(db, lambda execute: start_run_within(execute, source, resource, scope, job, queue, tries, now))
 
 
-def active_run(db: Database | Path, source: Source, resource: str, scope: str) -> Accepted | None:
+def active_run(db: Database | Path, source: Source, resource: str, scope: str) -> RunStart | None:
     """The active run of that source, resource and scope for which there is still a job, if there is one.
 
     Raises:
@@ -166,7 +166,7 @@ def active_run(db: Database | Path, source: Source, resource: str, scope: str) -
     return transact(db, lambda execute: active_within(execute, source, resource, scope))
 
 
-def active_within(execute: Executor, source: Source, resource: str, scope: str) -> Accepted | None:
+def active_within(execute: Executor, source: Source, resource: str, scope: str) -> RunStart | None:
     """`active_run` within an open transaction."""
     active = _active(execute, active_key(record_source(execute, source), resource, scope))
     return active if active is not None and _has_job(execute, active.run_id) else None
@@ -188,7 +188,7 @@ def live_job(execute: Executor, subject: str) -> int | None:
     return row["id"] if row is not None else None
 
 
-def accept_within(
+def start_run_within(
     execute: Executor,
     source: Source,
     resource: str,
@@ -198,8 +198,8 @@ def accept_within(
     tries: int,
     now: datetime,
     tick_id: int | None = None,
-) -> Accepted:
-    """`accept` within an open transaction; `tick_id` is the tick of the schedule that it is done for."""
+) -> RunStart:
+    """`start_run` within an open transaction; `tick_id` is the tick of the schedule that it is done for."""
     row = new_run(record_source(execute, source), resource, scope, now, tick_id)
     active = _active(execute, row["active_key"])
     if active is not None and not _close_abandoned(execute, active, row["active_key"], now):
@@ -213,10 +213,10 @@ def accept_within(
     fresh = new_job(
         job, {"run": run_id}, queue=queue, tries=tries, subject=run_subject(run_id), now=now, available_at=now
     )
-    return Accepted(run_id, execute.insert("job", fresh), now, "")
+    return RunStart(run_id, execute.insert("job", fresh), now, "")
 
 
-def _active(execute: Executor, key: str) -> Accepted | None:
+def _active(execute: Executor, key: str) -> RunStart | None:
     row = execute.one(
         "SELECT id, state, created_at, pages_done, pages, pass_number FROM sync_run WHERE active_key = :key",
         {"key": key},
@@ -232,10 +232,10 @@ def _active(execute: Executor, key: str) -> Accepted | None:
             progress += f", pass {row['pass_number']}"
     since = moment(row["created_at"])
     assert since is not None
-    return Accepted(row["id"], None, since, progress)
+    return RunStart(row["id"], None, since, progress)
 
 
-def _close_abandoned(execute: Executor, active: Accepted, key: str, now: datetime) -> bool:
+def _close_abandoned(execute: Executor, active: RunStart, key: str, now: datetime) -> bool:
     """A run that no live job works for can never end by itself; it must not block its successors."""
     if _has_job(execute, active.run_id):
         return False
