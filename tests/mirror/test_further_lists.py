@@ -153,7 +153,7 @@ def test_half_a_list_is_held_and_can_be_approved(open_world: Open, resource: Res
     world.sim.control(visible=0.5)
     held = world.run()
     assert (held.verdict, held.gone, len(world.rows())) == (Verdict.HELD, 0, whole)
-    assert world.app.mirror.approve(held.id) == whole - whole // 2
+    assert world.app.mirror.approve(held.id, "root@hall") == whole - whole // 2
     assert len(world.rows()) == whole // 2
 
 

@@ -311,21 +311,21 @@ def test_a_half_list_is_held_until_a_person_approves(open_world: Callable[..., W
     assert world.rows() == before
     again = world.run()
     assert again.verdict == Verdict.HELD
-    assert world.app.mirror.approve(again.id) == 500
+    assert world.app.mirror.approve(again.id, "root@hall") == 500
     assert len(world.rows()) == 500
     assert (world.get(again.id).verdict, world.get(again.id).gone) == (Verdict.COMPLETE, 500)
     with pytest.raises(GengfuError, match=f"run {again.id} has taken its place"):
-        world.app.mirror.approve(run.id)
+        world.app.mirror.approve(run.id, "root@hall")
 
 
 def test_a_held_run_that_is_discarded_leaves_everything_alive(world: World) -> None:
     world.run()
     world.sim.control(visible=0.5)
     run = world.run()
-    world.app.mirror.discard(run.id)
+    world.app.mirror.discard(run.id, "root@hall")
     assert world.absent() == set()
     with pytest.raises(GengfuError, match="not held"):
-        world.app.mirror.approve(run.id)
+        world.app.mirror.approve(run.id, "root@hall")
     world.sim.control(visible=1)
     assert world.run().verdict == Verdict.COMPLETE
     world.assert_true_copy()
@@ -338,7 +338,7 @@ def test_what_came_back_after_a_run_was_held_is_not_marked_by_its_approval(world
     world.sim.control(visible=1)
     later = world.run()
     with pytest.raises(GengfuError, match=f"run {later.id} has taken its place"):
-        world.app.mirror.approve(run.id)
+        world.app.mirror.approve(run.id, "root@hall")
     world.assert_true_copy()
 
 

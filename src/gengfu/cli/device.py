@@ -10,6 +10,7 @@ import click
 
 from gengfu.cli.base import BaseCommand
 from gengfu.cli.output import Column
+from gengfu.cli.person import person
 from gengfu.errors import UsageError
 
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ class DeviceApprove(_Decision):
 
         if not self.consent(run_id, "Mark these {number} rows as gone?", yes):
             return self.refused(run_id)
-        done = self.app.runs.approve(run_id)
+        done = self.app.runs.approve(run_id, person())
         self.out.say(f"Run {run_id} approved: {done.gone} {rows_of(self.app.runs.get(run_id))} marked as gone.")
         self.out.answer(done)
         return 0
@@ -241,7 +242,7 @@ class DeviceDiscard(_Decision):
     def handle(self, run_id: int, yes: bool) -> int:
         if not self.consent(run_id, "Discard the run and leave these {number} rows as they are?", yes):
             return self.refused(run_id)
-        done = self.app.runs.discard(run_id)
+        done = self.app.runs.discard(run_id, person())
         self.out.say(f"Run {run_id} discarded: nothing was marked as gone.")
         self.out.answer(done)
         return 0

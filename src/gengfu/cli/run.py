@@ -93,6 +93,7 @@ class RunShow(BaseCommand):
             ("list", f"{run.resource}, scope {run.scope}"),
             ("verdict", run.verdict or run.state),
             ("reason", run.reason),
+            *([("decided", f"{run.decision} by {run.decided_by}")] if run.decision is not None else []),
             ("accepted", run.created_at),
             ("first page", run.started_at),
             ("ended", run.finished_at),

@@ -77,7 +77,7 @@ def close_partial(context: RunContext) -> bool:
     return True
 
 
-def decide(context: RunContext, decision: Decision, by: str | None) -> int | None:
+def decide(context: RunContext, decision: Decision, by: str) -> int | None:
     """Keeps a person's word on a held run: what is still missing is marked as gone, or nothing is. How many rows were
     marked; None if the run is not held."""
 

@@ -112,7 +112,7 @@ class Mirror:
         if ended is not None:
             closing.close_partial(self._context(ended))
 
-    def approve(self, run_id: int, by: str | None = None) -> int:
+    def approve(self, run_id: int, by: str) -> int:
         """Marks what is still missing since a held run as gone; how many rows that were.
 
         Raises:
@@ -120,7 +120,7 @@ class Mirror:
         """
         return self._decide(run_id, Decision.APPROVED, by)
 
-    def discard(self, run_id: int, by: str | None = None) -> None:
+    def discard(self, run_id: int, by: str) -> None:
         """Closes a held run without marking anything.
 
         Raises:
@@ -128,7 +128,7 @@ class Mirror:
         """
         self._decide(run_id, Decision.DISCARDED, by)
 
-    def _decide(self, run_id: int, decision: Decision, by: str | None) -> int:
+    def _decide(self, run_id: int, decision: Decision, by: str) -> int:
         marked = closing.decide(self._context(self._get(run_id)), decision, by)
         if marked is None:
             run = self._get(run_id)

@@ -286,21 +286,21 @@ class RunService:
             keys = sorted(absences.held_back(connection, run))
         return len(keys), [HeldRow(key) for key in keys[:limit]]
 
-    def approve(self, run_id: int) -> Decided:
-        """Marks what is still missing since a held run as gone.
+    def approve(self, run_id: int, by: str) -> Decided:
+        """Marks what is still missing since a held run as gone, on that person's word.
 
         Raises:
             RunError: the run is not held.
         """
-        return Decided(run_id, "approved", self._workings.mirror().approve(run_id))
+        return Decided(run_id, "approved", self._workings.mirror().approve(run_id, by))
 
-    def discard(self, run_id: int) -> Decided:
-        """Closes a held run without marking anything.
+    def discard(self, run_id: int, by: str) -> Decided:
+        """Closes a held run without marking anything, on that person's word.
 
         Raises:
             RunError: the run is not held.
         """
-        self._workings.mirror().discard(run_id)
+        self._workings.mirror().discard(run_id, by)
         return Decided(run_id, "discarded", 0)
 
     def _store(self) -> RunStore:
@@ -309,17 +309,14 @@ class RunService:
         return RunStore(self._workings.db(), self._clock)
 
 
-_INTERNAL = (
-    *("id", "pass_number", "active_key", "fence", "closer", "source_id", "tick_id"),
-    *("decision", "decided_by", "decided_at"),
-)
+_INTERNAL = ("id", "pass_number", "active_key", "fence", "closer", "source_id", "tick_id")
 
 
 @to_json.register(Run)
 def _run(run: Run) -> dict[str, Any]:
     told = object_of(run, without=_INTERNAL)
     took = seconds(run.created_at, run.finished_at)
-    return {"run": run.id, "active": run.active, "seconds": took, "pass": run.pass_number, **told}
+    return {"run": run.id, "active": run.active, "seconds": took, "pass": run.pass_number, "tick": run.tick_id, **told}
 
 
 @to_json.register(RunDetail)

@@ -146,7 +146,7 @@ class RunStore:
         transaction.execute(update(sync_run).where(sync_run.c.id == run_id).values(**values))
         return True
 
-    def decide(self, transaction: Transaction, run: Run, decision: Decision, by: str | None, now: datetime) -> bool:
+    def decide(self, transaction: Transaction, run: Run, decision: Decision, by: str, now: datetime) -> bool:
         """Keeps a person's word on a held run; False if it is not held."""
         is_approved = decision is Decision.APPROVED
         values: dict[str, Any] = {"state": RunState.CLOSED, "reason": f"{decision} by a person"}
