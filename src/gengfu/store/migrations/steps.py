@@ -58,6 +58,11 @@ def create_index(name: str, table: str, columns: Sequence[str], **options: Any) 
     op.create_index(name, table, columns, **options)
 
 
+def prefix(column: str) -> dict[str, Any]:
+    """Of an index by a text: how much of it MySQL takes, which cannot take all."""
+    return {f"{dialect}_length": {column: 64} for dialect in _MY}
+
+
 def create_mirror(name: str, columns: Mapping[str, Any]) -> None:
     """Creates the table of a mirrored list: the key, these columns with their types, and what every mirror has."""
     create_table(
@@ -83,13 +88,3 @@ def add_columns(name: str, columns: Mapping[str, Any]) -> None:
     for column, kind in columns.items():
         if column not in there:
             op.add_column(name, sa.Column(column, kind))
-
-
-def create_as_described(table: sa.Table) -> None:
-    """Creates a table with its unique constraints and indexes."""
-    unique = [item for item in table.constraints if isinstance(item, sa.UniqueConstraint)]
-    named = (sa.UniqueConstraint(*(column.name for column in item.columns), name=item.name) for item in unique)
-    create_table(table.name, *(column._copy() for column in table.c), *named, **table.dialect_kwargs)
-    for index in sorted(table.indexes, key=lambda index: str(index.name)):
-        columns = [column.name for column in index.columns]
-        create_index(str(index.name), table.name, columns, **index.dialect_kwargs)
