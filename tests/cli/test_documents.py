@@ -33,6 +33,7 @@ from gengfu.deploy.plan import Plan
 from gengfu.mirror.job import ListJob
 from gengfu.schedule.entries import load_entries
 from gengfu.settings import load_settings
+from gengfu.store import retention
 from gengfu.store.database import Database
 from gengfu.store.tables import metadata
 from gengfu_simulator.testing import Simulator
@@ -131,6 +132,20 @@ def test_every_table_is_explained_with_columns_that_exist(page: Path) -> None:
         assert set(re.findall(r"`?(\w+)`?(?: \(| （|,|，|、|$)", columns)) <= set(metadata.tables[table].c.keys()), (
             table
         )
+
+
+@pytest.mark.parametrize("page", [DOCS / "how-it-works.md", DOCS / "how-it-works.zh-CN.md"], ids=named)
+def test_how_long_things_are_kept_is_told_as_it_is(page: Path) -> None:
+    told = {row[0]: [int(number) for number in re.findall(r"\d+", row[1])] for row in rows(page, 2)}
+    for what, kept in {
+        "`change`": retention.CHANGES_KEPT.days,
+        "`sync_run`": retention.RUNS_KEPT.days,
+        "`sync_page`": retention.PAGES_KEPT,
+        "`done`": retention.DONE_JOBS_KEPT.days,
+        "`failed`": retention.FAILED_JOBS_KEPT.days,
+        "`schedule_tick`": retention.TICKS_KEPT.days,
+    }.items():
+        assert [numbers for title, numbers in told.items() if what in title and numbers] == [[kept]], what
 
 
 @pytest.mark.parametrize("page", ALL, ids=named)

@@ -500,8 +500,8 @@ def test_a_zombie_cannot_write_once_its_window_was_taken_up_again(world: World) 
     assert zombie is not None
     assert heir is not None
     with pytest.raises(Fenced):
-        world.app.db.write(lambda transaction: windows.hold(transaction, zombie))
-    world.app.db.write(lambda transaction: windows.hold(transaction, heir))
+        world.app.db.write(lambda transaction: windows.lock(transaction, zombie))
+    world.app.db.write(lambda transaction: windows.lock(transaction, heir))
 
 
 def test_a_long_list_is_cut_into_windows_that_any_worker_may_take(

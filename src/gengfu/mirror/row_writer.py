@@ -160,7 +160,7 @@ class RowWriter:
     def _write(self, transaction: Transaction, window: Window, calls: Mapping[str, int], shifted: bool) -> None:
         """May run again, where the transaction is tried again."""
         context, now = self._context, self._context.clock()
-        context.windows.hold(transaction, window)
+        context.windows.lock(transaction, window)
         counts, differences = self._write_rows(transaction, now)
         context.windows.record(transaction, window, self._pages, self._rejects, {**counts, **calls}, shifted=shifted)
         context.changes.record(transaction, self._table, window.run_id, now, differences, list(self._new), self._since)

@@ -86,7 +86,7 @@ class OpenTicks:
         self._others = OtherSchedulers()
         self._open: dict[int, Tick] = {}
 
-    def hold(self) -> TickHolder:
+    def holder(self) -> TickHolder:
         """This scheduler with its lease, which it gets when it first claims something."""
         self._monitor.start()
         return TickHolder(self._name, self._monitor.lease())
@@ -164,7 +164,7 @@ class OpenTicks:
         if not any(map(self._is_mine, self._open.values())):
             return
         try:
-            holder = self.hold()
+            holder = self.holder()
             self._do(lambda execute: ticks.hand_on(execute, holder))
         except StoreError as error:
             log.warning("a claimed tick is left to be taken over", extra={"error": str(error)})
@@ -181,7 +181,7 @@ class OpenTicks:
             return
         if tick.entry not in self._planner.entries or not take_over:
             return
-        holder = self.hold()
+        holder = self.holder()
         if self._do(lambda execute: ticks.take_over(execute, tick, holder)):
             log.warning("tick taken over", extra=told)
             taken = replace(tick, scheduler=self._name, lease_id=holder.lease_id, fence=tick.fence + 1)
@@ -225,7 +225,7 @@ class OpenTicks:
             self._begin(tick, entry, now)
 
     def _begin(self, tick: Tick, entry: Entry, now: datetime) -> None:
-        holder = self.hold()
+        holder = self.holder()
         if self._do(lambda execute: ticks.begin(execute, tick, holder, now)):
             begun = replace(tick, state=TickState.RUNNING, scheduler=self._name, lease_id=holder.lease_id)
             begun = replace(begun, fence=tick.fence + 1, started_at=now)

@@ -60,12 +60,12 @@ class Planner:
         """Seconds until the next tick is due; None where there is none."""
         return (self._next - now).total_seconds() if self._next is not None else None
 
-    def make_pass(self, now: datetime, name: str, hold: Callable[[], TickHolder]) -> list[Settled]:
+    def make_pass(self, now: datetime, name: str, get_holder: Callable[[], TickHolder]) -> list[Settled]:
         """Accounts for all ticks up to now; what became of those that only queue.
 
         Args:
             name: the name of the scheduler.
-            hold: asked for where ticks are to be claimed.
+            get_holder: asked for where ticks are to be claimed.
 
         Raises:
             StoreError: the database cannot do it.
@@ -75,7 +75,7 @@ class Planner:
         self.paused = {key: paused_because(row, self._show) for key, row in rows.items() if row.paused_at is not None}
         plans = self.plans(rows, now)
         claimed = {key for key, found in plans.items() if any(new.state is TickState.CLAIMED for new in found.ticks)}
-        holder = hold() if any(self.entries[key].queues is None for key in claimed) else name
+        holder = get_holder() if any(self.entries[key].queues is None for key in claimed) else name
 
         def write(execute: Executor) -> list[Settled]:
             settled = []

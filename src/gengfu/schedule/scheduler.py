@@ -126,7 +126,7 @@ class Scheduler:
         self.liveness.turned()
         self._running.gather()
         if passing and self._planner.is_due(now):
-            for settled in self._planner.make_pass(now, self.name, self._ticks.hold):
+            for settled in self._planner.make_pass(now, self.name, self._ticks.holder):
                 self._ticks.settled(settled, now)
         self._ticks.look(now, take_over=not self._stops)
         if not self._stops:

@@ -90,14 +90,14 @@ class WindowStore:
             self._db.write(lambda transaction: self._forget(transaction, window))
 
     def _forget(self, transaction: Transaction, window: Window) -> None:
-        self.hold(transaction, window)
+        self.lock(transaction, window)
         pages = transaction.execute(delete(sync_page).where(sync_page.c.window_id == window.id)).rowcount
         rejects = transaction.execute(delete(sync_reject).where(sync_reject.c.run_id == window.run_id)).rowcount
         values = {"pages_done": sync_run.c.pages_done - pages, "rejected": sync_run.c.rejected - rejects}
         run = update(sync_run).where(sync_run.c.id == window.run_id)
         transaction.execute(run.values(shifted=False, **values))
 
-    def hold(self, transaction: Transaction, window: Window) -> None:
+    def lock(self, transaction: Transaction, window: Window) -> None:
         """Keeps the window from passing to another until the transaction ends.
 
         Raises:
