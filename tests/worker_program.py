@@ -168,7 +168,7 @@ def main(text: str) -> int:
     told = json.loads(text)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s %(told)s")
     logging.getLogger().handlers[0].addFilter(_tell)
-    worker.LAST_WORDS = executor.LAST_WORDS = told.get("last_words", 1.0)
+    worker.STOP_GRACE = executor.STOP_GRACE = told.get("last_words", 1.0)
     worker.SLOW_AFTER = told.get("slow_after", worker.SLOW_AFTER)
     worker.LONGEST = told.get("longest", worker.LONGEST)
     monitor.RENEW_EVERY = told.get("renew_every", monitor.RENEW_EVERY)

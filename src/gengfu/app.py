@@ -13,7 +13,7 @@ from gengfu.backup.job import BackupDataJob
 from gengfu.clock import Clock, utcnow
 from gengfu.mirror.job import ListJob
 from gengfu.mirror.window_jobs import WindowJobs
-from gengfu.queue.registry import Makers, Unimportable, make
+from gengfu.queue.registry import JobRegistry, Unimportable, make
 from gengfu.services.user_code import UserCode
 from gengfu.settings import Settings, load_settings
 from gengfu.store.sources import Source, default_source, source_id
@@ -287,7 +287,7 @@ class App:
         from gengfu.mirror.lists import BUILT_IN
 
         backup: Jobs = {BackupDataJob.__name__: lambda: BackupDataJob(self.bare_db, self.settings, self.clock)}
-        return Makers({**backup, **self._list_jobs(BUILT_IN)}, self._user_jobs)
+        return JobRegistry({**backup, **self._list_jobs(BUILT_IN)}, self._user_jobs)
 
     def _list_jobs(self, resources: Mapping[str, Resource]) -> Jobs:
         return {each.job: partial(self._list_job, each) for each in resources.values()}

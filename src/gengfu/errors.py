@@ -42,11 +42,11 @@ class BackupError(GengfuError):
 
 
 class Fenced(GengfuError):
-    """This worker's claim on the row has passed to another: its write was refused and nothing was changed."""
+    """What this worker held has passed to another: its write was refused and nothing was changed."""
 
 
 class BrokerError(GengfuError):
-    """Redis or Valkey cannot be used: unreachable, cannot be started, or set up so that it may lose jobs."""
+    """Redis or Valkey cannot be used: it is unreachable, or refuses."""
 
 
 class Postpone(GengfuError):

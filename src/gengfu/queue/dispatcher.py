@@ -36,7 +36,7 @@ PRUNE_EVERY = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class DispatchOptions:
     """What a dispatcher does for its worker."""
 
     wanted: Selection
@@ -64,7 +64,7 @@ class Dispatcher(threading.Thread):
         self,
         ledger: Ledger,
         db: Database,
-        serving: Serving,
+        options: DispatchOptions,
         lease: Callable[[], int],
         clock: Clock,
         listener: Callable[[Callable[[], None]], Listener | None] = lambda wake: None,
@@ -83,7 +83,7 @@ class Dispatcher(threading.Thread):
         self.is_empty = False
         """Whether the latest look found nothing to do, and nothing runs here."""
         self._ledger = ledger
-        self._serving = serving
+        self._options = options
         self._lease = lease
         self._clock = clock
         self._wake = threading.Event()
@@ -91,7 +91,7 @@ class Dispatcher(threading.Thread):
         self._is_server = db.path is None
         self._listener = listener(self.wake)
         self._has_room = False
-        self._is_shut = False
+        self._is_quiet = False
         self._ended = False
         self._is_away = False
         self._looked_at = 0.0
@@ -109,29 +109,29 @@ class Dispatcher(threading.Thread):
         """Ends the wait."""
         self._wake.set()
 
-    def shut(self) -> None:
+    def quiet(self) -> None:
         """Takes no more jobs; what runs is still recorded."""
-        self._is_shut = True
+        self._is_quiet = True
 
     def end(self) -> None:
         """Stops the thread, once the ends of all jobs are recorded."""
-        self._is_shut = self._ended = True
+        self._is_quiet = self._ended = True
         if self._listener is not None:
             self._listener.end()
         self.wake()
 
     def run(self) -> None:
-        """Turns until `end` is called."""
+        """Runs until `end` is called."""
         if self._changes is not None:
             self._changes.seen()
-        while not (self._ended and not self._executor.in_hands()):
+        while not (self._ended and not self._executor.in_flight()):
             self.liveness.turned()
-            self._wait(self._turn())
+            self._wait(self._safe_round())
         if self._changes is not None:
             self._changes.close()
 
-    def _turn(self) -> float:
-        """One round; the seconds until the next one has to come."""
+    def _safe_round(self) -> float:
+        """One round; the seconds until the next one has to come, soon where the database is away."""
         try:
             pause = self._round()
         except GengfuError as error:
@@ -140,7 +140,7 @@ class Dispatcher(threading.Thread):
             self._is_away = True
             return AGAIN
         except Exception:
-            log.exception("the dispatcher stumbled; it goes on")
+            log.exception("a round of the dispatcher failed; it goes on")
             return AGAIN
         if self._is_away:
             self._is_away = False
@@ -151,7 +151,7 @@ class Dispatcher(threading.Thread):
         if endings := self._executor.endings():
             self._settle(endings)
         self._has_room = self._room() > 0
-        if self._is_shut or (not self._has_room and monotonic() < self._looked_at + LOOK_AT_LEAST):
+        if self._is_quiet or (not self._has_room and monotonic() < self._looked_at + LOOK_AT_LEAST):
             return LOOK_AT_LEAST
         return self._look()
 
@@ -159,46 +159,45 @@ class Dispatcher(threading.Thread):
         stale, leased = self._ledger.settle_and_lease(endings, self._request(self._room(len(endings))))
         self._executor.recorded(endings)
         for ending in endings:
-            _tell(ending, stale)
-        self._hand_over(leased)
+            _log_ending(ending, stale)
+        self._submit(leased)
 
     def _look(self) -> float:
-        hands = [running.leased.id for running in self._executor.in_hands()]
-        seen = self._ledger.look(self._serving.wanted, self._lease(), hands)
+        own = [running.leased.id for running in self._executor.in_flight()]
+        seen = self._ledger.look(self._options.wanted, self._lease(), own)
         self._looked_at = monotonic()
-        if seen.orphans:
-            found = self._ledger.recover(self._serving.wanted, self._lease(), hands)
+        if seen.orphans and (found := self._ledger.recover(self._options.wanted, self._lease(), own)):
             log.warning("jobs of dead workers wait again", extra={"jobs": found})
             return 0.0
         if seen.due and self._has_room:
-            self._hand_over(self._ledger.lease_due(self._request(self._room())))
+            self._submit(self._ledger.lease_due(self._request(self._room())))
             self._has_room = self._room() > 0
-        self.is_empty = not seen.due and not self._executor.in_hands()
+        self.is_empty = not seen.due and not self._executor.in_flight()
         if self.is_empty and monotonic() >= self._next_prune:
             self._prune()
         return self._pause(seen.next_due)
 
     def _room(self, ending: int = 0) -> int:
         """How many jobs may be taken, once so many more are over."""
-        if self._is_shut:
+        if self._is_quiet:
             return 0
         room = self._executor.free + ending
-        return room if self._serving.limit is None else min(room, self._serving.limit - self.taken)
+        return room if self._options.limit is None else min(room, self._options.limit - self.taken)
 
     def _request(self, room: int) -> Request:
-        return Request(self._serving.wanted, room, self._lease(), self._serving.worker, self._serving.tries)
+        return Request(self._options.wanted, room, self._lease(), self._options.worker, self._options.tries)
 
-    def _hand_over(self, leased: Sequence[LeasedJob]) -> None:
+    def _submit(self, leased: Sequence[LeasedJob]) -> None:
         self.taken += len(leased)
         self.queues |= {job.queue for job in leased}
-        self._executor.hand_over(leased)
+        self._executor.submit(leased)
 
     def _prune(self) -> None:
         if not self._ledger.prune():
             self._next_prune = monotonic() + PRUNE_EVERY
 
     def _pause(self, next_due: datetime | None) -> float:
-        pause = self._serving.interval
+        pause = self._options.interval
         if self._is_server and not (self._listener is not None and self._listener.hears):
             pause = min(pause, SERVER_EVERY)
         return pause if next_due is None else min(pause, (next_due - self._clock()).total_seconds())
@@ -215,7 +214,7 @@ class Dispatcher(threading.Thread):
         self._wake.clear()
 
 
-def _tell(ending: Ending, stale: set[LeasedJob]) -> None:
+def _log_ending(ending: Ending, stale: set[LeasedJob]) -> None:
     job, text = ending.job, ending.text
     if job in stale:
         log.warning("the end of an attempt was not written: the job passed on", extra=who(job, ending=ending.outcome))

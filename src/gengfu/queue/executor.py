@@ -15,9 +15,9 @@ from gengfu.store.jobs import Outcome
 
 log = logging.getLogger("gengfu.queue.worker")
 
-LAST_WORDS = 10.0
+STOP_GRACE = 10.0
 """Seconds between a job's time limit, when it is told to stop, and the moment at which it is given up."""
-TELL_AGAIN = 2.0
+FAILED_AGAIN_IN = 2.0
 """Seconds until a job is told again that it failed, where the database was away when it was told."""
 
 
@@ -66,7 +66,7 @@ class Executor:
         self._timeout = timeout
         self._changed = changed
         self._todo: queue.SimpleQueue[RunningJob | None] = queue.SimpleQueue()
-        self._hands: dict[LeasedJob, RunningJob] = {}
+        self._in_flight: dict[LeasedJob, RunningJob] = {}
         self._lock = threading.Lock()
 
     def start(self) -> None:
@@ -79,54 +79,54 @@ class Executor:
         for _ in range(self.threads):
             self._todo.put(None)
 
-    def hand_over(self, leased: Iterable[LeasedJob]) -> None:
+    def submit(self, leased: Iterable[LeasedJob]) -> None:
         """Gives jobs to the threads."""
         fresh = [RunningJob(job) for job in leased]
         with self._lock:
-            self._hands.update((running.leased, running) for running in fresh)
+            self._in_flight.update((running.leased, running) for running in fresh)
         for running in fresh:
             self._todo.put(running)
 
-    def in_hands(self) -> list[RunningJob]:
+    def in_flight(self) -> list[RunningJob]:
         """All jobs whose end is not recorded yet."""
         with self._lock:
-            return list(self._hands.values())
+            return list(self._in_flight.values())
 
     @property
     def free(self) -> int:
         """How many more jobs there is a thread for."""
         with self._lock:
-            return self.threads - len(self._hands)
+            return self.threads - len(self._in_flight)
 
     def endings(self) -> list[Ending]:
         """The ends that are to be recorded."""
-        return [running.ending for running in self.in_hands() if running.ending is not None]
+        return [running.ending for running in self.in_flight() if running.ending is not None]
 
     def recorded(self, endings: Collection[Ending]) -> None:
         """They are; the places are free."""
         with self._lock:
             for ending in endings:
-                self._hands.pop(ending.job, None)
+                self._in_flight.pop(ending.job, None)
 
     def stop_all(self, why: Stopping) -> None:
         """Tells all running jobs to stop."""
-        for running in self.in_hands():
+        for running in self.in_flight():
             running.stop(why)
 
     def give_back_all(self) -> None:
         """Ends all attempts that still run, so that other workers take the jobs; no try is counted."""
-        for running in self.in_hands():
+        for running in self.in_flight():
             self._finish(running, Ending(running.leased, Outcome.RELEASED, None, 0.0))
 
     def keep_limits(self) -> bool:
         """Tells jobs whose time is over to stop, and ends the attempts of those that did not; whether there are such,
         for whose threads the process has to end."""
         is_stuck = False
-        for running in self.in_hands():
+        for running in self.in_flight():
             if running.deadline is None or running.ending is not None or monotonic() < running.deadline:
                 continue
             running.stop(Stopping.TIMEOUT)
-            if monotonic() >= running.deadline + LAST_WORDS:
+            if monotonic() >= running.deadline + STOP_GRACE:
                 is_stuck = True
                 cause = f"{running.timed_out} and did not stop when told to"
                 log.error("job does not stop; this process ends", extra={"job": running.leased.id, "cause": cause})
@@ -143,7 +143,15 @@ class Executor:
     def _run(self) -> None:
         while (running := self._todo.get()) is not None:
             if running.ending is None:
-                self._finish(running, self._ending_of(running))
+                self._finish(running, self._safe_ending_of(running))
+
+    def _safe_ending_of(self, running: RunningJob) -> Ending:
+        leased = running.leased
+        try:
+            return self._ending_of(running)
+        except BaseException as error:
+            again_in = UNKNOWN_BACKOFF[0] if leased.attempt < leased.tries else None
+            return Ending(leased, Outcome.FAILED, self._cause(leased, error), again_in)
 
     def _ending_of(self, running: RunningJob) -> Ending:
         leased = running.leased
@@ -171,9 +179,9 @@ class Executor:
             error = raised
         outcome = outcome_of(error, running.stopping)
         if error is None:
-            return Ending(leased, outcome, note)
+            return Ending(leased, outcome, None if note is None else str(note))
         if isinstance(error, Postpone):
-            return Ending(leased, outcome, str(error), error.seconds)
+            return Ending(leased, outcome, str(error), float(error.seconds))
         if isinstance(error, Exception) and job.fatal(error):
             return self._failed(leased, job, self._cause(leased, error), final=True)
         if outcome is Outcome.RELEASED:
@@ -200,7 +208,7 @@ class Executor:
                 job.failed(leased.id, cause, **leased.args)
         except (StoreError, Fenced) as error:
             log.warning("a job could not be told that it failed", extra=who(leased, error=str(error)))
-            return Ending(leased, outcome, cause, TELL_AGAIN)
+            return Ending(leased, outcome, cause, FAILED_AGAIN_IN)
         except Exception:
             log.exception("what the job does when it failed has failed itself", extra=who(leased))
         return Ending(leased, outcome, cause)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 from gengfu.clock import Clock, utcnow
 from gengfu.process.monitor import Monitor
 from gengfu.process.pids import process_name
-from gengfu.queue.dispatcher import Dispatcher, Serving
+from gengfu.queue.dispatcher import Dispatcher, DispatchOptions
 from gengfu.queue.executor import Executor
 from gengfu.queue.job import Jobs
 from gengfu.queue.ledger import Ledger
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LOOK = 0.25
 """The most seconds between two looks into the ledger."""
-LAST_WORDS = 10.0
+STOP_GRACE = 10.0
 """Seconds that a running job has when told to stop."""
 GIVE_BACK = 5.0
 """Seconds for recording what is left."""
@@ -35,8 +35,8 @@ class Inline:
     def __init__(self, db: Database, jobs: Jobs, subject: str, clock: Clock = utcnow) -> None:
         name = process_name()
         self.monitor = Monitor(db, "console", name, {}, clock=clock, on_lost=self._lost, look=self._keep_limits)
-        serving = Serving(Selection(subject=subject), name, LOOK)
-        self._dispatcher = Dispatcher(Ledger(db, clock), db, serving, self.monitor.lease, clock)
+        options = DispatchOptions(Selection(subject=subject), name, LOOK)
+        self._dispatcher = Dispatcher(Ledger(db, clock), db, options, self.monitor.lease, clock)
         self._executor = Executor(jobs, 1, None, self._dispatcher.wake)
 
     def __enter__(self) -> Self:
@@ -46,11 +46,11 @@ class Inline:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._dispatcher.shut()
+        self._dispatcher.quiet()
         self._executor.stop_all(Stopping.SHUTDOWN)
         self._executor.end()
         self._dispatcher.end()
-        self._dispatcher.join(LAST_WORDS)
+        self._dispatcher.join(STOP_GRACE)
         self._executor.give_back_all()
         self._dispatcher.wake()
         self._dispatcher.join(GIVE_BACK)

@@ -14,7 +14,7 @@ from gengfu.queue.outcomes import Ending
 from gengfu.store import jobs as rows
 from gengfu.store import retention
 from gengfu.store.enqueue import LONGEST_DELAY, due_after, new_job
-from gengfu.store.jobs import AttemptRecord, JobRecord, JobState, Outcome, Selection, Sight
+from gengfu.store.jobs import AttemptRecord, JobRecord, JobState, LedgerSnapshot, Outcome, Selection
 
 if TYPE_CHECKING:
     from gengfu.store.database import Database, Transaction
@@ -78,11 +78,11 @@ class Ledger:
         row = new_job(name, args, queue=queue, tries=tries, subject=subject, now=now, available_at=due)
         return rows.insert_job(connection, row)
 
-    def look(self, wanted: Selection, lease: int | None = None, in_hands: Collection[int] = ()) -> Sight:
+    def look(self, wanted: Selection, lease: int | None = None, in_flight: Collection[int] = ()) -> LedgerSnapshot:
         """Whether there is anything to do for a dispatcher, in one statement."""
         now = self._clock()
         with self._db.read() as connection:
-            return rows.look(connection, wanted, lease, in_hands, now)
+            return rows.look(connection, wanted, lease, in_flight, now)
 
     def lease_due(self, request: Request) -> list[LeasedJob]:
         """Takes due jobs and counts their tries."""
@@ -111,12 +111,12 @@ class Ledger:
             is_careful = True
             return self._db.write(work)
 
-    def recover(self, wanted: Selection, lease: int | None = None, in_hands: Collection[int] = ()) -> int:
+    def recover(self, wanted: Selection, lease: int | None = None, in_flight: Collection[int] = ()) -> int:
         """Lets the jobs of dead workers wait again, also those that `lease` holds and that are in no hands; how many.
         One that is out of tries is given to the next worker as spent."""
 
         def work(connection: Transaction) -> int:
-            found = rows.orphans(connection, wanted, lease, in_hands, BATCH)
+            found = rows.orphans(connection, wanted, lease, in_flight, BATCH)
             _take_back(connection, found, self._clock())
             return len(found)
 
@@ -228,7 +228,11 @@ def _back(ending: Ending, delay: float, now: datetime) -> _Back:
     failed = ending.outcome in (Outcome.FAILED, Outcome.TIMEOUT)
     uncounted = not (failed or ending.job.spent)
     cause = _clip(ending.text) if failed else ending.job.cause
-    return cause, ending.job.attempt - uncounted, now + min(timedelta(seconds=delay), LONGEST_DELAY)
+    return (
+        cause,
+        ending.job.attempt - uncounted,
+        now + timedelta(seconds=min(max(0.0, delay), LONGEST_DELAY.total_seconds())),
+    )
 
 
 def _lease(connection: Transaction, request: Request, tried: dict[_Pair, LeasedJob], now: datetime) -> list[LeasedJob]:

@@ -179,7 +179,13 @@ class Listener(threading.Thread):
     """
 
     def __init__(self, server: RedisServer, queues: Callable[[], Sequence[str]], wake: Callable[[], None]) -> None:
-        """`queues`: those to listen to, in order of priority; asked again at each turn."""
+        """
+        Args:
+            queues: those to listen to, in order of priority; asked again each time.
+
+        Raises:
+            ConfigError: the address of the server cannot be read.
+        """
         super().__init__(name="gengfu-listener", daemon=True)
         self.hears = False
         """Whether the server answers."""
@@ -188,7 +194,7 @@ class Listener(threading.Thread):
         self._wake = wake
         self._room = threading.Event()
         self._ended = False
-        self._client: redis.Redis | None = None
+        self._client: redis.Redis | None = server.connect()
         self._is_away = False
 
     def has_room(self, room: bool) -> None:

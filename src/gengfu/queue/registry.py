@@ -13,7 +13,7 @@ PATIENCE = 300.0
 """Seconds between two looks at a job whose code cannot be imported."""
 
 
-class Makers(Mapping[str, Callable[[], Job]]):
+class JobRegistry(Mapping[str, Callable[[], Job]]):
     """The program's own jobs, which win, and further ones, which are looked for only when they are needed."""
 
     def __init__(self, own: Jobs, further: Callable[[], Jobs]) -> None:
@@ -39,10 +39,10 @@ def make(job: type[Job], app: object) -> Job:
     try:
         return job(app)
     except Exception as error:
-        return Unmade(job, error)
+        return BrokenJob(job, error)
 
 
-class Unmade(Job):
+class BrokenJob(Job):
     """Stands for a job that could not be made: each try fails with the error, as if the job had raised it."""
 
     def __init__(self, job: type[Job], error: Exception) -> None:

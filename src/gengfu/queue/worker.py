@@ -20,7 +20,7 @@ from gengfu.process.liveness import SLOW_AFTER
 from gengfu.process.monitor import Monitor
 from gengfu.process.pids import process_name
 from gengfu.process.supervisor import Supervisor
-from gengfu.queue.dispatcher import LONGEST, Dispatcher, Serving
+from gengfu.queue.dispatcher import LONGEST, Dispatcher, DispatchOptions
 from gengfu.queue.executor import Executor
 from gengfu.queue.job import Jobs
 from gengfu.queue.ledger import Ledger
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gengfu.queue.worker")
 
-LAST_WORDS = 5.0
+STOP_GRACE = 5.0
 """Seconds that a job has, once told to stop, before it is given back without its consent."""
 GIVE_BACK = 5.0
 """Seconds for recording what is left when the process must not wait."""
@@ -93,7 +93,7 @@ class WorkerProcess:
         self._inbox: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._end: End | None = None
         self._signals = 0
-        self._is_settled = False
+        self._is_memory_settled = False
         self._name = process_name()
         self._jobs = jobs
         self._ledger = Ledger(db, clock)
@@ -102,13 +102,15 @@ class WorkerProcess:
         self.monitor = Monitor(
             db, "worker", self._name, details, self.progress, clock, on_lost=self._lost, look=self._look
         )
-        serving = Serving(Selection(options.queues), self._name, options.interval, options.tries, options.jobs_limit)
+        dispatching = DispatchOptions(
+            Selection(options.queues), self._name, options.interval, options.tries, options.jobs_limit
+        )
 
         def listener(wake: Callable[[], None]) -> Listener | None:
             notifier.also_wake(wake)
             return Listener(notifier.server, self._queues, wake) if notifier.server is not None else None
 
-        self._dispatcher = Dispatcher(self._ledger, db, serving, self.monitor.lease, clock, listener)
+        self._dispatcher = Dispatcher(self._ledger, db, dispatching, self.monitor.lease, clock, listener)
         self._executor = Executor(jobs, options.concurrency, options.timeout, self._dispatcher.wake)
 
     def run(self) -> int:
@@ -136,20 +138,20 @@ class WorkerProcess:
 
     def stop(self, end: End) -> int:
         """Ends the worker and returns its exit code, or ends the process if a job does not heed its end."""
-        self._dispatcher.shut()
+        self._dispatcher.quiet()
         self.monitor.stopping()
-        running = len(self._executor.in_hands())
+        running = len(self._executor.in_flight())
         log.info("worker ends", extra={"worker": self._name, "reason": end.why, "running": running})
         if not self._empty_within(end.grace):
             self._executor.stop_all(Stopping.SHUTDOWN)
-            self._empty_within(LAST_WORDS)
-        if self._executor.in_hands() or end.code or end.hung:
+            self._empty_within(STOP_GRACE)
+        if self._executor.in_flight() or end.code or end.hung:
             self._executor.give_back_all()
             self._empty_within(GIVE_BACK, heeds_signals=False)
             self._leave(end.code)
         self._dispatcher.end()
         self._executor.end()
-        self._dispatcher.join(LAST_WORDS)
+        self._dispatcher.join(STOP_GRACE)
         self.monitor.end()
         log.info("worker ended", extra={"worker": self._name})
         return end.code
@@ -176,8 +178,8 @@ class WorkerProcess:
             self._ends(End("a job does not stop at its time limit", 1, self._options.grace))
         elif self._end is None and (end := self._reason()) is not None:
             self._ends(end)
-        if not self._is_settled and self._dispatcher.taken and not self._executor.in_hands():
-            self._is_settled = True
+        if not self._is_memory_settled and self._dispatcher.taken and not self._executor.in_flight():
+            self._is_memory_settled = True
             settle_memory()
 
     def _reason(self) -> End | None:
@@ -187,7 +189,7 @@ class WorkerProcess:
             log.error("worker is stuck; it ends so that another one can follow", extra={"cause": hung})
             return End(hung, 1, 0.0, hung=True)
         why = None
-        if options.jobs_limit is not None and dispatcher.taken >= options.jobs_limit and not self._executor.in_hands():
+        if options.jobs_limit is not None and dispatcher.taken >= options.jobs_limit and not self._executor.in_flight():
             why = "it has done as many jobs as it may"
         elif self._end_at is not None and monotonic() >= self._end_at:
             why = "its time is over"
@@ -203,14 +205,14 @@ class WorkerProcess:
         self._inbox.put(None)
 
     def _lost(self) -> None:
-        for running in self._executor.in_hands():
+        for running in self._executor.in_flight():
             log.warning("job may have passed to another worker; told to stop here", extra={"job": running.leased.id})
         self._executor.stop_all(Stopping.LOST)
 
     def _empty_within(self, seconds: float, *, heeds_signals: bool = True) -> bool:
         """Waits until no job runs, for at most so many seconds, or until the second signal."""
         deadline = monotonic() + seconds
-        while self._executor.in_hands():
+        while self._executor.in_flight():
             if (heeds_signals and self._signals > 1) or monotonic() >= deadline:
                 return False
             self._listen(0.05)

@@ -115,7 +115,7 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class LedgerSnapshot:
     """What one look of a dispatcher shows."""
 
     due: bool
@@ -144,10 +144,10 @@ def _due(now: datetime) -> ColumnElement[bool]:
     return and_(job.c.state == JobState.QUEUED, or_(moment <= now, moment > now + LONGEST_DELAY))
 
 
-def _orphaned(lease: int | None, in_hands: Collection[int]) -> ColumnElement[bool]:
+def _orphaned(lease: int | None, in_flight: Collection[int]) -> ColumnElement[bool]:
     """Running, not in these hands, and under no lease that counts, or under the own one."""
     unheld = or_(job.c.lease_id.is_(None), literal_column(f"job.lease_id NOT IN {HELD}"), job.c.lease_id == lease)
-    return and_(job.c.state == JobState.RUNNING, job.c.id.not_in(list(in_hands)), unheld)
+    return and_(job.c.state == JobState.RUNNING, job.c.id.not_in(list(in_flight)), unheld)
 
 
 def insert_job(connection: Connection, row: Mapping[str, Any]) -> int:
@@ -158,17 +158,17 @@ def insert_job(connection: Connection, row: Mapping[str, Any]) -> int:
 
 
 def look(
-    connection: Connection, wanted: Selection, lease: int | None, in_hands: Collection[int], now: datetime
-) -> Sight:
+    connection: Connection, wanted: Selection, lease: int | None, in_flight: Collection[int], now: datetime
+) -> LedgerSnapshot:
     """What a dispatcher goes by, in one statement."""
     queued = and_(job.c.state == JobState.QUEUED, wanted.condition)
-    orphans = select(func.count()).where(and_(_orphaned(lease, in_hands), wanted.condition)).scalar_subquery()
+    orphans = select(func.count()).where(and_(_orphaned(lease, in_flight), wanted.condition)).scalar_subquery()
     row = connection.execute(
         select(func.min(job.c.available_at), func.max(job.c.available_at), orphans).where(queued)
     ).one()
     first, last = row[0], row[1]
     due = first is not None and (first <= now or last > now + LONGEST_DELAY)
-    return Sight(due, None if due else first, bool(row[2]))
+    return LedgerSnapshot(due, None if due else first, bool(row[2]))
 
 
 def due(connection: Connection, wanted: Selection, limit: int, lease: int, now: datetime) -> Sequence[Row[Any]]:
@@ -272,10 +272,10 @@ def close_attempts(
 
 
 def orphans(
-    connection: Connection, wanted: Selection, lease: int | None, in_hands: Collection[int], limit: int
+    connection: Connection, wanted: Selection, lease: int | None, in_flight: Collection[int], limit: int
 ) -> Sequence[Row[Any]]:
     """Up to `limit` running jobs that nobody works on, locked."""
-    query = select(*_LEASED).where(and_(_orphaned(lease, in_hands), wanted.condition)).order_by(job.c.id).limit(limit)
+    query = select(*_LEASED).where(and_(_orphaned(lease, in_flight), wanted.condition)).order_by(job.c.id).limit(limit)
     return connection.execute(query.with_for_update(skip_locked=True)).all()
 
 
