@@ -36,7 +36,7 @@ test: check ## Everything that must hold: lint, types, import rules, and the who
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 chaos: $(VENV)/.tools ## Kill, freeze and cut off what takes part in a run, at random: STRIKES=60 runs are struck twice each
-	GENGFU_TEST_STRIKES=$(STRIKES) $(BIN)/pytest -n $(WORKERS) --dist worksteal tests/test_chaos.py
+	GENGFU_TEST_STRIKES=$(STRIKES) $(BIN)/pytest -n $(WORKERS) --dist worksteal tests/chaos
 
 check: lint types ## Lint, types and import rules, without the tests
 

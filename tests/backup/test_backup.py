@@ -83,7 +83,7 @@ def test_no_token_of_the_vendor_enters_a_backup(place: BackupHome) -> None:
         assert logins.grant("account", fence, Secret(value), 60, 0) is not None
     made = place.make()
     assert made.manifest.tables["login_token"] == 0
-    assert token.encode() not in b"".join(Unpacked(made.path, Progress(), "reading").pieces())
+    assert token.encode() not in b"".join(Unpacked(made.path, Progress(), "reading").chunks())
     assert place.home.ask("backup:restore", "latest", "--yes", "--force").code == 0
     state = logins.look("account")
     assert (state.token, state.holder) == (None, None)

@@ -51,8 +51,8 @@ class MysqlCopier(ServerCopier):
             # Tables by name, so that views stay out of it: they are made anew where tables are put back.
             argv = [argv[0], f"--defaults-file=/dev/fd/{options.fileno()}", *argv[1:], self._database, *tables]
             with running(argv, feeds=False, secret=self._password, fd=options.fileno()) as dump:
-                for piece in dump.pieces(progress, "dumping"):
-                    packer.write(piece)
+                for chunk in dump.chunks(progress, "dumping"):
+                    packer.write(chunk)
 
     def restore(self, backup: Path, contents: Contents, scratch: Path, progress: Progress) -> None:
         with self._db.read() as connection:

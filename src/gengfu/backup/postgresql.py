@@ -54,8 +54,8 @@ class PostgresCopier(ServerCopier):
             argv += ["--no-owner", "--no-privileges", "--clean", "--if-exists", f"--table={schema}.*"]
             argv += [f"--exclude-table-data={schema}.{table}" for table in sorted(LEFT_OUT & set(tables))]
             with packed(target) as packer, self._running(argv, feeds=False) as dump:
-                for piece in dump.pieces(progress, "dumping"):
-                    packer.write(piece)
+                for chunk in dump.chunks(progress, "dumping"):
+                    packer.write(chunk)
         return Copied(packer.sha256, tables)
 
     def restore(self, backup: Path, contents: Contents, scratch: Path, progress: Progress) -> None:
@@ -74,8 +74,8 @@ class PostgresCopier(ServerCopier):
                 psql.feed(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE;\n".encode())
             for table in surplus(present, contents):
                 psql.feed(f"DROP TABLE {places[table]};\n".encode())
-            for piece in dump.pieces():
-                psql.feed(piece)
+            for chunk in dump.chunks():
+                psql.feed(chunk)
             for table in sorted(contents.tables.keys() - LEFT_OUT):
                 psql.feed(_demand(places[table], contents.tables[table]).encode())
             if dump.sha256 != contents.sha256:

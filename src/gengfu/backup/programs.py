@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO
 
-from gengfu.backup.streams import PIECE, Progress
+from gengfu.backup.streams import CHUNK, Progress
 from gengfu.errors import BackupError
 
 COMPLAINT = 2000
@@ -51,15 +51,15 @@ class Program:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
 
-    def pieces(self, progress: Progress, what: str) -> Iterator[bytes]:
+    def chunks(self, progress: Progress, what: str) -> Iterator[bytes]:
         """What it prints, as it comes."""
         stdout = self._process.stdout
         assert stdout is not None
         done = 0
-        while piece := stdout.read(PIECE):
-            done += len(piece)
+        while chunk := stdout.read(CHUNK):
+            done += len(chunk)
             progress.step(what, done)
-            yield piece
+            yield chunk
 
     def feed(self, data: bytes) -> None:
         """Hands it input."""

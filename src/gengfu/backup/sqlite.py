@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gengfu.backup.contents import LEFT_OUT, VERSION_TABLE, Contents, Copied, difference
-from gengfu.backup.streams import PIECE, Progress, Unpacked, packed
+from gengfu.backup.streams import CHUNK, Progress, Unpacked, packed
 from gengfu.clock import monotonic
 from gengfu.errors import BackupError, StoreError
 
@@ -60,8 +60,8 @@ class SqliteCopier:
         scratch.unlink()
         with packed(target) as packer, cleaned.open("rb") as file:
             total = os.fstat(file.fileno()).st_size
-            while piece := file.read(PIECE):
-                packer.write(piece)
+            while chunk := file.read(CHUNK):
+                packer.write(chunk)
                 progress.step("packing", file.tell(), total)
         cleaned.unlink()
         return Copied(packer.sha256, tables)
@@ -204,7 +204,7 @@ def _immutable(path: Path) -> sqlite3.Connection:
 def _unpack(backup: Path, target: Path, progress: Progress, what: str) -> str:
     reader = Unpacked(backup, progress, what)
     with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.writelines(reader.pieces())
+        file.writelines(reader.chunks())
         file.flush()
         os.fsync(file.fileno())
     return reader.sha256

@@ -1,4 +1,4 @@
-"""Packed files, written and read in pieces, with the SHA-256 of what passes."""
+"""Packed files, written and read in chunks, with the SHA-256 of what passes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from gengfu.errors import BackupError, Stopped
 
-PIECE = 1 << 20
+CHUNK = 1 << 20
 """Bytes that are handled at a time."""
 
 
@@ -103,7 +103,7 @@ def packed(path: Path) -> Iterator[Packer]:
 
 
 class Unpacked:
-    """A packed file as it is read: its pieces or its lines, once, from the beginning to the end.
+    """A packed file as it is read: its chunks or its lines, once, from the beginning to the end.
 
     Reading raises BackupError where it is damaged or cut off.
     """
@@ -115,12 +115,12 @@ class Unpacked:
         self.sha256 = ""
         """Of the packed file, after its end."""
 
-    def pieces(self) -> Iterator[bytes]:
+    def chunks(self) -> Iterator[bytes]:
         """What is in it, about a megabyte at a time."""
         with self._opened() as (unpacked, tell):
-            while piece := unpacked.read(PIECE):
+            while chunk := unpacked.read(CHUNK):
                 tell()
-                yield piece
+                yield chunk
 
     def lines(self) -> Iterator[bytes]:
         """What is in it, line by line."""
@@ -128,7 +128,7 @@ class Unpacked:
             told = 0
             for line in unpacked:
                 told += len(line)
-                if told > PIECE:
+                if told > CHUNK:
                     tell()
                     told = 0
                 yield line
