@@ -8,10 +8,7 @@ from pathlib import Path
 
 from gengfu.errors import UsageError
 from gengfu.process.supervisor import KILL_AFTER
-from gengfu.queue.options import QUEUE_NAME
-
-GRACE = 30
-"""Seconds that a worker told to stop gives its running jobs; what has not ended then goes back into the queue."""
+from gengfu.queue.options import GRACE, QUEUE_NAME
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\$?")
@@ -67,7 +64,7 @@ class Plan:
     @property
     def worker(self) -> tuple[str, ...]:
         """The command line of a worker."""
-        return (*self.program, "queue:work", *self.queues, "--grace", str(GRACE))
+        return (*self.program, "queue:work", *self.queues, "--grace", f"{GRACE:g}")
 
     @property
     def scheduler(self) -> tuple[str, ...]:

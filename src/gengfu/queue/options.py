@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from gengfu.errors import UsageError
 
+GRACE = 30.0
+"""Seconds that a worker told to stop gives its running jobs; what has not ended then goes back into the queue."""
+
 QUEUE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
@@ -35,7 +38,7 @@ class WorkerOptions:
     concurrency: int = 2
     """Jobs at once in one process."""
     processes: int = 1
-    grace: float = 30.0
+    grace: float = GRACE
     """Seconds that running jobs get to end when the worker is told to stop."""
 
     def __post_init__(self) -> None:
