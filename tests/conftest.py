@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -23,7 +23,7 @@ import redis
 
 from gengfu.settings import Secret, Settings
 from gengfu.store.database import Database
-from servers import DatabaseServer, RedisServer, ValkeyServer, migrate, sqlite_url, valkey_binary
+from servers import DatabaseServer, RedisServer, ValkeyServer, absent, migrate, sqlite_url, valkey_binary
 
 if TYPE_CHECKING:
     from servers import SmallDisk
@@ -39,14 +39,6 @@ REDIS = os.environ.get("GENGFU_TEST_REDIS", "redis://127.0.0.1:6379")
 
 hypothesis.settings.register_profile("gengfu", deadline=None, derandomize=bool(os.environ.get("CI")))
 hypothesis.settings.load_profile("gengfu")
-
-
-def _absent(what: str, why: str) -> NoReturn:
-    """Skips the test, or fails it where everything is demanded to be there: GENGFU_TEST_ALL=1."""
-    reason = f"{what}: not reachable ({why})"
-    if os.environ.get("GENGFU_TEST_ALL") == "1":
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -162,7 +154,7 @@ def database_kind(request: pytest.FixtureRequest, database_servers: dict[str, Da
     kind = str(request.param)
     server = database_servers.get(kind)
     if server is not None and server.absence is not None:
-        _absent(server.label, server.absence)
+        absent(server.label, server.absence)
     return kind
 
 
@@ -228,7 +220,7 @@ def _valkey_server() -> Iterator[ValkeyServer | None]:
 def valkey(_valkey_server: ValkeyServer | None) -> str:
     """The `unix://` address of a real Valkey server with nothing in it."""
     if _valkey_server is None:
-        _absent("Redis", NO_SERVER)
+        absent("Redis", NO_SERVER)
     return _valkey_server.fresh()
 
 
@@ -257,7 +249,7 @@ def redis_server() -> Iterator[RedisServer]:
     """A Redis of the test's own on a TCP port, to be killed, wiped and filled."""
     binary = valkey_binary()
     if binary is None:
-        _absent("Redis", NO_SERVER)
+        absent("Redis", NO_SERVER)
     server = RedisServer(binary)
     yield server
     server.kill()
@@ -270,7 +262,7 @@ def redis_url(request: pytest.FixtureRequest) -> str:
         return str(request.getfixturevalue("valkey"))
     number = request.getfixturevalue("_redis_number")
     if number is None:
-        _absent("Redis", f"or no empty database there: {REDIS}")
+        absent("Redis", f"or no empty database there: {REDIS}")
     with redis.Redis.from_url(REDIS, db=number) as client:
         client.flushdb()
     return f"{REDIS}/{number}"
@@ -303,7 +295,7 @@ def redis_stage(tmp_path: Path, sqlite_database_url: str, nursery: Nursery) -> I
 
     binary = valkey_binary()
     if binary is None:
-        _absent("Redis", NO_SERVER)
+        absent("Redis", NO_SERVER)
     opened = Stage(tmp_path, sqlite_database_url, nursery, binary)
     yield opened
     opened.clear()
@@ -342,6 +334,6 @@ def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
     disk = SmallDisk(tmp_path / "disk")
     if disk.absence is not None:
-        _absent("a small disk", disk.absence)
+        absent("a small disk", disk.absence)
     yield disk
     disk.close()

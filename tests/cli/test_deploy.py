@@ -12,11 +12,11 @@ from pwd import getpwuid
 
 import pytest
 
-from conftest import _absent
 from gengfu.deploy import panel, supervisor, systemd
 from gengfu.deploy.plan import Plan
 from gengfu.errors import UsageError
 from gengfu.mirror.job import ListJob
+from servers import absent
 from terminal import Home
 
 PROGRAM = "/srv/gengfu/.venv/bin/gengfu"
@@ -150,7 +150,7 @@ def test_supervisor_is_not_given_what_it_takes_for_a_comment() -> None:
 @pytest.mark.parametrize("folder", ["/srv/gengfu", "/srv/更夫 100% now"])
 def test_systemd_finds_nothing_to_say_about_the_units(tmp_path: Path, timers: bool, folder: str) -> None:
     if shutil.which("systemd-analyze") is None:
-        _absent("systemd-analyze", "there is no such program")
+        absent("systemd-analyze", "there is no such program")
     program = tmp_path / "bin 100%" / "gengfu"
     program.parent.mkdir()
     program.write_text("#!/bin/sh\n")
@@ -221,7 +221,7 @@ def test_a_socket_under_tmp_stays_in_sight(tmp_path: Path, settings: dict[str, s
     try:
         folder.mkdir()
     except OSError as error:
-        _absent("/var/lib", str(error))
+        absent("/var/lib", str(error))
     try:
         Home(folder, **settings)
         text = Home(tmp_path).ask("deploy", "systemd", "--folder", str(folder)).out
@@ -298,7 +298,7 @@ def test_a_manager_that_does_not_run_is_left_to_a_person(place: Home, tmp_path: 
 @pytest.mark.parametrize("user", ["root", "nobody"])
 def test_a_script_of_the_panel_ends_with_the_true_code_and_says_it_last(tmp_path: Path, user: str, code: int) -> None:
     if user == "nobody" and os.geteuid() != 0:
-        _absent("su", "only root may become another user")
+        absent("su", "only root may become another user")
     folder = Path(f"/tmp/gengfu-test-{os.getpid()} 更夫 100%")
     folder.mkdir()
     folder.chmod(0o755)

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conftest import _absent
 from gengfu.deploy import crontab
 from gengfu.deploy.plan import Plan
 from gengfu.errors import FileError, UsageError
 from gengfu.locks import UP_LOCK, held
 from private_cron import PrivateCron, seconds_to_next_minute
+from servers import absent
 from terminal import PROGRAM, ROOT
 
 FOLDER = Path("/srv/gengfu")
@@ -86,7 +86,7 @@ def test_a_path_that_cannot_be_quoted_for_all_is_refused(folder: str) -> None:
 def cron() -> Iterator[PrivateCron]:
     opened = PrivateCron()
     if opened.absence is not None:
-        _absent("cron", opened.absence)
+        absent("cron", opened.absence)
     yield opened
     opened.close()
 

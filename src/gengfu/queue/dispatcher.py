@@ -92,6 +92,7 @@ class Dispatcher(threading.Thread):
         self._listener = listener(self.wake)
         self._has_room = False
         self._is_quiet = False
+        self._submitting = threading.Lock()
         self._ended = False
         self._is_away = False
         self._looked_at = 0.0
@@ -110,12 +111,14 @@ class Dispatcher(threading.Thread):
         self._wake.set()
 
     def quiet(self) -> None:
-        """Takes no more jobs; what runs is still recorded."""
-        self._is_quiet = True
+        """Takes no more jobs; what runs is still recorded. Jobs that were leased at this very moment are given back."""
+        with self._submitting:
+            self._is_quiet = True
 
     def end(self) -> None:
         """Stops the thread, once the ends of all jobs are recorded."""
-        self._is_quiet = self._ended = True
+        self.quiet()
+        self._ended = True
         if self._listener is not None:
             self._listener.end()
         self.wake()
@@ -190,7 +193,11 @@ class Dispatcher(threading.Thread):
     def _submit(self, leased: Sequence[LeasedJob]) -> None:
         self.taken += len(leased)
         self.queues |= {job.queue for job in leased}
-        self._executor.submit(leased)
+        with self._submitting:
+            if self._is_quiet:
+                self._executor.decline(leased)
+            else:
+                self._executor.submit(leased)
 
     def _prune(self) -> None:
         if not self._ledger.prune():

@@ -87,6 +87,14 @@ class Executor:
         for running in fresh:
             self._todo.put(running)
 
+    def decline(self, leased: Iterable[LeasedJob]) -> None:
+        """Has jobs given back that no thread has begun; no try is counted."""
+        declined = [RunningJob(job) for job in leased]
+        with self._lock:
+            self._in_flight.update((running.leased, running) for running in declined)
+        for running in declined:
+            self._finish(running, Ending(running.leased, Outcome.RELEASED, None, 0.0))
+
     def in_flight(self) -> list[RunningJob]:
         """All jobs whose end is not recorded yet."""
         with self._lock:
