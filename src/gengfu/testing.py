@@ -100,14 +100,11 @@ class Trial:
 
     def queued(self) -> list[tuple[str, dict[str, Any]]]:
         """Name and arguments of the jobs that wait, the oldest first."""
-        from gengfu.store.light import transact, value
+        from gengfu.store.light import look
+        from gengfu.store.overview import waiting_jobs
 
         with self.app() as app:
-            rows = transact(
-                app.light_db,
-                lambda execute: execute.all("SELECT name, args FROM job WHERE state = 'queued' ORDER BY id", {}),
-            )
-            return [(row["name"], value(row["args"])) for row in rows]
+            return look(app.light_db, waiting_jobs)
 
     def _environment(self) -> dict[str, str]:
         ours = {field.name.upper() for field in fields(Settings)}

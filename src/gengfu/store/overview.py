@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from gengfu.store.enqueue import LONGEST_DELAY
-from gengfu.store.light import Executor, moment
+from gengfu.store.light import Executor, moment, value
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,12 @@ def due_jobs(execute: Executor, now: datetime) -> dict[str, int]:
         {"now": now, "far": now + LONGEST_DELAY},
     )
     return {row["queue"]: row["jobs"] for row in rows}
+
+
+def waiting_jobs(execute: Executor) -> list[tuple[str, dict[str, Any]]]:
+    """Name and arguments of the jobs that wait, the oldest first."""
+    rows = execute.all("SELECT name, args FROM job WHERE state = 'queued' ORDER BY id", {})
+    return [(row["name"], value(row["args"])) for row in rows]
 
 
 def entry_states(execute: Executor) -> list[EntryState]:
