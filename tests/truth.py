@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import Table, select
 
 from gengfu.mirror.device import DEVICE
 from gengfu.mirror.rows import RowReader
@@ -18,11 +18,11 @@ from gengfu_simulator.testing import Simulator
 READER = RowReader(DEVICE, "Asia/Shanghai")
 
 
-def mirrored(db: Database, *, live: bool = True) -> dict[int, dict[str, Any]]:
-    """The devices that are there, or those that are gone, by id."""
-    where = device.c.gone_at.is_(None) if live else device.c.gone_at.is_not(None)
+def mirrored(db: Database, table: Table = device, *, live: bool = True) -> dict[int, dict[str, Any]]:
+    """The rows that are there, or those that are gone, by id."""
+    where = table.c.gone_at.is_(None) if live else table.c.gone_at.is_not(None)
     with db.read() as connection:
-        return {row["id"]: dict(row) for row in connection.execute(select(device).where(where)).mappings()}
+        return {row["id"]: dict(row) for row in connection.execute(select(table).where(where)).mappings()}
 
 
 def encoded(row: dict[str, Any]) -> bytes:

@@ -4,115 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select
 
-from gengfu.app import App
-from gengfu.errors import Fenced, GengfuError, LoginRefused, Stopped
-from gengfu.settings import Secret, Settings
-from gengfu.store.run_rows import Run, Verdict
-from gengfu.store.tables import change, job, sync_absence
-from gengfu_simulator.testing import Simulator
-from truth import assert_true_copy, mirrored
-
-
-@dataclass(frozen=True)
-class Hold:
-    job_id: int
-    stop: threading.Event = field(default_factory=threading.Event)
-
-
-class World:
-    """A simulator, a database and a mirror between them, without a queue: the test is the worker."""
-
-    def __init__(self, sim: Simulator, app: App) -> None:
-        self.sim = sim
-        self.app = app
-
-    def accept(self, scope: str = "0") -> tuple[int, Hold]:
-        start = self.app.runs.start("device", scope)
-        assert start.job is not None
-        return start.run, Hold(start.job)
-
-    def run(self, scope: str = "0", tries: int = 3) -> Run:
-        """A run with all of its jobs, each tried `tries` times."""
-        run_id, _ = self.accept(scope)
-        self.work_off(tries)
-        return self.get(run_id)
-
-    def work_off(self, tries: int = 3) -> None:
-        waiting = select(job.c.id, job.c.args).where(job.c.state == "queued").order_by(job.c.id)
-        while True:
-            with self.app.db.read() as connection:
-                row = connection.execute(waiting).first()
-            if row is None:
-                return
-            for attempt in range(1, tries + 1):
-                try:
-                    self.app.mirror.work(row.args["run"], Hold(row.id))
-                    break
-                except GengfuError as error:
-                    if attempt == tries or isinstance(error, LoginRefused):
-                        self.app.mirror.give_up(row.args["run"], row.id, str(error))
-                        break
-            self.app.db.write(
-                lambda c, done=row.id: c.execute(update(job).where(job.c.id == done).values(state="done"))
-            )
-
-    def get(self, run_id: int) -> Run:
-        run = self.app.mirror.runs.get(run_id)
-        assert run is not None
-        return run
-
-    def rows(self, *, live: bool = True) -> dict[int, dict[str, Any]]:
-        return mirrored(self.app.db, live=live)
-
-    def changes(self, run: Run) -> list[tuple[int, str, Any, Any]]:
-        query = select(change).where(change.c.run_id == run.id, change.c.kind != "created").order_by(change.c.seq)
-        with self.app.db.read() as connection:
-            return [(row.row_id, row.field, row.old, row.new) for row in connection.execute(query)]
-
-    def absent(self) -> set[int]:
-        with self.app.db.read() as connection:
-            return set(connection.scalars(select(sync_absence.c.row_id)))
-
-    def assert_true_copy(self) -> None:
-        assert_true_copy(self.sim, self.app.db)
-
-
-@pytest.fixture
-def open_world(tmp_path: Path, valkey: str) -> Iterator[Callable[..., World]]:
-    """`open_world(database_url, settings={...}, **simulator)`."""
-    opened: list[World] = []
-
-    def make(database_url: str, settings: dict[str, Any] | None = None, **simulator: Any) -> World:
-        sim = Simulator(**{"devices": 1_000, "deleted": 30, "stopped": 10} | simulator)
-        values: dict[str, Any] = {
-            "api_wechat_url": sim.url,
-            "api_username": sim.username,
-            "api_password": Secret(sim.password),
-            "database_url": Secret(database_url),
-            "redis_url": Secret(valkey),
-        }
-        world = World(sim, App(Settings(home=tmp_path, **values | (settings or {}))))
-        opened.append(world)
-        return world
-
-    yield make
-    for world in opened:
-        world.app.close()
-        world.sim.close()
-
-
-@pytest.fixture
-def world(open_world: Callable[..., World], sqlite_database_url: str) -> World:
-    return open_world(sqlite_database_url)
+from gengfu.errors import Fenced, GengfuError, Stopped
+from gengfu.store.run_rows import Verdict
+from gengfu.store.tables import job
+from mirrors import World, context_of
 
 
 def test_a_first_run_mirrors_every_device_with_every_field(open_world: Callable[..., World], database_url: str) -> None:
@@ -465,24 +367,24 @@ def test_a_storm_of_faults_is_ridden_out(open_world: Callable[..., World], sqlit
 
 def test_a_stopped_run_goes_on_where_it_was(open_world: Callable[..., World], sqlite_database_url: str) -> None:
     world = open_world(sqlite_database_url, settings={"api_concurrency": 2}, devices=3_000, latency="150ms")
-    run_id, hold = world.accept()
+    run_id, context = world.accept()
 
     def stop_when_under_way() -> None:
         while not world.get(run_id).pages_done:
             time.sleep(0.01)
-        hold.stop.set()
+        context.stop.set()
 
     watcher = threading.Thread(target=stop_when_under_way)
     watcher.start()
     with pytest.raises(Stopped):
-        world.app.mirror.work(run_id, hold)
+        world.app.mirror.work(run_id, context)
     watcher.join()
     run = world.get(run_id)
     assert run.active
     assert 0 < run.pages_done < 31
     read = run.pages_done
     world.sim.control(reset=True, latency=0)
-    world.app.mirror.work(run_id, Hold(hold.job_id))
+    world.app.mirror.work(run_id, context_of(context.job_id))
     run = world.get(run_id)
     assert (run.verdict, run.shifted, run.pass_number) == (Verdict.COMPLETE, True, 2)
     assert world.sim.state()["device_calls"] == (31 - read) + 31
@@ -490,13 +392,13 @@ def test_a_stopped_run_goes_on_where_it_was(open_world: Callable[..., World], sq
 
 
 def test_a_zombie_cannot_write_once_its_window_was_taken_up_again(world: World) -> None:
-    run_id, hold = world.accept()
+    run_id, context = world.accept()
     world.sim.control(pin=["5:404"])
     with pytest.raises(GengfuError):
-        world.app.mirror.work(run_id, hold)
+        world.app.mirror.work(run_id, context)
     windows = world.app.mirror.windows
-    zombie = windows.take(run_id, hold.job_id)
-    heir = windows.take(run_id, hold.job_id)
+    zombie = windows.take(run_id, context.job_id)
+    heir = windows.take(run_id, context.job_id)
     assert zombie is not None
     assert heir is not None
     with pytest.raises(Fenced):
@@ -523,7 +425,7 @@ def test_a_given_up_window_can_be_sent_again(open_world: Callable[..., World], s
         ids = list(connection.scalars(select(job.c.id).order_by(job.c.id)))
     for job_id in ids:
         world.app.db.write(partial(world.app.mirror.reopen, run_id=run_id))
-        world.app.mirror.work(run_id, Hold(job_id))
+        world.app.mirror.work(run_id, context_of(job_id))
     world.work_off()
     assert world.get(run_id).verdict == Verdict.COMPLETE
     world.assert_true_copy()

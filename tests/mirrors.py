@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +11,16 @@ from sqlalchemy import select, update
 from gengfu.app import App
 from gengfu.cli.catalogue import Catalogue
 from gengfu.errors import ConfigError, GengfuError, LoginRefused
+from gengfu.mirror.device import DEVICE
 from gengfu.mirror.resource import Field, Kind, Resource
+from gengfu.queue.job import JobContext
 from gengfu.settings import Secret, Settings
 from gengfu.store.run_rows import Run
 from gengfu.store.tables import change, job, sync_absence
 from gengfu.vendor.listing import Listing
 from gengfu.vendor.paging import Cursor, Link, Offset, PreviousId
 from gengfu_simulator.testing import Simulator
+from truth import assert_true_copy, mirrored
 
 FIELDS = (
     Field("accountId"),
@@ -47,17 +48,16 @@ def friends(style: str) -> Resource:
     return Resource(name="friend", listing=STYLES[style], fields=FIELDS)
 
 
-@dataclass(frozen=True)
-class Hold:
-    job_id: int
-    stop: threading.Event = field(default_factory=threading.Event)
+def context_of(job_id: int) -> JobContext:
+    """What a worker would hand to that job."""
+    return JobContext(job_id, 1, 1, threading.Event())
 
 
 class World:
     """Where runs of one list are worked off in the test's own thread."""
 
     def __init__(
-        self, home: Path, database_url: str, redis_url: str, resource: Resource, sim: Simulator, **settings: Any
+        self, home: Path, database_url: str, sim: Simulator, resource: Resource = DEVICE, **settings: Any
     ) -> None:
         self.resource = resource
         self.sim = sim
@@ -66,21 +66,21 @@ class World:
             "api_username": sim.username,
             "api_password": Secret(sim.password),
             "database_url": Secret(database_url),
-            "redis_url": Secret(redis_url),
         }
         self.app = App(Settings(home=home, **values | settings), Catalogue())
-        self.app.__dict__["resources"] = {resource.name: resource}
+        if resource is not DEVICE:
+            self.app.__dict__["resources"] = {resource.name: resource}
         if resource.name == "friend":
             resource.table.create(self.app.db.engine, checkfirst=True)
 
-    def accept(self) -> tuple[int, Hold]:
-        start = self.app.runs.start(self.resource.name, self.resource.scopes[0].name)
+    def accept(self, scope: str | None = None) -> tuple[int, JobContext]:
+        start = self.app.runs.start(self.resource.name, scope or self.resource.scopes[0].name)
         assert start.job is not None
-        return start.run, Hold(start.job)
+        return start.run, context_of(start.job)
 
-    def run(self, tries: int = 3) -> Run:
+    def run(self, scope: str | None = None, tries: int = 3) -> Run:
         """A run with all of its jobs, each tried `tries` times."""
-        run_id, _ = self.accept()
+        run_id, _ = self.accept(scope)
         self.work_off(tries)
         return self.get(run_id)
 
@@ -93,7 +93,7 @@ class World:
                 return
             for attempt in range(1, tries + 1):
                 try:
-                    self.app.mirror.work(row.args["run"], Hold(row.id))
+                    self.app.mirror.work(row.args["run"], context_of(row.id))
                     break
                 except GengfuError as error:
                     if attempt == tries or isinstance(error, LoginRefused | ConfigError):
@@ -108,17 +108,20 @@ class World:
         assert run is not None
         return run
 
-    def rows(self, *, live: bool = True) -> dict[int, Mapping[str, Any]]:
-        table = self.resource.table
-        query = select(table).where(table.c.gone_at.is_(None)) if live else select(table)
-        with self.app.db.read() as connection:
-            return {row["id"]: dict(row) for row in connection.execute(query).mappings()}
+    def rows(self, *, live: bool = True) -> dict[int, dict[str, Any]]:
+        """The rows that are there, or those that are gone, by id."""
+        return mirrored(self.app.db, self.resource.table, live=live)
 
-    def changes(self, run: Run) -> list[tuple[str, int, str, Any, Any]]:
+    def changes(self, run: Run) -> list[tuple[int, str, Any, Any]]:
+        """What the run changed in rows of this list that were there before."""
         query = select(change).where(change.c.run_id == run.id, change.c.kind != "created").order_by(change.c.seq)
         with self.app.db.read() as connection:
-            return [(r.resource, r.row_id, r.field, r.old, r.new) for r in connection.execute(query)]
+            found = connection.execute(query.where(change.c.resource == self.resource.name)).all()
+        return [(row.row_id, row.field, row.old, row.new) for row in found]
 
     def absent(self) -> set[int]:
         with self.app.db.read() as connection:
             return set(connection.scalars(select(sync_absence.c.row_id)))
+
+    def assert_true_copy(self) -> None:
+        assert_true_copy(self.sim, self.app.db)
