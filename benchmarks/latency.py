@@ -90,7 +90,7 @@ def _idle_worker(
         lapse = time.monotonic() - since
         idle, sent = (worker.cpu() - cpu) / lapse, (worker.statements() - statements) / lapse
         with db.read() as connection:
-            started = dict(connection.execute(select(job.c.id, job.c.started_at)).tuples().all())
+            started = {row.id: row.started_at for row in connection.execute(select(job.c.id, job.c.started_at))}
     spent = [max(0.0, (started[i] - at).total_seconds() * 1000) for i, at in zip(ids, committed, strict=True)][1:]
     yield middle(f"{name}: from queued to taken by an idle worker", spent, " ms", asked[0])
     yield percentile(f"{name}: the same, 99 %", spent, 0.99, " ms", asked[1])

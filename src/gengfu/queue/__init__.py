@@ -1,1 +1,1 @@
-"""The queue: jobs, the ledger that records them, the workers that run them, and the broker between."""
+"""The queue: jobs, the ledger that records them, the workers that do them, and what wakes workers."""
