@@ -6,17 +6,22 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     Connection,
+    Integer,
     Row,
+    Select,
     String,
     and_,
+    bindparam,
+    exists,
     func,
     insert,
-    literal,
     literal_column,
     or_,
     select,
@@ -27,7 +32,7 @@ from sqlalchemy import (
 
 from gengfu.store.enqueue import LONGEST_DELAY
 from gengfu.store.leases import HELD
-from gengfu.store.tables import job, job_attempt
+from gengfu.store.tables import job, job_attempt, lease
 
 
 class JobState(StrEnum):
@@ -144,9 +149,9 @@ def _due(now: datetime) -> ColumnElement[bool]:
     return and_(job.c.state == JobState.QUEUED, or_(moment <= now, moment > now + LONGEST_DELAY))
 
 
-def _orphaned(lease: int | None, in_flight: Collection[int]) -> ColumnElement[bool]:
+def _orphaned(lease_id: int | None, in_flight: Collection[int]) -> ColumnElement[bool]:
     """Running, not in these hands, and under no lease that counts, or under the own one."""
-    unheld = or_(job.c.lease_id.is_(None), literal_column(f"job.lease_id NOT IN {HELD}"), job.c.lease_id == lease)
+    unheld = or_(job.c.lease_id.is_(None), literal_column(f"job.lease_id NOT IN {HELD}"), job.c.lease_id == lease_id)
     return and_(job.c.state == JobState.RUNNING, job.c.id.not_in(list(in_flight)), unheld)
 
 
@@ -158,11 +163,11 @@ def insert_job(connection: Connection, row: Mapping[str, Any]) -> int:
 
 
 def look(
-    connection: Connection, wanted: Selection, lease: int | None, in_flight: Collection[int], now: datetime
+    connection: Connection, wanted: Selection, lease_id: int | None, in_flight: Collection[int], now: datetime
 ) -> LedgerSnapshot:
     """What a dispatcher goes by, in one statement."""
     queued = and_(job.c.state == JobState.QUEUED, wanted.condition)
-    orphans = select(func.count()).where(and_(_orphaned(lease, in_flight), wanted.condition)).scalar_subquery()
+    orphans = select(func.count()).where(and_(_orphaned(lease_id, in_flight), wanted.condition)).scalar_subquery()
     row = connection.execute(
         select(func.min(job.c.available_at), func.max(job.c.available_at), orphans).where(queued)
     ).one()
@@ -171,53 +176,76 @@ def look(
     return LedgerSnapshot(due, None if due else first, bool(row[2]))
 
 
-def due(connection: Connection, wanted: Selection, limit: int, lease: int, now: datetime) -> Sequence[Row[Any]]:
+# Statements that every job passes through are built once: building one takes longer than executing it.
+_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
+_PAIRS: BindParameter[Any] = bindparam("pairs", expanding=True)
+_NOW = bindparam("now", type_=job.c.available_at.type)
+
+
+@cache
+def _due_in(queue: str | None, subject: str | None) -> Select[Any]:
+    moment = job.c.available_at
+    may_start = or_(moment <= _NOW, moment > bindparam("never", type_=moment.type))
+    counts = exists(select(lease.c.id).where(and_(lease.c.id == bindparam("lease"), lease.c.lost_at.is_(None))))
+    which = [job.c.state == JobState.QUEUED, may_start, counts]
+    which += [job.c.queue == queue] if queue is not None else []
+    which += [job.c.subject == subject] if subject is not None else []
+    query = select(*_LEASED).where(*which).order_by(job.c.queue, job.c.available_at, job.c.id)
+    return query.limit(bindparam("room", type_=Integer)).with_for_update(of=job, skip_locked=True)
+
+
+def due(connection: Connection, wanted: Selection, limit: int, lease_id: int, now: datetime) -> Sequence[Row[Any]]:
     """Up to `limit` jobs that may start now, locked; those of an earlier queue first, then those due for longest. None
     for whom others took for dead: what it took would be anybody's at once."""
-    may_start = and_(_due(now), literal_column(f"{int(lease)} IN {HELD}"))
-    if wanted.queues and wanted.subject is None:
-        found: list[Row[Any]] = []
-        for queue in wanted.queues:
-            if len(found) < limit:
-                found += _locked(connection, and_(may_start, job.c.queue == queue), limit - len(found))
-        return found
-    return _locked(connection, and_(may_start, wanted.condition), limit)
+    given = {"now": now, "never": now + LONGEST_DELAY, "lease": lease_id}
+    if wanted.subject is not None or not wanted.queues:
+        return connection.execute(_due_in(None, wanted.subject), given | {"room": limit}).all()
+    found: list[Row[Any]] = []
+    for queue in wanted.queues:
+        if len(found) < limit:
+            found += connection.execute(_due_in(queue, None), given | {"room": limit - len(found)})
+    return found
 
 
-def _locked(connection: Connection, which: ColumnElement[bool], limit: int) -> Sequence[Row[Any]]:
-    query = select(*_LEASED).where(which).order_by(job.c.queue, job.c.available_at, job.c.id).limit(limit)
-    return connection.execute(query.with_for_update(skip_locked=True)).all()
-
-
-def leased_before(connection: Connection, lease: int, pairs: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
+def leased_before(connection: Connection, lease_id: int, pairs: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
     """Which of these pairs of job and fence are running under that lease."""
     ids = [job_id for job_id, _ in pairs]
-    running = and_(job.c.id.in_(ids), job.c.state == JobState.RUNNING, job.c.lease_id == lease)
+    running = and_(job.c.id.in_(ids), job.c.state == JobState.RUNNING, job.c.lease_id == lease_id)
     found = connection.execute(select(job.c.id, job.c.fence).where(running))
     return {(row.id, row.fence) for row in found} & set(pairs)
 
 
-def take(connection: Connection, ids: Sequence[int], lease: int, tries: int | None, now: datetime) -> None:
+_NEXT_HOLDER: dict[str, Any] = {
+    "state": JobState.RUNNING,
+    "fence": job.c.fence + 1,
+    "lease_id": bindparam("lease"),
+    "tries": func.coalesce(bindparam("allowed", type_=Integer), job.c.tries),
+}
+_TAKE = (
+    update(job)
+    .where(job.c.id.in_(_IDS))
+    .values(**_NEXT_HOLDER, attempts=job.c.attempts + 1, started_at=bindparam("now"))
+)
+_TAKE_SPENT = update(job).where(job.c.id.in_(_IDS)).values(**_NEXT_HOLDER)
+_OPEN = insert(job_attempt).from_select(
+    ["job_id", "fence", "attempt", "worker", "started_at"],
+    select(job.c.id, job.c.fence, job.c.attempts, bindparam("by", type_=String), _NOW).where(job.c.id.in_(_IDS)),
+)
+
+
+def take(connection: Connection, ids: Sequence[int], lease_id: int, tries: int | None, now: datetime) -> None:
     """Gives locked jobs to a worker under their next fence, and counts the try; `tries` in place of their own."""
-    given: dict[str, Any] = {"state": JobState.RUNNING, "fence": job.c.fence + 1, "lease_id": lease, "started_at": now}
-    given |= {"attempts": job.c.attempts + 1} | ({"tries": tries} if tries is not None else {})
-    connection.execute(update(job).where(job.c.id.in_(ids)).values(**given))
+    connection.execute(_TAKE, {"ids": ids, "lease": lease_id, "allowed": tries, "now": now})
 
 
-def take_spent(connection: Connection, ids: Sequence[int], lease: int, tries: int | None) -> None:
+def take_spent(connection: Connection, ids: Sequence[int], lease_id: int, tries: int | None) -> None:
     """Gives locked jobs without tries to a worker under their next fence."""
-    given: dict[str, Any] = {"state": JobState.RUNNING, "fence": job.c.fence + 1, "lease_id": lease}
-    given |= {"tries": tries} if tries is not None else {}
-    connection.execute(update(job).where(job.c.id.in_(ids)).values(**given))
+    connection.execute(_TAKE_SPENT, {"ids": ids, "lease": lease_id, "allowed": tries})
 
 
 def open_attempts(connection: Connection, ids: Sequence[int], worker: str, now: datetime) -> None:
     """Records that an attempt began at jobs that were just taken."""
-    columns = ["job_id", "fence", "attempt", "worker", "started_at"]
-    fresh = select(
-        job.c.id, job.c.fence, job.c.attempts, literal(worker, String), literal(now, job.c.started_at.type)
-    ).where(job.c.id.in_(ids))
-    connection.execute(insert(job_attempt).from_select(columns, fresh))
+    connection.execute(_OPEN, {"ids": ids, "by": worker, "now": now})
 
 
 def held(connection: Connection, pairs: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
@@ -228,13 +256,45 @@ def held(connection: Connection, pairs: Collection[tuple[int, int]]) -> set[tupl
     return {(row.id, row.fence) for row in locked} & set(pairs)
 
 
-def _running(pairs: Sequence[tuple[int, int]]) -> ColumnElement[bool]:
-    """True for the jobs that are running under these fences; by id first, since that is what the index knows."""
-    return and_(
-        job.c.id.in_([job_id for job_id, _ in pairs]),
-        tuple_(job.c.id, job.c.fence).in_(pairs),
-        job.c.state == JobState.RUNNING,
+# By id first, since that is what the index knows.
+_RUNNING = and_(job.c.id.in_(_IDS), tuple_(job.c.id, job.c.fence).in_(_PAIRS), job.c.state == JobState.RUNNING)
+_END = (
+    update(job)
+    .where(_RUNNING)
+    .values(
+        state=bindparam("to"),
+        lease_id=None,
+        cause=bindparam("why"),
+        note=bindparam("told"),
+        finished_at=bindparam("now"),
     )
+)
+_REQUEUE = (
+    update(job)
+    .where(_RUNNING)
+    .values(
+        state=JobState.QUEUED,
+        lease_id=None,
+        cause=bindparam("why"),
+        attempts=bindparam("used"),
+        available_at=bindparam("due"),
+    )
+)
+_CLOSE = (
+    update(job_attempt)
+    .where(
+        and_(
+            job_attempt.c.job_id.in_(_IDS),
+            tuple_(job_attempt.c.job_id, job_attempt.c.fence).in_(_PAIRS),
+            job_attempt.c.outcome.is_(None),
+        )
+    )
+    .values(outcome=bindparam("ended"), cause=bindparam("why"), finished_at=bindparam("now"))
+)
+
+
+def _of(pairs: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    return {"ids": [job_id for job_id, _ in pairs], "pairs": pairs}
 
 
 def end(
@@ -246,36 +306,31 @@ def end(
     now: datetime,
 ) -> int:
     """Marks running jobs, by id and fence, as done or failed; how many there were."""
-    values = {"state": state, "lease_id": None, "cause": cause, "note": note, "finished_at": now}
-    return connection.execute(update(job).where(_running(pairs)).values(**values)).rowcount
+    given = _of(pairs) | {"to": state, "why": cause, "told": note, "now": now}
+    return connection.execute(_END, given).rowcount
 
 
 def requeue(
     connection: Connection, pairs: Sequence[tuple[int, int]], cause: str | None, attempts: int, due: datetime
 ) -> int:
     """Puts running jobs, by id and fence, back with so many tries used; how many there were."""
-    values = {"state": JobState.QUEUED, "lease_id": None, "cause": cause, "attempts": attempts, "available_at": due}
-    return connection.execute(update(job).where(_running(pairs)).values(**values)).rowcount
+    return connection.execute(_REQUEUE, _of(pairs) | {"why": cause, "used": attempts, "due": due}).rowcount
 
 
 def close_attempts(
     connection: Connection, pairs: Sequence[tuple[int, int]], outcome: Outcome, cause: str | None, now: datetime
 ) -> int:
     """Records how the open attempts at these jobs ended; how many there were."""
-    which = and_(
-        job_attempt.c.job_id.in_([job_id for job_id, _ in pairs]),
-        tuple_(job_attempt.c.job_id, job_attempt.c.fence).in_(pairs),
-        job_attempt.c.outcome.is_(None),
-    )
-    values = {"outcome": outcome, "cause": cause, "finished_at": now}
-    return connection.execute(update(job_attempt).where(which).values(**values)).rowcount
+    return connection.execute(_CLOSE, _of(pairs) | {"ended": outcome, "why": cause, "now": now}).rowcount
 
 
 def orphans(
-    connection: Connection, wanted: Selection, lease: int | None, in_flight: Collection[int], limit: int
+    connection: Connection, wanted: Selection, lease_id: int | None, in_flight: Collection[int], limit: int
 ) -> Sequence[Row[Any]]:
     """Up to `limit` running jobs that nobody works on, locked."""
-    query = select(*_LEASED).where(and_(_orphaned(lease, in_flight), wanted.condition)).order_by(job.c.id).limit(limit)
+    query = (
+        select(*_LEASED).where(and_(_orphaned(lease_id, in_flight), wanted.condition)).order_by(job.c.id).limit(limit)
+    )
     return connection.execute(query.with_for_update(skip_locked=True)).all()
 
 
