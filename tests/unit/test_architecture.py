@@ -68,8 +68,10 @@ def test_a_file_opens_with_a_sentence_on_what_it_is_for() -> None:
 
 
 def test_a_function_fits_on_a_screen() -> None:
+    # A revision is a list of tables, which is as long as it is.
     functions = nodes(ast.FunctionDef, ast.AsyncFunctionDef)
-    assert [place for place, node in functions if node.end_lineno - node.lineno >= 50] == []
+    long = [place for place, node in functions if node.end_lineno - node.lineno >= 50]
+    assert [place for place in long if "/migrations/versions/" not in place] == []
 
 
 def test_a_class_says_what_it_guarantees() -> None:
