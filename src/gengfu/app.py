@@ -9,14 +9,10 @@ from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from gengfu.backup.job import BackupDataJob
 from gengfu.clock import Clock, utcnow
-from gengfu.mirror.job import ListJob
-from gengfu.mirror.window_jobs import WindowJobs
 from gengfu.queue.registry import JobRegistry, Unimportable, make
 from gengfu.services.user_code import UserCode
 from gengfu.settings import Settings, load_settings
-from gengfu.store.sources import Source, default_source, source_id
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -41,6 +37,7 @@ if TYPE_CHECKING:
     from gengfu.services.scaffolding import ScaffoldService
     from gengfu.services.schedule import ScheduleService, Tick
     from gengfu.store.database import Database
+    from gengfu.store.sources import Source
     from gengfu.vendor.auth import AuthService
     from gengfu.vendor.client import VendorClient
 
@@ -138,6 +135,7 @@ class App:
     def mirror(self) -> Mirror:
         """The mirror of the vendor's lists."""
         from gengfu.mirror.mirror import Mirror
+        from gengfu.mirror.window_jobs import WindowJobs
 
         lists = list(self.resources.values())
         return Mirror(self.db, self.vendor, WindowJobs(self.ledger, self.notifier), self.settings, lists, self.clock)
@@ -284,6 +282,7 @@ class App:
     @property
     def jobs(self) -> Jobs:
         """The jobs that workers know, by name. User code is imported when one of its jobs is asked for, or all are."""
+        from gengfu.backup.job import BackupDataJob
         from gengfu.mirror.lists import BUILT_IN
 
         backup: Jobs = {BackupDataJob.__name__: lambda: BackupDataJob(self.bare_db, self.settings, self.clock)}
@@ -293,6 +292,8 @@ class App:
         return {each.job: partial(self._list_job, each) for each in resources.values()}
 
     def _list_job(self, resource: Resource) -> Job:
+        from gengfu.mirror.job import ListJob
+
         return ListJob(self.mirror, resource)
 
     def _user_jobs(self) -> Jobs:
@@ -317,6 +318,8 @@ class App:
     @cached_property
     def source(self) -> Source:
         """The login that is meant where none is named."""
+        from gengfu.store.sources import default_source
+
         return default_source(self.settings)
 
     @cached_property
@@ -326,6 +329,8 @@ class App:
         Raises:
             StoreError: the database cannot tell.
         """
+        from gengfu.store.sources import source_id
+
         return source_id(self.light_db, self.source)
 
     def dispatch(self, job: type[Job], /, *, subject: str | None = None, delay: float = 0.0, **args: Any) -> int:

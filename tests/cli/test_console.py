@@ -17,6 +17,8 @@ import pytest
 from gengfu.cli.console import main
 from gengfu.cli.db import DbUpgrade
 from gengfu.cli.output import Column, Output, clean
+from gengfu.cli.run import VERDICTS
+from gengfu.services.runs import Verdict
 from terminal import PROGRAM, Home, read_terminal, read_until
 
 HEAVY = ("sqlalchemy", "redis", "aiohttp", "rich", "msgspec", "alembic", "xlsxwriter", "psycopg")
@@ -357,3 +359,7 @@ def test_a_simulator_is_started_and_stopped(place: Home) -> None:
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 0
     read_terminal(master)
+
+
+def test_the_verdicts_that_can_be_asked_for_are_those_there_are() -> None:
+    assert tuple(Verdict) == VERDICTS

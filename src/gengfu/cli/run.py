@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,8 +11,13 @@ from gengfu.cli.base import BaseCommand
 from gengfu.cli.output import Column
 from gengfu.cli.wording import ends_of, run_counts, run_line
 from gengfu.services.json import to_json
-from gengfu.services.runs import CHANGES_SHOWN, Run, RunDetail, Verdict, WindowRow
 from gengfu.services.times import seconds
+
+if TYPE_CHECKING:
+    from gengfu.services.runs import Run, RunDetail, WindowRow
+
+VERDICTS = ("complete", "drifted", "partial", "held", "failed")
+"""The values of `Verdict`, which is not loaded for the list of commands."""
 
 
 class RunList(BaseCommand):
@@ -28,12 +33,12 @@ class RunList(BaseCommand):
         click.Option(["--limit"], type=click.IntRange(1), default=20, show_default=True, help="The most rows."),
         click.Option(["--resource"], metavar="NAME", help="Only of this list, for example device."),
         click.Option(["--scope"], type=click.Choice(["0", "1", "2"]), help="Only of this scope (--is-del)."),
-        click.Option(
-            ["--verdict"], type=click.Choice([str(verdict) for verdict in Verdict]), help="Only those that ended so."
-        ),
+        click.Option(["--verdict"], type=click.Choice(VERDICTS), help="Only those that ended so."),
     )
 
     def handle(self, limit: int, resource: str | None, scope: str | None, verdict: str | None) -> int:
+        from gengfu.services.runs import Verdict
+
         wanted = Verdict(verdict) if verdict is not None else None
         runs = self.app.runs.latest(limit, resource=resource, scope=scope, verdict=wanted)
         columns = [Column("run", right=True), Column("list"), Column("scope"), Column("verdict"), Column("accepted")]
@@ -72,6 +77,8 @@ class RunShow(BaseCommand):
     )
 
     def handle(self, run_id: int, pages: bool, everything: bool) -> int:
+        from gengfu.services.runs import CHANGES_SHOWN
+
         detail = self.app.runs.detail(run_id, None if everything else CHANGES_SHOWN)
         self._tell_run(detail)
         if detail.windows:

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from gengfu.cli.output import clean
-from gengfu.services.runs import Run
 from gengfu.services.times import seconds
 
 if TYPE_CHECKING:
     from gengfu.services.devices import Change
+    from gengfu.services.runs import Run
 
 COUNTS = ("new", "changed", "gone", "returned", "unchanged")
 """What a run did to the mirror, in the order in which people read it."""

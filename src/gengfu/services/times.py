@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from gengfu.errors import UsageError
 
@@ -41,6 +40,8 @@ def moment_of(text: str, zone: str, now: datetime) -> datetime:
 
 def _last(clock: re.Match[str], zone: str, now: datetime) -> datetime:
     """The last moment at which that zone's clock showed this."""
+    from zoneinfo import ZoneInfo
+
     hour, minute, second = (int(part or 0) for part in clock.groups())
     today = now.astimezone(ZoneInfo(zone)).replace(hour=hour, minute=minute, second=second, microsecond=0, tzinfo=None)
     moment = _placed(today, zone)
@@ -49,6 +50,8 @@ def _last(clock: re.Match[str], zone: str, now: datetime) -> datetime:
 
 def _placed(clock_time: datetime, zone: str) -> datetime:
     """The moment at which that zone's clock shows it."""
+    from zoneinfo import ZoneInfo
+
     from gengfu.schedule.cron import clock_changes
 
     moment = clock_time.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
