@@ -128,9 +128,9 @@ class _Reader(DumpReader):
 
     def take_statement(self, line: bytes) -> bool:
         if made := self._CREATE.match(line):
-            self.tables[made[1].decode()] = 0
+            self.found_table(made[1])
         elif found := self._INSERT.match(line):
-            self.table = found[1].decode()
+            self.table = self.found_table(found[1])
             self.take_rows(line[found.end() :])
         else:
             return False
@@ -141,7 +141,7 @@ class _Reader(DumpReader):
         rows = self._STRING.sub(b"", line)
         self.tables[self.table] += rows.count(b"(")
         if self.table == VERSION_TABLE and (text := self._STRING.search(line)):
-            self.version = text[0].strip(b"'").decode()
+            self.version = text[0].strip(b"'").decode("utf-8", "replace")
         if rows.endswith(b";\n"):
             self.table = None
 

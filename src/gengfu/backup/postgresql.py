@@ -137,9 +137,9 @@ class _Reader(DumpReader):
 
     def take_statement(self, line: bytes) -> bool:
         if made := self._CREATE.fullmatch(line):
-            self.tables[made[1].decode()] = 0
+            self.found_table(made[1])
         elif found := self._COPY.fullmatch(line):
-            self.table = found[1].decode()
+            self.table = self.found_table(found[1])
         else:
             return False
         return True
@@ -151,7 +151,7 @@ class _Reader(DumpReader):
             return
         self.tables[self.table] += 1
         if self.table == VERSION_TABLE:
-            self.version = line.decode().strip()
+            self.version = line.decode("utf-8", "replace").strip()
 
 
 def read_postgresql(backup: Path, progress: Progress) -> Contents:

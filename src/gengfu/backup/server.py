@@ -73,7 +73,8 @@ def surplus(present: Sequence[str], contents: Contents) -> list[str]:
 
 
 class DumpReader:
-    """Reads a dump line by line: which tables, how many rows, and whether it is whole."""
+    """Reads a dump line by line: which tables, how many rows, and whether it is whole. That a packed file is damaged
+    shows at its end at the latest, so lines before it may hold anything."""
 
     END: ClassVar[bytes]
     """Begins the last line but for empty ones."""
@@ -102,6 +103,12 @@ class DumpReader:
         if not is_whole:
             raise BackupError(f"the backup {backup} is cut off: the mark at the end of a dump is missing")
         return Contents(self.tables, self.version, dump.sha256)
+
+    def found_table(self, name: bytes) -> str:
+        """Notes a table, and returns its name."""
+        table = name.decode("utf-8", "replace")
+        self.tables.setdefault(table, 0)
+        return table
 
     def take_statement(self, line: bytes) -> bool:
         """A line outside of rows; whether it makes a table or begins rows."""
