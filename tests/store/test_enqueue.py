@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -54,6 +55,16 @@ def test_skipped_starts_use_up_no_numbers(place: Database | Path, database: Data
         start(place)
     RunStore(database, lambda: NOW).abort(first.run_id, "test")
     assert start(place).run_id == first.run_id + 1
+
+
+def test_runs_of_two_sources_stay_apart(place: Database | Path, database: Database) -> None:
+    first = start(place)
+    other = start_run(place, replace(SOURCE, name="second"), "device", "0", "DeviceListJob", "device_list", 3, NOW)
+    assert other.job_id is not None
+    runs = RunStore(database, lambda: NOW)
+    assert [run.id for run in runs.latest(source="default")] == [first.run_id]
+    assert [run.id for run in runs.latest(source="second")] == [other.run_id]
+    assert [run.id for run in runs.latest()] == [other.run_id, first.run_id]
 
 
 def test_starts_in_the_same_instant_make_one_run(place: Database | Path, database: Database) -> None:

@@ -231,7 +231,7 @@ class RunService:
         self, limit: int = 20, *, resource: str | None = None, scope: str | None = None, verdict: Verdict | None = None
     ) -> list[Run]:
         """The newest runs, newest first; of that list and scope, with that verdict."""
-        return self._store().latest(limit, scope, verdict, resource)
+        return self._store().latest(limit, scope, verdict, resource, self._workings.source.name)
 
     def get(self, run_id: int) -> Run:
         """The run of that id.

@@ -15,6 +15,7 @@ from gengfu.store.database import Database, Transaction
 from gengfu.store.enqueue import active_key, run_subject
 from gengfu.store.run_rows import Decision, Run, RunState, Verdict
 from gengfu.store.tables import job, sync_page, sync_run
+from gengfu.store.tables import source as sources
 
 Values = Mapping[str, Any]
 
@@ -41,10 +42,13 @@ class RunStore:
         scope: str | None = None,
         verdict: Verdict | None = None,
         resource: str | None = None,
+        source: str | None = None,
     ) -> list[Run]:
-        """The newest runs, newest first; of that scope and list, with that verdict."""
+        """The newest runs, newest first; of that scope and list, with that verdict, of the source of that name."""
         wanted = {"scope": scope, "resource": resource, "verdict": verdict}
         conditions = [sync_run.c[name] == value for name, value in wanted.items() if value is not None]
+        if source is not None:
+            conditions.append(sync_run.c.source_id.in_(select(sources.c.id).where(sources.c.name == source)))
         query = select(sync_run).where(*conditions).order_by(sync_run.c.id.desc()).limit(limit)
         with self._db.read(self._patience) as connection:
             return [_run(row) for row in connection.execute(query).mappings()]
