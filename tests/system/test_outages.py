@@ -143,7 +143,7 @@ def test_a_run_that_fills_the_disk_goes_on_when_there_is_room(small_disk: SmallD
 def test_on_a_full_disk_nothing_starts_and_nothing_is_half_done(small_disk: SmallDisk, open_system: Open) -> None:
     system = open_system(folder=small_disk.folder / "home", fresh=True)
     small_disk.fill()
-    assert "database or disk is full" in system.tell("device:list", code=1).err
+    assert "No space left on device" in system.tell("device:list", code=1).err
     small_disk.empty()
     system.assert_complete(system.ask("device:list", "--now")["run"], new=600)
 

@@ -140,9 +140,15 @@ class Database:
             try:
                 with self.engine.connect().execution_options(gengfu_write=writes) as connection, connection.begin():
                     return work(connection)
-            except SQLAlchemyError as error:
-                if not is_transient(error) or not bearing.lasts():
-                    raise self.explain(error) from error
+            except self._errors() as error:
+                # The bulk path uses the driver below the toolkit, which raises its errors as they are.
+                told = error if isinstance(error, SQLAlchemyError) else DBAPIError(None, None, error)
+                if not is_transient(told) or not bearing.lasts():
+                    raise self.explain(told) from error
+
+    def _errors(self) -> tuple[type[Exception], ...]:
+        dbapi = self.engine.dialect.dbapi
+        return (SQLAlchemyError,) if dbapi is None else (SQLAlchemyError, dbapi.Error)
 
     def explain(self, error: SQLAlchemyError) -> StoreError:
         """The error as one sentence that names the database but never its password."""
