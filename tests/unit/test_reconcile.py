@@ -177,6 +177,12 @@ def test_keys_are_merged_and_compared_as_sets(pages: list[list[int]], live: set[
 
 def test_a_page_that_repeats_another_is_named() -> None:
     full, other = reconcile.pack([1, 2]), reconcile.pack([3, 4])
-    assert reconcile.repetition([(0, full), (1, other), (2, full)]) == (2, 0)
-    assert reconcile.repetition([(0, reconcile.pack([1])), (1, reconcile.pack([1]))]) is None
-    assert reconcile.repetition([(0, b""), (1, b"")]) is None
+    assert reconcile.repetition([(0, full, 6), (1, other, 6), (2, full, 6)]) == (2, 0)
+    assert reconcile.repetition([(0, full, None), (1, full, None)]) == (1, 0)
+    assert reconcile.repetition([(0, reconcile.pack([1]), 2), (1, reconcile.pack([1]), 2)]) is None
+    assert reconcile.repetition([(0, b"", 0), (1, b"", 0)]) is None
+
+
+def test_a_page_that_repeats_another_because_the_list_grew_in_between_is_none() -> None:
+    full = reconcile.pack([1, 2])
+    assert reconcile.repetition([(0, full, 6), (1, full, 8)]) is None

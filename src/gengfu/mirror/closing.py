@@ -143,7 +143,8 @@ class _Closing:
         """From the recorded pages to the verdict."""
         records = list(self._context.windows.page_records(self._run.id))
         latest = [record for number, record in records if number == self._run.pass_number]
-        repeated = reconcile.repetition((record.page, record.ids) for record in latest)
+        is_counted = self._run.total_first is not None
+        repeated = reconcile.repetition((r.page, r.ids, r.total if is_counted else None) for r in latest)
         total = latest[-1].total
         if repeated:
             reason = f"page {repeated[0]} repeats page {repeated[1]}: the server does not turn the pages"

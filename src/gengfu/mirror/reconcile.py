@@ -206,12 +206,13 @@ def sift(live: Iterable[Sequence[int]], listed: array[int], *, listed_ones: bool
         start = end
 
 
-def repetition(pages: Iterable[tuple[int, bytes]]) -> tuple[int, int] | None:
-    """A page of at least two rows that lists exactly what another lists, with that other; None if there is none."""
-    first: dict[bytes, int] = {}
-    for page, ids in pages:
+def repetition(pages: Iterable[tuple[int, bytes, int | None]]) -> tuple[int, int] | None:
+    """A page of at least two rows that lists exactly what another lists, with that other; None if there is none. Pages
+    come with the `total` that they told, if the list tells one: where it differs, the list has shifted in between."""
+    first: dict[tuple[bytes, int | None], int] = {}
+    for page, ids, total in pages:
         if len(ids) >= 16:
-            earlier = first.setdefault(ids, page)
+            earlier = first.setdefault((ids, total), page)
             if earlier != page:
                 return page, earlier
     return None

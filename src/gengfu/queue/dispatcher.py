@@ -22,7 +22,7 @@ from gengfu.store.jobs import Outcome, Selection
 
 log = logging.getLogger("gengfu.queue.worker")
 
-CHANGES_EVERY = 0.02
+CHANGES_EVERY = 0.033
 """Seconds between two looks at whether somebody wrote into an SQLite file."""
 SERVER_EVERY = 0.28
 """Seconds between two looks into a ledger on a server, where nobody else tells of jobs."""
