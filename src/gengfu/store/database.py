@@ -147,7 +147,7 @@ class Database:
                     raise self.explain(told) from error
 
     def _errors(self) -> tuple[type[Exception], ...]:
-        dbapi = self.engine.dialect.dbapi
+        dbapi = self._engine.dialect.dbapi if self._engine is not None else None
         return (SQLAlchemyError,) if dbapi is None else (SQLAlchemyError, dbapi.Error)
 
     def explain(self, error: SQLAlchemyError) -> StoreError:
