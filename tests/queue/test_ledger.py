@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection
 
 from gengfu.queue.job import LeasedJob
-from gengfu.queue.ledger import Ledger
+from gengfu.queue.ledger import ALL, Ledger
 from gengfu.queue.outcomes import Ending
 from gengfu.store.database import Database, T
 from gengfu.store.jobs import JobState, Outcome, Selection
@@ -56,7 +56,7 @@ def test_of_many_who_ask_at_once_each_job_goes_to_one(ledger: Ledger, database: 
     def take_all(worker: Worker) -> list[int]:
         start.wait()
         taken: list[int] = []
-        while ledger.has_due():
+        while ledger.look(ALL).due:
             taken += [job.id for job in worker.take(room=3)]
         return taken
 
@@ -73,7 +73,7 @@ def test_ends_and_new_jobs_go_in_one_step_and_no_more_than_there_is_room_for(
     stale, second = ledger.settle_and_lease([Ending(job, Outcome.DONE) for job in first], worker.asks(room=2))
     assert (stale, [job.id for job in first + second]) == (set(), ids[:4])
     assert ledger.settle_and_lease([Ending(job, Outcome.DONE) for job in second], worker.asks(room=0)) == (set(), [])
-    assert ledger.has_due()
+    assert ledger.look(ALL).due
 
 
 def test_earlier_queues_come_first_and_then_who_waited_longest(
@@ -230,7 +230,7 @@ def test_a_delay_further_ahead_than_any_can_be_counts_as_due(
     assert seen.next_due is not None
     assert (seen.next_due - clock()).total_seconds() == 900.0
     clock.move(hours=-1)
-    assert ledger.has_due()
+    assert ledger.look(ALL).due
     assert ledger.look(Selection()).due
     assert worker.take_one().id == job_id
 
@@ -316,5 +316,4 @@ def test_counts_and_queues_are_told_by_state(ledger: Ledger, database: Database,
     worker.take_one()
     add(ledger, database, queue="b")
     assert ledger.counts() == {("a", JobState.DONE): 1, ("a", JobState.RUNNING): 1, ("b", JobState.QUEUED): 1}
-    assert ledger.queues() == ["a", "b"]
-    assert [ledger.has_due(Selection(queues)) for queues in (("a",), ("a", "b"), ())] == [False, True, True]
+    assert [ledger.look(Selection(queues)).due for queues in (("a",), ("a", "b"), ())] == [False, True, True]

@@ -158,16 +158,6 @@ class Ledger:
         with self._db.read() as connection:
             return rows.counts(connection)
 
-    def queues(self) -> list[str]:
-        """The queues in which jobs wait or run."""
-        with self._db.read() as connection:
-            return rows.live_queues(connection)
-
-    def has_due(self, wanted: Selection = ALL) -> bool:
-        """Whether a job waits that may start now."""
-        with self._db.read() as connection:
-            return rows.has_due(connection, wanted, self._clock())
-
     def prune(self) -> int:
         """Removes some of what has been kept long enough, jobs and all else; how many rows, 0 when none is left."""
         return sum(retention.prune(self._db, self._clock()).values())

@@ -367,11 +367,6 @@ def _attempt(row: Row[Any]) -> AttemptRecord:
     return AttemptRecord(**{**row._mapping, "outcome": Outcome(row.outcome) if row.outcome is not None else None})
 
 
-def has_due(connection: Connection, wanted: Selection, now: datetime) -> bool:
-    """Whether a job waits that may start now."""
-    return connection.execute(select(job.c.id).where(and_(_due(now), wanted.condition)).limit(1)).first() is not None
-
-
 def in_state(connection: Connection, state: JobState, limit: int) -> list[JobRecord]:
     """The jobs in that state, the newest first."""
     rows = connection.execute(select(*_JOB).where(job.c.state == state).order_by(job.c.id.desc()).limit(limit))
@@ -400,9 +395,3 @@ def counts(connection: Connection) -> dict[tuple[str, JobState], int]:
         select(job.c.queue, job.c.state, func.count().label("jobs")).group_by(job.c.queue, job.c.state)
     )
     return {(row.queue, JobState(row.state)): row.jobs for row in rows}
-
-
-def live_queues(connection: Connection) -> list[str]:
-    """The queues in which jobs wait or run, by name."""
-    live = job.c.state.in_([JobState.QUEUED, JobState.RUNNING])
-    return list(connection.execute(select(job.c.queue).where(live).distinct().order_by(job.c.queue)).scalars())
