@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 from gengfu.errors import ConfigError
 from gengfu.settings import Secret, Settings
+from gengfu.text import visible
 
 MAX_BYTES = 10_000_000
 """A log file longer than this is set aside as `<name>.1` ..."""
@@ -27,13 +28,6 @@ KEPT = 10
 _STARS = "******"
 _TOKENS_KEPT = 64
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
-_UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
-    ord("\n"): "\\n",
-    ord("\r"): "\\r",
-    ord("\t"): "\\t",
-    0x2028: "\\u2028",
-    0x2029: "\\u2029",
-}
 _PLAIN = re.compile(r"[^\s\"'=\\]+")
 
 
@@ -138,14 +132,14 @@ class LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, self._zone).isoformat(timespec="milliseconds")
         redact = self._secrets.redact
-        parts = [time, record.levelname, _escape(redact(_message(record)))]
+        parts = [time, record.levelname, visible(redact(_message(record)))]
         pairs = ((key, redact(str(value))) for key, value in vars(record).items() if key not in _STANDARD)
         parts += [f"{key}={_value(value)}" for key, value in pairs]
         line = " ".join(parts)
         trace = self.formatException(record.exc_info) if record.exc_info else record.exc_text or ""
         if record.stack_info:
             trace = f"{trace}\n{record.stack_info}"
-        return "\n    ".join([line, *map(_escape, redact(trace).splitlines())])
+        return "\n    ".join([line, *map(visible, redact(trace).splitlines())])
 
 
 class SharedFileHandler(logging.Handler):
@@ -296,12 +290,6 @@ def _spellings(secret: str) -> set[str]:
     return {secret, quote(raw, safe=""), quote_plus(raw)} | reprs | texts
 
 
-def _escape(text: str) -> str:
-    return text.translate(_UNPRINTABLE)
-
-
 def _value(text: str) -> str:
-    if _PLAIN.fullmatch(text) and text.isprintable():
-        return text
-    escaped = _escape(text.replace("\\", "\\\\").replace('"', '\\"'))
-    return f'"{escaped}"'
+    shown = visible(text.replace("\\", "\\\\").replace('"', '\\"'))
+    return text if shown == text and _PLAIN.fullmatch(text) else f'"{shown}"'

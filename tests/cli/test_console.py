@@ -16,7 +16,7 @@ import pytest
 
 from gengfu.cli.console import main
 from gengfu.cli.db import DbUpgrade
-from gengfu.cli.output import Column, Output, clean
+from gengfu.cli.output import Column, Output
 from gengfu.cli.run import VERDICTS
 from gengfu.services.runs import Verdict
 from terminal import PROGRAM, Home, read_terminal, read_until
@@ -309,21 +309,6 @@ def test_a_plain_table_has_one_line_a_row_and_no_empty_cell(output: Output, caps
         "2\ta\\nb\tyes\t0.50",
         '3\t-\t{"k": "值"}\tno',
     ]
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("张三 ok", "张三 ok"),
-        ("\x1b[31mred\x1b[0m", "\\x1b[31mred\\x1b[0m"),
-        ("a\r\nb", "a\\r\\nb"),
-        ("\u202egnp.exe", "\\u202egnp.exe"),
-        ("👨\u200d👩\u200d👧 全\u3000角", "👨\u200d👩\u200d👧 全\u3000角"),
-        ("\x00", "\\x00"),
-    ],
-)
-def test_text_from_outside_cannot_control_the_terminal(text: str, shown: str) -> None:
-    assert clean(text) == shown
 
 
 def test_json_is_utf_8_with_moments_in_utc(capfdbinary: pytest.CaptureFixture[bytes]) -> None:

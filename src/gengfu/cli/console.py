@@ -17,10 +17,11 @@ from gengfu import __version__
 from gengfu.app import App
 from gengfu.cli.base import AS_JSON, INTERRUPTED, BaseCommand
 from gengfu.cli.catalogue import Catalogue
-from gengfu.cli.output import Output, clean, unwritable
+from gengfu.cli.output import Output, unwritable
 from gengfu.discovery import place_of, told
 from gengfu.errors import CodeError, FileError, GengfuError, UsageError
 from gengfu.settings import Settings, load_settings, working_folder
+from gengfu.text import visible
 
 log = logging.getLogger("gengfu.cli.console")
 
@@ -220,7 +221,7 @@ class Console(click.Group):
         if self._catalogue.broken:
             formatter.write("\nThis cannot be used until it is mended:\n")
         for broken in self._catalogue.broken:
-            formatter.write(f"  {clean(str(broken))}\n")
+            formatter.write(f"  {visible(str(broken))}\n")
 
 
 def _unknown(name: str, known: list[str]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Self, TextIO
 from gengfu.clock import monotonic
 from gengfu.errors import FileError
 from gengfu.services.json import to_json
+from gengfu.text import visible
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -80,7 +80,7 @@ class Output:
 
     def fail(self, kind: str, text: str, code: int) -> int:
         """Says what went wrong and returns `code`."""
-        print(f"gengfu: {clean(text)}", file=sys.stderr)
+        print(f"gengfu: {visible(text)}", file=sys.stderr)
         self.answer({"error": {"type": kind, "message": text}})
         return code
 
@@ -144,8 +144,8 @@ class Output:
         if isinstance(value, datetime):
             return self.moment(value)
         if isinstance(value, (dict, list)):
-            return clean(json.dumps(value, ensure_ascii=False))
-        return clean(str(value))
+            return visible(json.dumps(value, ensure_ascii=False))
+        return visible(str(value))
 
     def _rich(self, thing: object) -> None:
         from rich.console import Console
@@ -246,14 +246,3 @@ def unwritable(error: OSError) -> str:
 def is_terminal(stream: TextIO | None) -> bool:
     """Whether a person looks at it."""
     return stream is not None and stream.isatty()
-
-
-def clean(text: str) -> str:
-    """The text on one line, with what would control a terminal or turn the direction of writing made visible."""
-    return text if text.isprintable() else "".join(map(_visible, text))
-
-
-def _visible(character: str) -> str:
-    # Spaces of other widths, and what joins emoji.
-    harmless = unicodedata.category(character) == "Zs" or character in "\u200c\u200d"
-    return character if harmless or character.isprintable() else repr(character)[1:-1]

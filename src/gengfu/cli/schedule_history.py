@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from gengfu.cli.base import BaseCommand
-from gengfu.cli.output import Column, clean
+from gengfu.cli.output import Column
+from gengfu.text import visible
 
 if TYPE_CHECKING:
     from gengfu.app import App
@@ -172,7 +173,7 @@ class ScheduleWhy(BaseCommand):
             self.out.answer({"entry": found, "time": None, "verdict": None, "answer": told})
             return 0
         text = found.answer.text
-        self.out.say(clean(text[:1].upper() + text[1:]) + ".")
+        self.out.say(visible(text[:1].upper() + text[1:]) + ".")
         for tick in found.ticks:
             self._show_tick(tick)
         if found.row is not None:
@@ -190,7 +191,7 @@ class ScheduleWhy(BaseCommand):
             shown = printed[-_SHOWN:]
             self.out.say(f"\nWhat its command printed last ({len(shown)} of {len(printed)} lines kept):")
             for line in shown:
-                self.out.say(f"  {clean(line)}")
+                self.out.say(f"  {visible(line)}")
 
     def _show_row(self, row: EntryRow) -> None:
         self.out.say("\nThe row of the entry:")

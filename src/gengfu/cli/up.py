@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gengfu.cli.base import BaseCommand
-from gengfu.cli.output import clean
 from gengfu.errors import GengfuError, UsageError
+from gengfu.text import visible
 
 if TYPE_CHECKING:
     from gengfu.process.supervisor import Role
@@ -135,7 +135,7 @@ def teller(say: Callable[[str], None], width: int) -> Callable[[str, str], None]
     def tell(name: str, line: str) -> None:
         with turn:
             try:
-                say(f"{name or 'up':<{width}} | {clean(line)}")
+                say(f"{name or 'up':<{width}} | {visible(line)}")
             except (OSError, GengfuError):
                 pass
 

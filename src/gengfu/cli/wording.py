@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from gengfu.cli.output import clean
 from gengfu.services.times import seconds
+from gengfu.text import visible
 
 if TYPE_CHECKING:
     from gengfu.services.devices import Change
@@ -35,7 +35,7 @@ def run_line(run: Run) -> str:
 
 def run_summary(run: Run) -> list[str]:
     """How a run ended, why, and what it did to the mirror, line by line."""
-    return [run_line(run), *([f"  {clean(run.reason)}"] if run.reason else []), f"  {run_counts(run)}"]
+    return [run_line(run), *([f"  {visible(run.reason)}"] if run.reason else []), f"  {run_counts(run)}"]
 
 
 def run_counts(run: Run) -> str:
