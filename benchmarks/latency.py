@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from benchmarks.databases import migrated
 from benchmarks.figures import Figure, Size, middle, percentile
-from benchmarks.house import House
+from benchmarks.installation import Installation
 from benchmarks.noop_worker import JOB, NoopWorker
 from benchmarks.warm import WarmWorker
 from gengfu.clock import utcnow
@@ -39,16 +39,20 @@ def measure(size: Size) -> Iterator[Figure]:
 
 def _queue(size: Size) -> Iterator[Figure]:
     total, alone = [], []
-    with Simulator(devices=size.devices, latency="20ms") as sim, WarmWorker(sim) as warm, House(sim) as house:
-        house.start()
+    with (
+        Simulator(devices=size.devices, latency="20ms") as sim,
+        WarmWorker(sim) as warm,
+        Installation(sim) as installation,
+    ):
+        installation.start()
         mirror = warm.sqlite("mirror")
-        house.command("device:list")
-        house.last_run()
+        installation.command("device:list")
+        installation.last_run()
         warm.run(mirror)
         for _ in range(size.repetitions):
             sim.fleet("change", share=CHANGED, pick="random")
-            house.command("device:list")
-            run = house.last_run()
+            installation.command("device:list")
+            run = installation.last_run()
             total.append(run["total"] * 1000)
             alone.append(warm.run(mirror)["seconds"] * 1000)
     yield middle("from device:list accepted to run closed", total, " ms")

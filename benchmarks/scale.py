@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import mean
 
 from benchmarks.figures import Figure, Size
-from benchmarks.house import House
+from benchmarks.installation import Installation
 from gengfu_simulator.testing import Simulator
 
 MORE_MEMORY = 25.0
@@ -47,15 +47,15 @@ def measure(size: Size) -> Iterator[Figure]:
 
 
 def _grow(devices: int, workers: int) -> _Grown:
-    with Simulator(devices=devices, start_timeout=60) as sim, House(sim) as house:
+    with Simulator(devices=devices, start_timeout=60) as sim, Installation(sim) as installation:
         for _ in range(workers):
-            house.start()
+            installation.start()
         spent = []
         for _ in range(1 + REPEATS):
-            house.command("device:list")
-            run = house.last_run()
+            installation.command("device:list")
+            run = installation.last_run()
             spent.append(run["work"])
-        return _Grown(spent[0], min(spent[1:]), max(worker.peak for worker in house.workers), run["windows"])
+        return _Grown(spent[0], min(spent[1:]), max(worker.peak for worker in installation.workers), run["windows"])
 
 
 def _told(devices: int, workers: int, grown: _Grown) -> Iterator[Figure]:

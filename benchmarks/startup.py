@@ -9,7 +9,7 @@ from statistics import median
 from time import perf_counter
 
 from benchmarks.figures import Figure, Size, interleaved, middle
-from benchmarks.house import House
+from benchmarks.installation import Installation
 from gengfu_simulator.testing import Simulator
 
 REFERENCE = 0.02
@@ -18,21 +18,21 @@ REFERENCE = 0.02
 
 def measure(size: Size) -> Iterator[Figure]:
     """Medians, by turns; the limits grow with the time that Python itself takes."""
-    with Simulator(devices=100) as sim, House(sim) as house:
-        house.start()
+    with Simulator(devices=100) as sim, Installation(sim) as installation:
+        installation.start()
 
         def queue_only() -> float:
-            took = house.command("device:list")
-            house.last_run()
+            took = installation.command("device:list")
+            installation.last_run()
             return took
 
         ways = {
             "bare": _bare,
-            "help": lambda: house.command("--help"),
+            "help": lambda: installation.command("--help"),
             "device_list": queue_only,
-            "schedule": lambda: house.command("schedule:run"),
+            "schedule": lambda: installation.command("schedule:run"),
         }
-        house.command("schedule:pause", "all")
+        installation.command("schedule:pause", "all")
         interleaved(1, **ways)
         found = interleaved(size.repetitions * 2 + 1, **ways)
     slower = max(1.0, median(found["bare"]) / REFERENCE)

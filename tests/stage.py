@@ -24,7 +24,7 @@ from gengfu.settings import Secret, Settings
 from gengfu.store.database import Database
 from gengfu.store.jobs import JobRecord, JobState, Outcome
 from gengfu.store.light import is_locked
-from servers import ValkeyServer
+from servers import SocketRedis
 from worker_program import Journal
 
 PROGRAM = Path(__file__).with_name("worker_program.py")
@@ -138,7 +138,7 @@ class Stage:
         self._nursery = nursery
         # Not under pytest's folder: the path of a socket has at most about 100 characters.
         self._folder = tempfile.TemporaryDirectory(prefix="gengfu-test-")
-        self._server = ValkeyServer(binary, Path(self._folder.name)) if binary is not None else None
+        self._server = SocketRedis(binary, Path(self._folder.name)) if binary is not None else None
         self.url = self._server.fresh() if self._server is not None else None
         self.notifier = Notifier(Settings(home, redis_url=Secret(self.url) if self.url is not None else None))
         self.ledger = Ledger(self.database)
@@ -203,7 +203,7 @@ class Stage:
         (self.home / (f"go-on-{attempt}" if attempt else "go-on")).touch()
 
     @property
-    def server(self) -> ValkeyServer:
+    def server(self) -> SocketRedis:
         """The Redis server."""
         assert self._server is not None
         return self._server

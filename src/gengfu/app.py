@@ -238,7 +238,7 @@ class App:
         return HealthService(self.clock, lambda: self.light_db, lambda: self.schedule.entries().entries, probe)
 
     def examine(self, *, fix: bool, log_in: bool) -> DoctorReport:
-        """What is wrong with this installation. `fix` mends what is safe to mend; `log_in` tries a login."""
+        """What is wrong with this installation. `fix` corrects what is safe to correct; `log_in` tries a login."""
         from gengfu.services.doctor.checks import DoctorReport, examine
         from gengfu.services.doctor.findings import DoctorContext
 

@@ -565,9 +565,9 @@ def test_a_wait_that_the_vendor_asked_for_is_shown_and_lifted(own: tuple[Home, S
     assert home.ask("device:list", "--now").code == 0
 
 
-def test_no_secret_is_ever_shown_or_logged(own: tuple[Home, Simulator], valkey: str) -> None:
+def test_no_secret_is_ever_shown_or_logged(own: tuple[Home, Simulator], redis_url: str) -> None:
     home, vendor = own
-    home.set(**settings_for(vendor, REDIS_URL=valkey, LOG_LEVEL="debug"))
+    home.set(**settings_for(vendor, REDIS_URL=redis_url, LOG_LEVEL="debug"))
     seen = []
     with home.worker():
         for words in (["auth:login"], ["auth:status"], ["device:list", "--wait"], ["run:show", "1"], ["queue:failed"]):
@@ -576,7 +576,7 @@ def test_no_secret_is_ever_shown_or_logged(own: tuple[Home, Simulator], valkey: 
     with closing(sqlite3.connect(home.folder / "var" / "gengfu.db")) as file:
         tokens = [str(value) for (value,) in file.execute("SELECT value FROM login_token")]
     vendor.control(revoke=True)
-    home.set(**settings_for(vendor, REDIS_URL=valkey) | {"API_PASSWORD": "wrong word"})
+    home.set(**settings_for(vendor, REDIS_URL=redis_url) | {"API_PASSWORD": "wrong word"})
     refused = home.run("device:list", "--now", "--json")
     seen += [refused.out, refused.err]
     seen += [path.read_text("utf-8") for path in (home.folder / "logs").iterdir()]
@@ -586,9 +586,9 @@ def test_no_secret_is_ever_shown_or_logged(own: tuple[Home, Simulator], valkey: 
         assert not [text for text in seen if secret in text]
 
 
-def test_a_database_is_upgraded_once_and_then_takes_runs(home: Path, empty_database_url: str, valkey: str) -> None:
+def test_a_database_is_upgraded_once_and_then_takes_runs(home: Path, empty_database_url: str, redis_url: str) -> None:
     account = {"API_WECHAT_URL": "http://127.0.0.1:9", "API_USERNAME": "operator", "API_PASSWORD": "secret"}
-    place = Home(home, **account, DATABASE_URL=empty_database_url, REDIS_URL=valkey)
+    place = Home(home, **account, DATABASE_URL=empty_database_url, REDIS_URL=redis_url)
     if not empty_database_url.startswith("sqlite"):
         early = place.ask("device:list", "--json")
         assert early.code == 1

@@ -264,7 +264,7 @@ def test_ctrl_c_that_an_import_turned_into_another_error_is_still_ctrl_c(
     assert capsys.readouterr().err == "gengfu: interrupted\n"
 
 
-def test_an_error_that_nobody_foresaw_is_a_bug_with_its_trace_and_without_secrets(place: Home) -> None:
+def test_an_unexpected_error_is_a_bug_with_its_trace_and_without_secrets(place: Home) -> None:
     place.set(**VENDOR)
     code = (
         "import sys; from gengfu.cli import console; from gengfu.cli.device_list import DeviceList\n"

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import datetime, timedelta
-from itertools import cycle
+from itertools import cycle, product
 
 import pytest
 from sqlalchemy import select
@@ -134,12 +134,13 @@ def test_under_supervisor_killed_schedulers_and_workers_lose_no_tick_and_no_run(
     system = place.system
     place.deploy("--install")
     wait_until(lambda: ready_times(place) == 2, 30)
-    victims = cycle((SCHEDULER, *WORKERS))
+    # In the middle of a run at one time, between two runs at the next.
+    strikes = cycle(product((SCHEDULER, *WORKERS), (True, False)))
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
-        place.kill(next(victims))
-        # Between two ticks sometimes, in the middle of a run at others.
-        time.sleep(7)
+        victim, under_way = next(strikes)
+        wait_until(lambda: any(run.active for run in system.runs.latest(1)) is under_way, 60, 0.1)  # noqa: B023
+        place.kill(victim)
     wait_until(lambda: not any(run.active for run in system.runs.latest(1000)), 60, 0.2)
     place.ctl("stop", SCHEDULER)
     wait_until(lambda: not any(run.active for run in system.runs.latest(1000)), 60, 0.2)

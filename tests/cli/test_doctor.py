@@ -1,4 +1,4 @@
-"""What is wrong with an installation is found, told with what mends it, and mended where that is safe."""
+"""What is wrong with an installation is found, told with how to fix it, and fixed where that is safe."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_sound_installation_has_no_error_and_each_check_speaks(open_system: Ca
     assert up.wait(40) == 0
 
 
-def test_what_is_safe_to_mend_is_mended_when_asked_and_told(place: Home) -> None:
+def test_what_is_safe_to_fix_is_fixed_when_asked_and_told(place: Home) -> None:
     folder = place.folder
     (folder / ".env").chmod(0o644)
     (folder / "logs").rmdir()
@@ -150,14 +150,14 @@ def test_a_check_that_fails_itself_is_an_error_line(place: Home) -> None:
     def unfixable() -> str:
         raise OSError("the disk is gone")
 
-    def mended(_: DoctorContext) -> Iterator[Finding]:
+    def fixed(_: DoctorContext) -> Iterator[Finding]:
         yield Finding(Level.WARNING, "bent", "bend it", unfixable)
 
-    found = list(examine(context(), fix=True, checks=[Check("a", broken), Check("b", mended)]))
+    found = list(examine(context(), fix=True, checks=[Check("a", broken), Check("b", fixed)]))
     assert [(line.finding.level, line.finding.text) for line in found] == [
         (Level.OK, "so far"),
         (Level.ERROR, "this cannot be checked: no idea"),
-        (Level.WARNING, "bent; it could not be mended: the disk is gone"),
+        (Level.WARNING, "bent; it could not be fixed: the disk is gone"),
     ]
 
 
@@ -205,7 +205,7 @@ def test_files_of_another_user_are_told(place: Home) -> None:
     os.chown(place.folder / "var" / "gengfu.db-wal", 1, 1)
     (finding,) = checks_ground.folders(context())
     assert finding.level is Level.WARNING
-    assert finding.mend == f"chown -R {checks_ground._user(os.geteuid())} {place.folder / 'var'}"
+    assert finding.remedy == f"chown -R {checks_ground._user(os.geteuid())} {place.folder / 'var'}"
     os.chown(place.folder, 1, 1)
     assert "this is root" in next(checks_ground.folders(context())).text
 
@@ -230,7 +230,7 @@ def test_a_database_without_tables_is_told(place: Home, empty_database_url: str,
     place.set(**VENDOR, DATABASE_URL=empty_database_url)
     (finding,) = checks_services.database(context())
     assert finding.level is (Level.WARNING if database_kind == "sqlite" else Level.ERROR)
-    assert finding.mend == "gengfu db:upgrade"
+    assert finding.remedy == "gengfu db:upgrade"
     assert (finding.fix is not None) == (database_kind == "sqlite")
     assert [found.level for found in checks_services.login(context())] == [Level.WARNING]
 
@@ -245,16 +245,16 @@ def test_a_database_that_is_damaged_or_away_is_an_error(place: Home) -> None:
     assert line.finding.level is Level.ERROR
 
 
-def test_a_redis_is_asked_whether_it_takes_a_hint(place: Home, valkey: str) -> None:
+def test_a_redis_is_asked_whether_it_takes_a_hint(place: Home, redis_url: str) -> None:
     place.set(**VENDOR)
     assert levels(checks_services.redis(context())) == [
         (Level.OK, "Redis is not in use: REDIS_URL is not set, so workers look for jobs by themselves")
     ]
-    place.set(**VENDOR, REDIS_URL=valkey)
+    place.set(**VENDOR, REDIS_URL=redis_url)
     assert levels(checks_services.redis(context())) == [
-        (Level.OK, f"Redis at {valkey} takes and gives what wakes workers")
+        (Level.OK, f"Redis at {redis_url} takes and gives what wakes workers")
     ]
-    with redis.Redis.from_url(valkey) as client:
+    with redis.Redis.from_url(redis_url) as client:
         client.config_set("maxmemory", "1mb")
         try:
             (finding,) = checks_services.redis(context())
@@ -327,7 +327,7 @@ def test_a_certificate_that_has_expired_is_an_error(place: Home, tmp_path: Path)
         with Simulator(devices=1, tls_cert=tmp_path / name, tls_key=tmp_path / "key.pem") as sim:
             place.set(**VENDOR | {"API_WECHAT_URL": sim.url, "API_CA_FILE": str(tmp_path / name)})
             said.append(list(checks_services.vendor(context())))
-    assert [(finding.level, finding.mend) for finding in said[0]] == [(Level.ERROR, "see API_CA_FILE")]
+    assert [(finding.level, finding.remedy) for finding in said[0]] == [(Level.ERROR, "see API_CA_FILE")]
     assert "certificate has expired" in said[0][0].text
     assert [finding.level for finding in said[1]] == [Level.OK, Level.OK]
 
@@ -339,7 +339,7 @@ def test_a_login_that_was_refused_is_told_and_not_tried_again(open_system: Calla
     (line,) = told(system.home, "--login")["login"]
     assert line["state"] == "error"
     assert "it is not tried again, lest the account be locked" in line["text"]
-    assert line["mend"].endswith("gengfu auth:reset")
+    assert line["remedy"].endswith("gengfu auth:reset")
     assert [call["path"] for call in system.sim.calls()].count("/token") == 1
     assert system.home.run("auth:reset").code == 0
     assert told(system.home, code=0)["login"][0]["state"] == "ok"

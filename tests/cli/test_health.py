@@ -1,4 +1,4 @@
-"""Whether all is well: judged by leases that are renewed, told in one line a component, and mended where it can be."""
+"""Whether all is well: judged by leases that are renewed, told in one line a component, and ended where it hangs."""
 
 from __future__ import annotations
 
@@ -182,8 +182,8 @@ def test_what_cannot_pass_is_told_at_once() -> None:
 
 
 @pytest.fixture
-def place(home: Path, database_url: str, valkey: str) -> Home:
-    return Home(home, **VENDOR, DATABASE_URL=database_url, REDIS_URL=valkey)
+def place(home: Path, database_url: str, redis_url: str) -> Home:
+    return Home(home, **VENDOR, DATABASE_URL=database_url, REDIS_URL=redis_url)
 
 
 def put(db: Database, table: Any, **row: Any) -> None:
@@ -225,7 +225,7 @@ def test_what_is_wrong_is_told_with_exit_code_1(
 ) -> None:
     monkeypatch.setattr(health, "LOOK_FOR", 0.0)
     now, old = utcnow(), utcnow() - timedelta(hours=9)
-    put_process(database, "stuck:1", os.getpid(), progress="its reader has not turned for 21 seconds")
+    put_process(database, "stuck:1", os.getpid(), progress="its reader has made no progress for 21 seconds")
     put_process(database, "other:2", 1, host="other", renewed_at=old)
     entry = {"name": "device_list", "fingerprint": "*/5 * * * *|UTC", "planned_until": old, "clock_epoch": 0}
     put(database, schedule_entry, **entry)
@@ -241,10 +241,10 @@ def test_what_is_wrong_is_told_with_exit_code_1(
 
 
 def test_a_beat_that_cannot_be_written_is_not_held_against_anybody(
-    home: Path, sqlite_database: Database, sqlite_database_url: str, valkey: str, monkeypatch: pytest.MonkeyPatch
+    home: Path, sqlite_database: Database, sqlite_database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health, "LOOK_FOR", 0.0)
-    place = Home(home, **VENDOR, DATABASE_URL=sqlite_database_url, REDIS_URL=valkey)
+    place = Home(home, **VENDOR, DATABASE_URL=sqlite_database_url, REDIS_URL=redis_url)
     put_process(sqlite_database, "here:1", os.getpid(), renewed_at=utcnow() - timedelta(hours=9))
     assert place.ask("health").code == 1
     assert sqlite_database.path is not None
@@ -262,8 +262,8 @@ def test_a_quiet_check_of_a_healthy_program_says_nothing(place: Home) -> None:
     assert (told.code, told.out, told.err) == (0, "", "")
 
 
-def test_a_database_or_a_redis_that_is_away_is_wrong(home: Path, valkey: str) -> None:
-    place = Home(home, **VENDOR, DATABASE_URL="postgresql://nobody@127.0.0.1:9/none", REDIS_URL=valkey)
+def test_a_database_or_a_redis_that_is_away_is_wrong(home: Path, redis_url: str) -> None:
+    place = Home(home, **VENDOR, DATABASE_URL="postgresql://nobody@127.0.0.1:9/none", REDIS_URL=redis_url)
     told = place.ask("health", "--json")
     assert told.code == 1
     assert [(part["name"], part["ok"]) for part in told.json["components"]] == [("redis", True), ("database", False)]

@@ -47,8 +47,8 @@ def place(home: Path, vendor: Simulator, redis_settings: dict[str, str]) -> Home
 
 
 @pytest.fixture
-def redis_settings(valkey: str) -> dict[str, str]:
-    return {"REDIS_URL": valkey}
+def redis_settings(redis_url: str) -> dict[str, str]:
+    return {"REDIS_URL": redis_url}
 
 
 WRITTEN = {

@@ -88,20 +88,24 @@ def test_a_child_that_is_stuck_is_ended_and_replaced(start: Start, how: str) -> 
 
 
 def test_a_supervisor_that_slept_itself_does_not_take_its_children_for_stuck(start: Start) -> None:
-    family = start({"name": "worker", "code": STEADY}, stuck_after=1.5)
+    family = start({"name": "worker", "code": STEADY}, {"name": "page", "code": STEADY}, stuck_after=1.5)
+    pid = int(family.await_told(r"page\|ready (\d+)")[0])
     family.await_told(r"worker\|ready (\d+)")
     family.signal(signal.SIGSTOP)
-    time.sleep(2.0)
+    os.kill(pid, signal.SIGKILL)
+    frozen = time.monotonic()
+    wait_for(lambda: time.monotonic() - frozen > 1.5)
     family.signal(signal.SIGCONT)
-    time.sleep(0.5)
+    family.await_told(r"page\|ready (\d+)", 2)
     assert not [line for line in family.told if "stuck" in line]
 
 
 def test_a_child_that_does_not_speak_the_protocol_is_not_taken_for_stuck(start: Start) -> None:
-    family = start({"name": "page", "code": MUTE, "watched": False}, stuck_after=0.2)
+    page = {"name": "page", "code": MUTE, "watched": False}
+    family = start(page, {"name": "worker", "code": MUTE}, stuck_after=0.2)
     family.await_told(r"page\|ready (\d+)")
-    time.sleep(0.8)
-    assert not [line for line in family.told if "stuck" in line]
+    family.await_told(r"worker\|ready (\d+)", 2)
+    assert not [line for line in family.told if "stuck" in line and "page" in line]
 
 
 def test_told_to_stop_the_first_role_ends_before_the_second_is_told(start: Start) -> None:

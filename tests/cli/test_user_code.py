@@ -86,7 +86,7 @@ def test_a_job_can_be_queued_for_later(system: System) -> None:
     assert found.state is JobState.QUEUED
 
 
-def test_a_job_whose_file_is_broken_waits_until_the_file_is_mended(system: System) -> None:
+def test_a_job_whose_file_is_broken_waits_until_the_file_is_corrected(system: System) -> None:
     path = write(system.home.folder, "app/jobs/report.py", job("ReportJob"))
     good = path.read_text()
     job_id = system.ask("start")["job"]
@@ -139,8 +139,8 @@ def test_broken_user_code_does_not_touch_the_device_list(system: System) -> None
     assert system.ask("device:list", "--now")["verdict"] == "complete"
 
 
-def test_jobs_are_queued_on_every_database(database: Database, home: Path, database_url: str, valkey: str) -> None:
-    Home(home, DATABASE_URL=database_url, REDIS_URL=valkey)
+def test_jobs_are_queued_on_every_database(database: Database, home: Path, database_url: str, redis_url: str) -> None:
+    Home(home, DATABASE_URL=database_url, REDIS_URL=redis_url)
     write(home, "app/jobs/report.py", job("ReportJob", more="tries = 7"))
     app = App(load_settings(), Catalogue(home))
     try:

@@ -90,7 +90,7 @@ def test_a_page_that_comes_again_for_ever_ends_the_run_as_partial(open_list: Ope
     world.sim.control(repeat_from=2)
     run = world.run(tries=1)
     assert run.verdict == Verdict.PARTIAL
-    assert "the server does not turn the pages" in str(run.reason)
+    assert "the server ignores which page is asked for" in str(run.reason)
 
 
 @pytest.mark.parametrize("style", ["cursor", "link", "header"])

@@ -1,4 +1,4 @@
-"""Signs of life: a row whose beat grows by progress only, and the words for systemd and for `gengfu up`."""
+"""Signs of life: a row that is renewed by progress only, and the words for systemd and for `gengfu up`."""
 
 from __future__ import annotations
 
@@ -313,7 +313,7 @@ def test_a_worker_that_was_frozen_and_goes_on_is_not_stuck(stage: Stage) -> None
     worker = stage.start(sleep=0.2, more={"slow_after": 2.0, "renew_every": 0.1}).ready()
     wait_for(lambda: rows(stage.database))
     worker.signal(signal.SIGSTOP)
-    time.sleep(3.0)
+    wait_for(lambda: utcnow() - rows(stage.database)[0].renewed_at > timedelta(seconds=2.0))
     frozen = rows(stage.database)[0]
     worker.signal(signal.SIGCONT)
     seen = [frozen]
@@ -328,7 +328,7 @@ def test_a_dispatcher_that_waits_for_the_database_is_stuck_only_where_others_are
     monkeypatch.setattr(Monitor, "answered_for", lambda self: answered_for)
     monkeypatch.setattr(Liveness, "seconds", lambda self: 30.0)
     worker = WorkerProcess(WorkerOptions(), db=stage.database, jobs={}, notifier=stage.notifier)
-    assert worker.progress() == ("its dispatcher has not turned for 30 seconds" if stuck else None)
+    assert worker.progress() == ("its dispatcher has made no progress for 30 seconds" if stuck else None)
 
 
 def test_each_process_of_a_worker_has_its_own_row(stage: Stage) -> None:
@@ -344,5 +344,5 @@ def test_a_worker_whose_dispatcher_is_stuck_says_so_and_ends_for_another(stage: 
     more = {"hang": True, "slow_after": 0.5, "longest": 2.0, "renew_every": 0.1}
     worker = stage.start(more=more).ready()
     wait_for(lambda: rows(stage.database) and rows(stage.database)[0].progress)
-    assert str(rows(stage.database)[0].progress).startswith("its dispatcher has not turned for ")
+    assert str(rows(stage.database)[0].progress).startswith("its dispatcher has made no progress for ")
     assert worker.exit_code() == 1

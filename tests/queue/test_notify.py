@@ -17,7 +17,7 @@ from gengfu.errors import BrokerError, ConfigError
 from gengfu.queue import notify
 from gengfu.queue.notify import KEPT, Listener, Notifier, RedisServer
 from gengfu.settings import Secret, Settings
-from servers import valkey_binary
+from servers import redis_binary
 from stage import wait_for
 
 
@@ -33,7 +33,7 @@ def free_port() -> int:
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., None]]:
     """`start(port, *arguments)`: a server, up when this returns."""
-    binary = valkey_binary()
+    binary = redis_binary()
     if binary is None:
         pytest.skip("Redis: not reachable (no server is installed)")
     started: list[subprocess.Popen[bytes]] = []
@@ -63,8 +63,8 @@ def test_without_redis_only_this_process_is_told(tmp_path: Path) -> None:
     assert woken == [1]
 
 
-def test_a_hint_is_the_id_on_the_list_of_its_queue_and_the_list_stays_short(valkey: str, tmp_path: Path) -> None:
-    with closing(notifier(valkey, tmp_path, redis_prefix="ours")) as told, redis.Redis.from_url(valkey) as client:
+def test_a_hint_is_the_id_on_the_list_of_its_queue_and_the_list_stays_short(redis_url: str, tmp_path: Path) -> None:
+    with closing(notifier(redis_url, tmp_path, redis_prefix="ours")) as told, redis.Redis.from_url(redis_url) as client:
         assert told.notify("a", [1, 2]) is None
         assert client.lrange("ours:queue:a", 0, -1) == [b"1", b"2"]
         client.rpush("ours:queue:a", *range(20_000))
@@ -149,15 +149,15 @@ def test_an_address_that_cannot_be_read_is_not_repeated(url: str) -> None:
     assert "geheim" not in str(raised.value)
 
 
-def test_a_hint_for_which_there_is_no_room_is_put_back_for_another_worker(valkey: str) -> None:
-    server = RedisServer(Secret(valkey), "gengfu", None)
+def test_a_hint_for_which_there_is_no_room_is_put_back_for_another_worker(redis_url: str) -> None:
+    server = RedisServer(Secret(redis_url), "gengfu", None)
     woken = threading.Event()
     listener = Listener(server, lambda: ["a", "b"], woken.set)
     listener.has_room(True)
     listener.start()
     try:
         wait_for(lambda: listener.hears)
-        with redis.Redis.from_url(valkey) as client:
+        with redis.Redis.from_url(redis_url) as client:
             listener.has_room(False)
             client.rpush("gengfu:queue:b", "7")
             wait_for(lambda: client.lrange("gengfu:queue:b", 0, -1) == [b"7"])

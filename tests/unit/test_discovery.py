@@ -167,7 +167,7 @@ def test_help_shows_what_is_broken(place: Home) -> None:
     write(place.folder, "app/resources/broken.py", "1 / 0\n")
     shown = place.run("--help")
     assert shown.code == 0
-    assert "\nThis cannot be used until it is mended:\n" in shown.out
+    assert "\nThis cannot be used until it is corrected:\n" in shown.out
     assert "  app/commands/broken.py, line 1: SyntaxError: invalid syntax\n" in shown.out
     assert "  app/jobs/broken.py, line 1: ModuleNotFoundError: No module named 'nothing_of_that_name'\n" in shown.out
     assert "  app/resources/broken.py, line 1: ZeroDivisionError: division by zero\n" in shown.out

@@ -152,7 +152,7 @@ class Session:
             self._log_to(self._app.settings, loud=True)
             if self._command.log_file is not None:
                 where = f", and in {self._app.settings.logs / self._command.log_file}"
-        log.critical("an error that nobody foresaw", exc_info=error)
+        log.critical("an unexpected error", exc_info=error)
         text = f"{self._culprit(error)}; its trace is above{where}"
         return self.out.fail(type(error).__name__, text, 1)
 
@@ -219,7 +219,7 @@ class Console(click.Group):
         """Examples, as they are written, and what of user code cannot be used."""
         formatter.write(f"\n{EPILOG}\n")
         if self._catalogue.broken:
-            formatter.write("\nThis cannot be used until it is mended:\n")
+            formatter.write("\nThis cannot be used until it is corrected:\n")
         for broken in self._catalogue.broken:
             formatter.write(f"  {visible(str(broken))}\n")
 

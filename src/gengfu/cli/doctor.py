@@ -1,4 +1,4 @@
-"""The command that finds what is wrong with an installation, and says what mends it."""
+"""The command that finds what is wrong with an installation, and says how to fix it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class Doctor(BaseCommand):
-    """Find what is wrong with this installation, and what mends it
+    """Find what is wrong with this installation, and how to fix it
 
     Interpreter, settings, folders, disk, logs, database, Redis, clock, vendor,
     cron, service managers, processes: each line is ok, warning or error. Exits 1
-    if there is an error. With --fix what is safe to mend is mended: folders are
+    if there is an error. With --fix what is safe to fix is fixed: folders are
     made, the rights of .env are closed, SQLite is upgraded, leftovers of killed
     processes are removed. No login is made unless --login asks for one, and none
     where one was refused.
@@ -32,15 +32,15 @@ class Doctor(BaseCommand):
 
     name = "doctor"
     options = (
-        click.Option(["--fix"], is_flag=True, help="Mend what is safe to mend."),
+        click.Option(["--fix"], is_flag=True, help="Fix what is safe to fix."),
         click.Option(["--login"], is_flag=True, help="Try the login, unless it was refused before."),
     )
 
     def handle(self, fix: bool, login: bool) -> int:
         report = self._examine(fix, login)
-        columns = [Column("state"), Column("check"), Column("what", wraps=True), Column("mend", wraps=True)]
+        columns = [Column("state"), Column("check"), Column("what", wraps=True), Column("remedy", wraps=True)]
         rows = [
-            [str(result.finding.level), result.check, result.finding.text, result.fixed or result.finding.mend]
+            [str(result.finding.level), result.check, result.finding.text, result.fixed or result.finding.remedy]
             for result in report.checks
         ]
         self.out.table(columns, rows)

@@ -88,7 +88,7 @@ def _parts(text: bytes, folder: Path) -> list[bytes]:
             parts[-1] += line
     if inside:
         begin, end = _begin(folder).decode(), _end(folder).decode()
-        raise FileError(f"the crontab has the line {begin!r} without {end!r} after it; mend it by hand: crontab -e")
+        raise FileError(f"the crontab has the line {begin!r} without {end!r} after it; correct it by hand: crontab -e")
     return parts
 
 

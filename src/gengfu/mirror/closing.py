@@ -147,7 +147,7 @@ class _Closing:
         repeated = reconcile.repetition((r.page, r.ids, r.total if is_counted else None) for r in latest)
         total = latest[-1].total
         if repeated:
-            reason = f"page {repeated[0]} repeats page {repeated[1]}: the server does not turn the pages"
+            reason = f"page {repeated[0]} repeats page {repeated[1]}: the server ignores which page is asked for"
             return Conclusion(Verdict.PARTIAL, reason, total, {"total_last": total})
         shifted = self._run.shifted or (
             self._run.pass_number == 1 and self._run.windows > 1 and self._echoes_differ(latest, stop)

@@ -130,7 +130,7 @@ def _read_to_the_end(context: RunContext, window: Window, writer: RowWriter, sto
             ids = writer.add(page)
             earlier = seen.setdefault(ids, last) if ids else last
             if earlier != last:
-                raise AnswerError(f"page {last} repeats page {earlier}: the server does not turn the pages")
+                raise AnswerError(f"page {last} repeats page {earlier}: the server ignores which page is asked for")
             if writer.held >= COMMIT_ROWS or monotonic() - committed > COMMIT_SECONDS:
                 writer.commit()
                 committed = monotonic()

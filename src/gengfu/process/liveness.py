@@ -1,4 +1,4 @@
-"""Whether loops turn, and for how long something has not moved."""
+"""Whether loops make progress, and for how long something has not moved."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping
 from gengfu.clock import monotonic
 
 SLOW_AFTER = 20.0
-"""Seconds without a turn after which others are told that a loop is stuck, long before the process ends over it."""
+"""Seconds without progress after which others are told that a loop is stuck, long before the process ends over it."""
 BLIND_AFTER = 3.5
 """Seconds between two looks; what goes beyond was not watched, and is not counted as silence."""
 
@@ -16,15 +16,15 @@ class Liveness:
     """Says when a loop last came round."""
 
     def __init__(self) -> None:
-        self._turned = monotonic()
+        self._last = monotonic()
 
-    def turned(self) -> None:
+    def progressed(self) -> None:
         """The loop came round."""
-        self._turned = monotonic()
+        self._last = monotonic()
 
     def seconds(self) -> float:
         """Seconds since the loop last came round."""
-        return monotonic() - self._turned
+        return monotonic() - self._last
 
 
 class StallDetector:

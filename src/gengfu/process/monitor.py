@@ -86,7 +86,8 @@ class Monitor:
     ) -> None:
         """
         Args:
-            progress: None while all loops turn, else the sentence that says what is stuck; called from any thread.
+            progress: None while all loops make progress, else the sentence that says what is stuck; called from
+                any thread.
             on_lost: called from a thread of the monitor.
             look: called a few times a second, to keep the limits of this process; it must be quick.
         """
@@ -186,7 +187,7 @@ class Monitor:
         try:
             work()
         except Exception:
-            log.exception("the monitor stumbled; it goes on")
+            log.exception("an unexpected error in the monitor; it goes on")
 
     def _renew_on(self) -> None:
         while not self._ended.is_set():

@@ -137,7 +137,7 @@ class Supervisor:
             self._places = self._make_places(Path(folder))
             try:
                 while any(place.child is not None or place.start_at is not None for place in self._places):
-                    self._turn()
+                    self._cycle()
             finally:
                 for number, handler in before.items():
                     signal.signal(number, handler)
@@ -158,7 +158,7 @@ class Supervisor:
             for number in range(1, role.count + 1)
         ]
 
-    def _turn(self) -> None:
+    def _cycle(self) -> None:
         for place in self._places:
             self._tend(place)
         if self._parent.is_gone():
@@ -252,7 +252,7 @@ class Supervisor:
         place.child.end(place.role.grace + KILL_AFTER, number)
 
     def _notify(self) -> None:
-        """To systemd: ready when all have started, alive while this loop turns."""
+        """To systemd: ready when all have started, alive while this loop makes progress."""
         if self._notifier.due():
             self._notifier.say(ALIVE)
         if not self._notifier.is_ready and all(place.was_ready for place in self._places if place.role.watched):

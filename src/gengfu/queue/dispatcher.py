@@ -128,7 +128,7 @@ class Dispatcher(threading.Thread):
         if self._changes is not None:
             self._changes.seen()
         while not (self._ended and not self._executor.in_flight()):
-            self.liveness.turned()
+            self.liveness.progressed()
             self._wait(self._safe_round())
         if self._changes is not None:
             self._changes.close()

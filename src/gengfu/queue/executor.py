@@ -225,7 +225,7 @@ class Executor:
     def _cause(leased: LeasedJob, error: BaseException) -> str:
         if isinstance(error, GengfuError):
             return str(error)
-        log.error("a job raised an error that nobody foresaw", exc_info=error, extra={"job": leased.id})
+        log.error("a job raised an unexpected error", exc_info=error, extra={"job": leased.id})
         return f"{type(error).__name__}: {error}"
 
 

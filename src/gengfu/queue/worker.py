@@ -157,11 +157,11 @@ class WorkerProcess:
         return end.code
 
     def progress(self) -> str | None:
-        """None while the dispatcher turns, else the sentence that says it does not. One that waits for the database is
-        stuck only where the database answers others."""
+        """None while the dispatcher makes progress, else the sentence that says that it does not. One that waits for
+        the database is stuck only where the database answers others."""
         seconds = self._dispatcher.liveness.seconds()
         if seconds > SLOW_AFTER <= self.monitor.answered_for():
-            return f"its dispatcher has not turned for {seconds:.0f} seconds"
+            return f"its dispatcher has made no progress for {seconds:.0f} seconds"
         return None
 
     def _queues(self) -> list[str]:
@@ -185,7 +185,7 @@ class WorkerProcess:
     def _reason(self) -> End | None:
         options, dispatcher = self._options, self._dispatcher
         if dispatcher.liveness.seconds() > LONGEST:
-            hung = f"its dispatcher has not turned for {dispatcher.liveness.seconds():.0f} seconds"
+            hung = f"its dispatcher has made no progress for {dispatcher.liveness.seconds():.0f} seconds"
             log.error("worker is stuck; it ends so that another one can follow", extra={"cause": hung})
             return End(hung, 1, 0.0, hung=True)
         why = None

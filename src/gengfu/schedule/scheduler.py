@@ -66,9 +66,9 @@ class Scheduler:
         self._stops = 0
 
     def progress(self) -> str | None:
-        """None while the loop turns, else the sentence that says that it does not."""
+        """None while the loop makes progress, else the sentence that says that it does not."""
         silence = self.liveness.seconds()
-        return f"its loop has not turned for {silence:.0f} seconds" if silence > SLOW_AFTER else None
+        return f"its loop has made no progress for {silence:.0f} seconds" if silence > SLOW_AFTER else None
 
     def stop(self) -> None:
         """Nothing new is started from now on; called again, what runs is ended at once. May be called in the handler of
@@ -84,11 +84,11 @@ class Scheduler:
             StoreError: the database cannot be used.
         """
         try:
-            self._first_turn()
+            self._first_cycle()
             while not self._stops and (self._running.is_busy or self._ticks.are_unsettled()):
                 self.monitor.start()
                 self._pipe.wait(LOOK_EVERY)
-                self._turn_bravely(passing=False)
+                self._cycle_safely(passing=False)
         finally:
             self._wind_down(grace)
             self.monitor.end()
@@ -98,32 +98,32 @@ class Scheduler:
         with self.monitor:
             try:
                 while not self._stops:
-                    self._pipe.wait(self._turn_bravely(passing=True))
+                    self._pipe.wait(self._cycle_safely(passing=True))
             finally:
                 self._wind_down(grace)
 
-    def _first_turn(self) -> None:
+    def _first_cycle(self) -> None:
         now = self._clock()
         try:
-            self._turn(now, passing=True)
+            self._cycle(now, passing=True)
         except StoreError:
             if not self._running.is_busy:
                 raise
         if int(now.timestamp()) // 60 % 1440 == PRUNE_AT:
             self._prune(now)
 
-    def _turn_bravely(self, *, passing: bool) -> float:
-        """A turn that outlives a database that is away; the seconds until the next one."""
+    def _cycle_safely(self, *, passing: bool) -> float:
+        """A cycle that outlives a database that is away; the seconds until the next one."""
         try:
-            return self._turn(self._clock(), passing=passing)
+            return self._cycle(self._clock(), passing=passing)
         except StoreError as error:
             log.warning("the schedule cannot be read or written; trying on", extra={"error": str(error)})
         except Exception:
-            log.exception("the scheduler stumbled; it goes on")
+            log.exception("an unexpected error in the scheduler; it goes on")
         return LOOK_EVERY
 
-    def _turn(self, now: datetime, *, passing: bool) -> float:
-        self.liveness.turned()
+    def _cycle(self, now: datetime, *, passing: bool) -> float:
+        self.liveness.progressed()
         self._running.gather()
         if passing and self._planner.is_due(now):
             for settled in self._planner.make_pass(now, self.name, self._ticks.holder):
@@ -140,7 +140,7 @@ class Scheduler:
     def _prune(self, now: datetime) -> None:
         while any(removed := retention.prune(self._db, now).values()):
             log.info("old rows removed", extra={"rows": sum(removed)})
-            self.liveness.turned()
+            self.liveness.progressed()
 
     def _wind_down(self, grace: float) -> None:
         """Waits for what runs, for `grace` seconds or until the next `stop`; ends it, and writes down how it ended."""
@@ -154,7 +154,7 @@ class Scheduler:
                 self._running.end_all(IMPATIENCE)
                 hurried = True
             self._pipe.wait(LOOK_EVERY / 4)
-            self.liveness.turned()
+            self.liveness.progressed()
             self._running.gather()
             try:
                 self._ticks.look(self._clock(), take_over=False)

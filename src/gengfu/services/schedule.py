@@ -331,9 +331,9 @@ def local(moment: datetime, zone: str) -> str:
 
 def brief_json(tick: Tick) -> dict[str, Any]:
     """A tick as JSON, without what its command printed."""
-    told = object_of(tick, without=("id", "clock_epoch", "lease_id", "fence", "birth", "cancel", "run_id", "job_id"))
+    told = object_of(tick, without=("id", "lease_id", "fence", "birth", "cancel", "run_id", "job_id"))
     del told["output"]
-    told |= {"tick": tick.id, "turn": tick.clock_epoch, "run": tick.run_id, "job": tick.job_id}
+    told |= {"tick": tick.id, "run": tick.run_id, "job": tick.job_id}
     return {**told, "seconds": seconds(tick.started_at, tick.finished_at)}
 
 
@@ -404,11 +404,6 @@ def _entry_json(entry: Entry, words: str) -> Mapping[str, Any]:
 @to_json.register(Tick)
 def _tick(tick: Tick) -> dict[str, Any]:
     return {**brief_json(tick), "output": tick.output}
-
-
-@to_json.register(EntryRow)
-def _row(row: EntryRow) -> dict[str, Any]:
-    return {**object_of(row, without=("clock_epoch",)), "turn": row.clock_epoch}
 
 
 @to_json.register(EntryStatus)

@@ -51,7 +51,7 @@ class Lease:
     renewals: int
     """Grows as long as the process lives."""
     progress: str | None
-    """What is stuck in it; None while all of its loops turn."""
+    """What is stuck in it; None while all of its loops make progress."""
     started_at: datetime
     renewed_at: datetime
     """When it was renewed last, by that process's clock."""

@@ -110,7 +110,7 @@ class VendorClient:
                 told = clean(url, self._auth.scrub)
                 raise AnswerError(f"{listing.path} leads to {told}, outside API_WECHAT_URL")
             if url in asked:
-                raise AnswerError(f"GET {where} leads nowhere new: the server does not turn the pages")
+                raise AnswerError(f"GET {where} leads nowhere new: the server ignores which page is asked for")
             asked.add(url)
             page = self._one(FetchSpec(listing, size, len(asked), _always(where)), len(asked) - 1, stop)
             rows += len(page.rows)

@@ -55,15 +55,15 @@ class DoctorReport:
 
 def unreadable_settings(problem: ConfigError) -> DoctorReport:
     """The only finding where the settings cannot be read, on which everything else depends."""
-    mend = "correct it in the environment, .env or gengfu.toml"
-    return DoctorReport([CheckResult("settings", Finding(Level.ERROR, str(problem), mend))])
+    remedy = "correct it in the environment, .env or gengfu.toml"
+    return DoctorReport([CheckResult("settings", Finding(Level.ERROR, str(problem), remedy))])
 
 
 def examine(context: DoctorContext, *, fix: bool = False, checks: Sequence[Check] = CHECKS) -> Iterator[CheckResult]:
     """Makes the checks one by one; one that fails itself is an error line like any other.
 
     Args:
-        fix: mend what is safe to mend.
+        fix: fix what is safe to fix.
     """
     for check in checks:
         try:
@@ -79,7 +79,7 @@ def _fixed(check: Check, finding: Finding) -> CheckResult:
         done = finding.fix()
     except Exception as problem:
         return CheckResult(
-            check.name, replace(finding, text=f"{finding.text}; it could not be mended: {_told(problem)}")
+            check.name, replace(finding, text=f"{finding.text}; it could not be fixed: {_told(problem)}")
         )
     return CheckResult(check.name, replace(finding, level=Level.OK), done)
 
@@ -92,7 +92,7 @@ def _told(problem: Exception) -> str:
 @to_json.register(CheckResult)
 def _result(result: CheckResult) -> dict[str, Any]:
     finding = result.finding
-    told = {"check": result.check, "state": finding.level, "text": finding.text, "mend": finding.mend or None}
+    told = {"check": result.check, "state": finding.level, "text": finding.text, "remedy": finding.remedy or None}
     return {**to_json(told), "fixed": result.fixed or None}
 
 

@@ -176,8 +176,8 @@ def processes(context: DoctorContext) -> Iterator[Finding]:
     entries = context.entries().entries
     for part in examine(lambda: look(place, entries, context.clock()), host_name(), context.clock):
         told = f"{part.name}: {part.text}"
-        mend = "gengfu health --restart" if part.process is not None else INSTALL
-        yield ok(told) if part.ok else error(told, mend)
+        remedy = "gengfu health --restart" if part.process is not None else INSTALL
+        yield ok(told) if part.ok else error(told, remedy)
     seen = look(place, entries, context.clock())
     if not seen.processes and not seen.entries:
         yield warning("neither a scheduler nor a worker is up", INSTALL)

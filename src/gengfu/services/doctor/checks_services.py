@@ -100,8 +100,8 @@ def vendor(context: DoctorContext) -> Iterator[Finding]:
         return
     found = reach(settings.api_wechat_url, settings.api_ca_file, settings.api_verify_tls, PATIENCE)
     if found.problem:
-        mend = "see API_CA_FILE" if found.untrusted else "correct API_WECHAT_URL, or open the way to it"
-        yield error(f"{settings.api_wechat_url} cannot be used: {found.problem}", mend)
+        remedy = "see API_CA_FILE" if found.untrusted else "correct API_WECHAT_URL, or open the way to it"
+        yield error(f"{settings.api_wechat_url} cannot be used: {found.problem}", remedy)
         return
     yield ok(f"{settings.api_wechat_url} answers ({found.status})")
     yield from _tls(found, context)

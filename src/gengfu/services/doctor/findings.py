@@ -29,7 +29,7 @@ class Level(StrEnum):
     WARNING = "warning"
     """It works, and will not for ever, or not as meant."""
     ERROR = "error"
-    """Something cannot work before this is mended."""
+    """Something cannot work before this is fixed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,10 @@ class Finding:
 
     level: Level
     text: str
-    mend: str = ""
-    """The command, or the act, that mends it."""
+    remedy: str = ""
+    """The command, or the act, that fixes it."""
     fix: Callable[[], str] | None = None
-    """Mends it where that is safe, and says what was done."""
+    """Fixes it where that is safe, and says what was done."""
 
 
 def ok(text: str) -> Finding:
@@ -49,14 +49,14 @@ def ok(text: str) -> Finding:
     return Finding(Level.OK, text)
 
 
-def warning(text: str, mend: str = "", fix: Callable[[], str] | None = None) -> Finding:
+def warning(text: str, remedy: str = "", fix: Callable[[], str] | None = None) -> Finding:
     """See `Level.WARNING`."""
-    return Finding(Level.WARNING, text, mend, fix)
+    return Finding(Level.WARNING, text, remedy, fix)
 
 
-def error(text: str, mend: str = "", fix: Callable[[], str] | None = None) -> Finding:
+def error(text: str, remedy: str = "", fix: Callable[[], str] | None = None) -> Finding:
     """See `Level.ERROR`."""
-    return Finding(Level.ERROR, text, mend, fix)
+    return Finding(Level.ERROR, text, remedy, fix)
 
 
 @dataclass(frozen=True)

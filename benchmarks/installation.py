@@ -28,11 +28,11 @@ PATIENCE = 600.0
 class Worker:
     """A running `queue:work`."""
 
-    def __init__(self, house: House, number: int) -> None:
-        self._log = house.home / f"worker-{number}.txt"
+    def __init__(self, installation: Installation, number: int) -> None:
+        self._log = installation.home / f"worker-{number}.txt"
         with self._log.open("wb") as sink:
             command = [*COMMAND, "queue:work"]
-            self._process = subprocess.Popen(command, env=house.environment, stdout=sink, stderr=sink)
+            self._process = subprocess.Popen(command, env=installation.environment, stdout=sink, stderr=sink)
         deadline = time.monotonic() + 30
         while "worker ready" not in self._log.read_text():
             if self._process.poll() is not None or time.monotonic() > deadline:
@@ -57,7 +57,7 @@ class Worker:
             self._process.wait()
 
 
-class House:
+class Installation:
     """The folder, from its making until `close`, which ends all in it. Times come from the rows of its database."""
 
     def __init__(self, sim: Simulator) -> None:
