@@ -12,7 +12,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Column, Integer, MetaData, String, Table, inspect, text
+from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, inspect, text
 
 from gengfu.errors import StoreError
 from gengfu.settings import Secret
@@ -88,8 +88,13 @@ def test_another_upgrade_that_does_not_end_is_named(
 ) -> None:
     other = Database(Secret(empty_database_url), tmp_path)
     monkeypatch.setattr(schema, "PATIENCE", 0.2)
-    with schema.alone(other), pytest.raises(StoreError, match="another process is upgrading the database"):
-        schema.upgrade(empty_database)
+
+    def upgrade_meanwhile(_: Connection) -> list[str]:
+        with pytest.raises(StoreError, match="another process is upgrading the database"):
+            schema.upgrade(empty_database)
+        return []
+
+    schema.alone(other, upgrade_meanwhile)
     other.dispose()
     assert schema.upgrade(empty_database) == list(schema.REVISIONS)
 

@@ -88,7 +88,6 @@ class PostgresCopier(ServerCopier):
     @contextmanager
     def _snapshot(self) -> Iterator[Connection]:
         with self._db.read() as connection:
-            connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
             yield connection
 

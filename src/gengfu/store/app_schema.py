@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,12 +43,7 @@ def pending(db: Database, home: Path) -> list[str]:
     if not there:
         return []
     with db.read() as connection:
-        done = _versions(connection)
-    lacking: list[str] = []
-    for steps in there.values():
-        last = max((place for place, step in enumerate(steps) if step in done), default=-1)
-        lacking += steps[last + 1 :]
-    return lacking
+        return _lacking(connection, there)
 
 
 def upgrade(db: Database, home: Path) -> list[str]:
@@ -58,11 +54,7 @@ def upgrade(db: Database, home: Path) -> list[str]:
     """
     if not pending(db, home):
         return []
-    with alone(db):
-        steps = pending(db, home)
-        if steps:
-            db.write(lambda connection: _migrate(connection, home))
-        return steps
+    return alone(db, lambda connection: _migrate(connection, home))
 
 
 def ensure(db: Database, home: Path) -> None:
@@ -76,19 +68,24 @@ def ensure(db: Database, home: Path) -> None:
         log.warning("a table of the working folder's own cannot be made", extra={"error": str(error)})
 
 
-def _versions(connection: Connection) -> set[str]:
+def _lacking(connection: Connection, there: Mapping[str, list[str]]) -> list[str]:
     from sqlalchemy import inspect, text
 
-    if not inspect(connection).has_table("app_version"):
-        return set()
-    return set(connection.scalars(text("SELECT version_num FROM app_version")))
+    is_there = inspect(connection).has_table("app_version")
+    done = set(connection.scalars(text("SELECT version_num FROM app_version"))) if is_there else set()
+    lacking: list[str] = []
+    for steps in there.values():
+        last = max((place for place, step in enumerate(steps) if step in done), default=-1)
+        lacking += steps[last + 1 :]
+    return lacking
 
 
-def _migrate(connection: Connection, home: Path) -> None:
+def _migrate(connection: Connection, home: Path) -> list[str]:
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
 
+    steps = _lacking(connection, revisions(home))
     config = Config(attributes={"connection": connection})
     places = {"script_location": Path(__file__).with_name("app_migrations"), "version_locations": folder(home)}
     for name, place in places.items():
@@ -98,3 +95,4 @@ def _migrate(connection: Connection, home: Path) -> None:
         command.upgrade(config, "heads")
     except (CommandError, SyntaxError, ImportError, NameError, AttributeError, TypeError, KeyError) as error:
         raise StoreError(f"a migration in {folder(home)} is broken: {type(error).__name__}: {error}") from error
+    return steps

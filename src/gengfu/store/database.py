@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
-from gengfu.errors import ConfigError, StoreError
+from gengfu.errors import StoreError
 from gengfu.retry import Patience
 from gengfu.settings import Secret
 from gengfu.store.address import sqlite_path
+from gengfu.store.engines import make_engine, parse_address, secrets_of
 
 T = TypeVar("T")
 
@@ -26,14 +25,6 @@ Transaction = Connection
 
 PATIENCE = 30.0
 """Seconds for which a transaction is tried again while the database is away or locked."""
-
-SLEEPER_AFTER = 10
-"""Seconds for which a transaction that writes may stand idle before the server ends it: a process that was frozen, or
-whose machine is gone without a word, must not keep the rows that it locked from the one that takes over its work."""
-
-# Comments that only the one or the other server reads; MySQL knows such a limit for connections alone.
-_MARIADB_SLEEPERS = f"/*M!100300 , idle_write_transaction_timeout = {SLEEPER_AFTER} */"
-_MYSQL_SLEEPERS = f"/*!50700 , wait_timeout = {2 * SLEEPER_AFTER} */"
 
 _MYSQL_TRANSIENT = {1040, 1053, 1203, 1205, 1213, 2002, 2003, 2006, 2013, 2055}
 _POSTGRES_TRANSIENT = ("08", "40", "53", "55P03", "57P")
@@ -45,8 +36,9 @@ class Database:
 
     def __init__(self, url: Secret, home: Path) -> None:
         self.path = sqlite_path(url, home)
-        self.url = _driver_url(url, self.path)
-        self.kind = {"mariadb": "mysql"}.get(self.url.get_backend_name(), self.url.get_backend_name())
+        self.url = parse_address(url, home, self.path)
+        self._scheme = url.reveal().partition("://")[0]
+        self.kind = self.url.get_backend_name()
         """`sqlite`, `postgresql` or `mysql` (MariaDB too)."""
         self._engine: Engine | None = None
         self._lock = threading.Lock()
@@ -54,7 +46,10 @@ class Database:
     @property
     def where(self) -> str:
         """The file or the address, without the password, as a person reads it."""
-        return str(self.path) if self.path is not None else self.url.render_as_string(hide_password=True)
+        if self.path is not None:
+            return str(self.path)
+        query = {name: value for name, value in self.url.query.items() if name in ("host", "service", "unix_socket")}
+        return self.url.set(drivername=self._scheme, query=query).render_as_string(hide_password=True)
 
     @property
     def engine(self) -> Engine:
@@ -69,30 +64,12 @@ class Database:
             return self._engine
 
     def _make_engine(self) -> Engine:
-        # Whoever used a connection that was lost tells of it; the pool would add a stack trace.
-        logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
         if self.path is not None:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise StoreError(f"the folder {self.path.parent} cannot be made: {error.strerror}") from error
-            engine = create_engine(self.url, connect_args={"timeout": 10.0, "check_same_thread": False})
-            event.listen(engine, "connect", _prepare_sqlite)
-            event.listen(engine, "begin", _begin_sqlite)
-            return engine
-        if self.kind == "mysql":
-            options: dict[str, Any] = {
-                "connect_timeout": 10,
-                "charset": "utf8mb4",
-                "init_command": f"SET time_zone = '+00:00' {_MARIADB_SLEEPERS} {_MYSQL_SLEEPERS}",
-            }
-            return create_engine(
-                self.url, connect_args=options, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_recycle=1800
-            )
-        options = {"connect_timeout": 10, "options": "-c timezone=UTC"}
-        engine = create_engine(self.url, connect_args=options, pool_pre_ping=True)
-        event.listen(engine, "begin", _begin_postgresql)
-        return engine
+        return make_engine(self.url)
 
     @contextmanager
     def read(self, patience: float = 0.0) -> Iterator[Connection]:
@@ -154,8 +131,8 @@ class Database:
         """The error as one sentence that names the database but never its password."""
         cause = getattr(error, "orig", None) or error
         text = " ".join(str(cause).split())
-        if self.url.password:
-            text = text.replace(str(self.url.password), "******")
+        for secret in secrets_of(self.url):
+            text = text.replace(secret, "******")
         if "no such table" in text or getattr(cause, "sqlstate", "") == "42P01" or _mysql_code(cause) == 1146:
             return StoreError(f"the database {self.where} has no tables yet; run: gengfu db:upgrade")
         return StoreError(f"the database {self.where} failed: {text[:500]}")
@@ -197,41 +174,6 @@ class Changes:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-def _driver_url(url: Secret, path: Path | None) -> URL:
-    if path is not None:
-        return URL.create("sqlite", database=str(path))
-    try:
-        parsed = make_url(url.reveal())
-    except ArgumentError:
-        raise ConfigError(
-            "DATABASE_URL cannot be read; for example: DATABASE_URL=postgresql://user:secret@127.0.0.1:5432/gengfu"
-        ) from None
-    if parsed.get_backend_name() in ("postgresql", "postgres"):
-        return parsed.set(drivername="postgresql+psycopg")
-    return parsed.set(drivername=f"{parsed.get_backend_name()}+pymysql")
-
-
-def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None
-    for pragma in SQLITE_PRAGMAS:
-        connection.execute(pragma)
-
-
-SQLITE_PRAGMAS = ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL", "PRAGMA temp_store = MEMORY")
-"""WAL lets readers go on while a run writes. With NORMAL, a power cut may undo the latest transactions, all of them
-together, which is work that is then done once more; what `enqueue` records is on the disk before anyone is told."""
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    write = connection.get_execution_options().get("gengfu_write")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-
-def _begin_postgresql(connection: Connection) -> None:
-    if connection.get_execution_options().get("gengfu_write"):
-        connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{SLEEPER_AFTER}s'")
 
 
 def _mysql_code(cause: BaseException) -> int | None:

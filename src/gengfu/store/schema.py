@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,10 +30,11 @@ PATIENCE = 60.0
 """Seconds to wait for another process that is upgrading the same database."""
 
 _TRY_LOCK = {
-    "postgresql": "SELECT pg_try_advisory_lock(7306079281)",
+    "postgresql": "SELECT pg_try_advisory_xact_lock(7306079281)",
     "mysql": "SELECT GET_LOCK(SHA2(CONCAT('gengfu:', DATABASE()), 224), 0)",
 }
-"""A lock that its connection holds until it is closed. MySQL's names are the whole server's, at most 64 characters."""
+"""PostgreSQL's holds for the transaction, MySQL's for the connection. MySQL's names are the whole server's, at most 64
+characters."""
 
 
 def ensure(db: Database) -> None:
@@ -71,8 +72,7 @@ def upgrade(db: Database) -> list[str]:
     """
     if not pending(db):
         return []
-    with alone(db):
-        return db.write(lambda connection: _migrate(connection, db.where))
+    return alone(db, lambda connection: _migrate(connection, db.where))
 
 
 def quick_version(path: Path) -> str | None:
@@ -154,33 +154,35 @@ def create_views(connection: Connection) -> None:
         connection.execute(text(f"CREATE VIEW {name} AS {told}"))
 
 
-@contextmanager
-def alone(db: Database) -> Iterator[None]:
-    """Keeps other upgrades of the database out: SQLite by a lock file beside it, a server by a lock of its own.
+def alone(db: Database, migrate: Callable[[Connection], list[str]]) -> list[str]:
+    """Runs `migrate` in a transaction while no other upgrade of the database is under way: by a lock file beside an
+    SQLite file, by a server's own lock elsewhere.
 
     Raises:
-        StoreError: another one takes too long, or the lock file cannot be made.
+        StoreError: another one takes too long, the lock file cannot be made, or the database cannot be changed.
     """
-    if db.path is not None:
-        try:
-            with held(db.path.with_name(f"{db.path.name}.upgrade"), patience=PATIENCE):
-                yield
-        except Held:
-            raise _occupied(db) from None
-        except FileError as error:
-            raise StoreError(str(error)) from error
-        return
+    if db.path is None:
+        return db.write(lambda connection: _locked(db, connection, migrate))
+    try:
+        with held(db.path.with_name(f"{db.path.name}.upgrade"), patience=PATIENCE):
+            return db.write(migrate)
+    except Held:
+        raise _occupied(db) from None
+    except FileError as error:
+        raise StoreError(str(error)) from error
+
+
+def _locked(db: Database, connection: Connection, migrate: Callable[[Connection], list[str]]) -> list[str]:
     from sqlalchemy import text
 
-    with db.read() as connection:
+    if db.kind == "mysql":
         # Off the pool, so that leaving closes it and with it ends the lock.
         connection.detach()
-        patience = Patience(PATIENCE)
-        while not connection.scalar(text(_TRY_LOCK[db.kind])):
-            if not patience.lasts():
-                raise _occupied(db)
-        connection.commit()
-        yield
+    patience = Patience(PATIENCE)
+    while not connection.scalar(text(_TRY_LOCK[db.kind])):
+        if not patience.lasts():
+            raise _occupied(db)
+    return migrate(connection)
 
 
 def _occupied(db: Database) -> StoreError:
