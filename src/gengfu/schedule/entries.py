@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
+from gengfu.durations import duration
 from gengfu.errors import ConfigError
 from gengfu.schedule.cron import Cron
 from gengfu.schedule.policy import CatchUp, Entry, JobRequest, Overlap, RunRequest, Schedule
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 FILE = "gengfu.toml"
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([smhd])?")
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _YEAR = 366 * 86400.0
 
 Word = TypeVar("Word", bound=StrEnum)
@@ -280,9 +279,8 @@ def _word(kind: type[Word]) -> Callable[[Any], Word]:
 
 def _seconds(low: float, high: float) -> Callable[[Any], float]:
     def read(value: Any) -> float:
-        found = _SPAN.fullmatch(value.strip()) if isinstance(value, str) else None
-        if found is not None:
-            seconds = float(found[1]) * _UNITS[found[2] or "s"]
+        if isinstance(value, str) and (span := duration(value, bare=1)) is not None:
+            seconds = span
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             seconds = value
         else:
@@ -315,7 +313,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "catch_up_limit": _count,
     "grace": _seconds(0, _YEAR),
     "timeout": _seconds(1, _YEAR),
-    "jitter": _seconds(0, _UNITS["d"]),
+    "jitter": _seconds(0, 86_400),
     "enabled": _flag,
 }
 """How each key is read. A reader raises ValueError or ConfigError with what is wrong."""
