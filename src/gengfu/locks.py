@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gengfu.errors import FileError, GengfuError
+from gengfu.ownership import open_own
 from gengfu.retry import Patience
 
 UP_LOCK = "up.lock"
@@ -74,7 +75,7 @@ def held(path: Path, note: str = "", patience: float = 0.0) -> Iterator[None]:
 def holder(path: Path) -> Holder | None:
     """Who holds the lock now; None where nobody does."""
     try:
-        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        file = open_own(path, os.O_RDWR)
     except OSError:
         return None
     try:
@@ -89,7 +90,7 @@ def holder(path: Path) -> Holder | None:
 def remove_if_stale(path: Path) -> bool:
     """Removes the file where nobody holds it; says whether it did."""
     try:
-        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        file = open_own(path, os.O_RDWR)
     except OSError:
         return False
     try:
@@ -118,7 +119,7 @@ def _unwritable(path: Path, error: OSError) -> FileError:
 
 def _locked(path: Path) -> int:
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        file = open_own(path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(file).st_nlink:

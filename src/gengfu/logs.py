@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 from gengfu.errors import ConfigError
+from gengfu.ownership import open_own
 from gengfu.settings import Secret, Settings
 from gengfu.text import visible
 
@@ -204,7 +205,7 @@ class SharedFileHandler(logging.Handler):
 
     def _reopen(self) -> None:
         self._close_file()
-        self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        self._file = open_own(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
         self._begun = self._begin()
 
     def _begin(self) -> float:

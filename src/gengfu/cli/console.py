@@ -20,6 +20,7 @@ from gengfu.cli.catalogue import Catalogue
 from gengfu.cli.output import Output, unwritable
 from gengfu.discovery import place_of, told
 from gengfu.errors import CodeError, FileError, GengfuError, UsageError
+from gengfu.ownership import settle
 from gengfu.settings import Settings, load_settings, working_folder
 from gengfu.text import visible
 
@@ -45,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             # A name that the terminal's encoding lacks must not end the command.
             stream.reconfigure(errors="backslashreplace")
+    # Data, logs, locks and whatever else is made is for its owner alone; what is to be read by others says so itself.
+    os.umask(0o077)
     session = Session(as_json="--json" in arguments)
     # So that what a command has begun is cleared up; a worker has handlers of its own.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -92,6 +95,7 @@ class Session:
         """Parses and runs; whatever goes wrong is told, once, and becomes the exit code."""
         try:
             try:
+                self._settle(arguments)
                 console = Console(self)
                 with console.make_context("gengfu", arguments or ["--help"]) as context:
                     return int(console.invoke(context))
@@ -112,6 +116,15 @@ class Session:
             if _came_of_interrupt(error):
                 return self.out.fail("Interrupted", "interrupted", INTERRUPTED)
             return self._bug(error)
+
+    def _settle(self, arguments: list[str]) -> None:
+        """Before anything of the working folder is imported: root runs no code of other accounts."""
+        stays_root = arguments[:1] == ["deploy"] and "--write" not in arguments
+        became = settle(working_folder(), stays_root=stays_root)
+        if became is not None:
+            self.out.note(became)
+        if stays_root:
+            self._given = self._given or Catalogue()
 
     def run(self, command: type[BaseCommand], options: dict[str, Any]) -> int:
         """Runs a command with the options that click parsed."""

@@ -1,0 +1,126 @@
+"""Whose files are used: no code, setting or link of another account is, unless a person agreed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from gengfu.errors import ConfigError
+
+SAFE = "GENGFU_SAFE_DIRECTORY"
+"""The environment variable by which a person agrees: folders, separated by colons, whose owner is trusted."""
+
+ROOT = 0
+
+
+def settle(home: Path, *, stays_root: bool = False, environ: Mapping[str, str] | None = None) -> str | None:
+    """Sees to it that nothing in the working folder is used in the name of an account that does not own it; to be
+    called before anything in there is imported or read.
+
+    Root becomes the owner of the folder, for good. Another account may use what is its own or root's.
+
+    Args:
+        stays_root: for what needs root's rights, and imports nothing from the folder.
+
+    Returns:
+        What was done, in words, where this process has become another account's.
+
+    Raises:
+        ConfigError: the folder, its settings or its code belong to another account.
+    """
+    me = os.geteuid()
+    agreed = (os.environ if environ is None else environ).get(SAFE, "").split(":")
+    others = {}
+    if str(home) not in agreed and home.is_dir():
+        others = {owner: path for path, owner in _owners(home) if owner not in (me, ROOT)}
+    if not others or (me == ROOT and stays_root):
+        return None
+    owner = home.stat().st_uid
+    if me != ROOT or set(others) != {owner}:
+        path, whose = next((path, name_of(other)) for other, path in others.items() if me != ROOT or other != owner)
+        raise ConfigError(
+            f"{path} belongs to {whose}, and this process runs as {name_of(me)}, so it does not use it; run it as the "
+            f"owner (sudo -u {whose} gengfu ...), or, if you trust {whose}, set {SAFE}={home}"
+        )
+    _become(owner, home)
+    return f"{home} belongs to {name_of(owner)}, so this goes on as {name_of(owner)} and not as root"
+
+
+def name_of(user: int) -> str:
+    """The name of an account, or its number where it has none."""
+    from pwd import getpwuid
+
+    try:
+        return getpwuid(user).pw_name
+    except KeyError:
+        return str(user)
+
+
+def _owners(home: Path) -> Iterator[tuple[Path, int]]:
+    """What decides what the program does in that folder, with the owner of each; of links both ends count."""
+    yield home, home.stat().st_uid
+    for name in (".env", "gengfu.toml", "app"):
+        yield from _owner(home / name)
+    for folder, folders, files in os.walk(home / "app"):
+        for name in (*folders, *files):
+            yield from _owner(Path(folder, name))
+
+
+def _owner(path: Path) -> Iterator[tuple[Path, int]]:
+    for look in (path.lstat, path.stat):
+        try:
+            yield path, look().st_uid
+        except OSError:
+            return
+
+
+def _become(user: int, home: Path) -> None:
+    from pwd import getpwuid
+
+    try:
+        try:
+            account = getpwuid(user)
+            os.initgroups(account.pw_name, account.pw_gid)
+            os.setgid(account.pw_gid)
+            os.environ.update(HOME=account.pw_dir, USER=account.pw_name, LOGNAME=account.pw_name)
+        except KeyError:
+            os.setgroups([])
+            os.setgid(home.stat().st_gid)
+        os.setuid(user)
+    except OSError as error:
+        raise ConfigError(
+            f"{home} belongs to {name_of(user)}, and root cannot become that account here ({error.strerror}); run this "
+            f"as {name_of(user)}, or, if you trust that account, set {SAFE}={home}"
+        ) from None
+    if not all(os.access(file, os.R_OK) for file in (__file__, os.__file__)):
+        raise ConfigError(
+            f"{home} belongs to {name_of(user)}, and that account cannot read this program ({Path(__file__).parent}, "
+            f"{sys.executable}); install it where it can, for example in /opt"
+        )
+
+
+def open_own(path: Path, flags: int, mode: int = 0o600) -> int:
+    """Opens a file of this account's or of root's, and returns its number. A symbolic link is followed only where no
+    other account could have placed it: where nobody else may write into its folder.
+
+    Raises:
+        OSError: it cannot be opened, or is another account's.
+    """
+    mine = {os.geteuid(), ROOT}
+    try:
+        file = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        folder = path.parent.stat()
+        if folder.st_uid not in mine or folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise PermissionError(errno.EPERM, "it is a link that another account may have placed", str(path)) from None
+        return os.open(path, flags | os.O_CLOEXEC, mode)
+    if (owner := os.fstat(file).st_uid) not in mine:
+        os.close(file)
+        raise PermissionError(errno.EPERM, f"it belongs to {name_of(owner)}", str(path))
+    return file
