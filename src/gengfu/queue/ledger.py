@@ -81,8 +81,7 @@ class Ledger:
     def look(self, wanted: Selection, lease: int | None = None, in_flight: Collection[int] = ()) -> LedgerSnapshot:
         """Whether there is anything to do for a dispatcher, in one statement."""
         now = self._clock()
-        with self._db.read() as connection:
-            return rows.look(connection, wanted, lease, in_flight, now)
+        return self._db.look(lambda connection: rows.look(connection, wanted, lease, in_flight, now))
 
     def lease_due(self, request: Request) -> list[LeasedJob]:
         """Takes due jobs and counts their tries."""

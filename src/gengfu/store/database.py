@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
@@ -16,7 +16,7 @@ from gengfu.errors import StoreError
 from gengfu.retry import Patience
 from gengfu.settings import Secret
 from gengfu.store.address import sqlite_path
-from gengfu.store.engines import make_engine, parse_address, secrets_of
+from gengfu.store.engines import Begin, make_engine, parse_address, secrets_of
 
 T = TypeVar("T")
 
@@ -85,12 +85,17 @@ class Database:
             raise self.explain(error) from error
 
     def _connect(self, seconds: float) -> Connection:
-        patience = Patience(seconds)
+        trying = _Trying(seconds)
         while True:
+            connection = None
             try:
-                return self.engine.connect()
+                connection = self.engine.connect()
+                connection.begin()
+                return connection
             except SQLAlchemyError as error:
-                if not is_transient(error) or not patience.lasts():
+                if connection is not None:
+                    connection.close()
+                if not trying.again(error):
                     raise
 
     def write(self, work: Callable[[Connection], T], patience: float = PATIENCE) -> T:
@@ -101,31 +106,41 @@ class Database:
         Raises:
             StoreError: the database cannot do it.
         """
-        return self._run(work, patience, writes=True)
+        return self._run(work, patience, Begin.WRITE)
 
     def look(self, work: Callable[[Connection], T], patience: float = 0.0) -> T:
-        """Runs `work`, which only reads, on one snapshot; while the database is away, again for `patience` seconds.
+        """Runs `work`, which only reads; on a server each of its statements sees what is committed by then, and costs
+        no more than itself. While the database is away, it is run again for `patience` seconds.
 
         Raises:
             StoreError: the database is not there or refuses.
         """
-        return self._run(work, patience, writes=False)
+        return self._run(work, patience, Begin.LOOK)
 
-    def _run(self, work: Callable[[Connection], T], patience: float, *, writes: bool) -> T:
-        bearing = Patience(patience)
+    def _run(self, work: Callable[[Connection], T], patience: float, begin: Begin) -> T:
+        trying = _Trying(patience)
         while True:
             try:
-                with self.engine.connect().execution_options(gengfu_write=writes) as connection, connection.begin():
+                with self.engine.connect().execution_options(gengfu_begin=begin) as connection, connection.begin():
                     return work(connection)
-            except self._errors() as error:
-                # The bulk path uses the driver below the toolkit, which raises its errors as they are.
-                told = error if isinstance(error, SQLAlchemyError) else DBAPIError(None, None, error)
-                if not is_transient(told) or not bearing.lasts():
+            except Exception as error:
+                told = self._told(error)
+                if told is None:
+                    raise
+                if not trying.again(told):
                     raise self.explain(told) from error
 
-    def _errors(self) -> tuple[type[Exception], ...]:
-        dbapi = self._engine.dialect.dbapi if self._engine is not None else None
-        return (SQLAlchemyError,) if dbapi is None else (SQLAlchemyError, dbapi.Error)
+    def _told(self, error: Exception) -> SQLAlchemyError | None:
+        """The error as the toolkit tells it; None where it is no error of the database. The bulk path uses the driver
+        below the toolkit, which raises its errors as they are."""
+        if isinstance(error, SQLAlchemyError) or self._engine is None:
+            return error if isinstance(error, SQLAlchemyError) else None
+        dialect = self._engine.dialect
+        dbapi: Any = dialect.dbapi
+        if not isinstance(error, dbapi.Error):
+            return None
+        told = DBAPIError.instance(None, None, error, dbapi.Error, dialect=dialect)
+        return told if isinstance(told, SQLAlchemyError) else None
 
     def explain(self, error: SQLAlchemyError) -> StoreError:
         """The error as one sentence that names the database but never its password."""
@@ -174,6 +189,23 @@ class Changes:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+class _Trying:
+    """Whether a transaction that failed is tried again: while the database is away, for so many seconds; and once at
+    once where its connection was lost, since one out of the pool may have been dead for long. The pool then makes all
+    of them anew, so nothing has to be asked before each transaction."""
+
+    def __init__(self, patience: float) -> None:
+        self._patience = Patience(patience)
+        self._was_lost = False
+
+    def again(self, error: SQLAlchemyError) -> bool:
+        """Says so, after the pause that there is to be."""
+        if not self._was_lost and isinstance(error, DBAPIError) and error.connection_invalidated:
+            self._was_lost = True
+            return True
+        return is_transient(error) and self._patience.lasts()
 
 
 def _mysql_code(cause: BaseException) -> int | None:

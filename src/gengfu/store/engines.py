@@ -7,6 +7,7 @@ import re
 import shlex
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from gengfu.errors import ConfigError, StoreError
 from gengfu.settings import Secret
 
 SLEEPER_AFTER = 10
-"""Seconds for which a transaction that writes may stand idle before the server ends it: a process that was frozen, or
-whose machine is gone without a word, must not keep the rows that it locked from the one that takes over its work."""
+"""Seconds for which a transaction that may write stands idle before the server ends it: a process that was frozen, or
+whose machine is gone without a word, must not keep the rows that it locked from the one that takes over its work, also
+where it has changed none of them yet."""
 
 CONNECT_TIMEOUT = 10
 """Seconds until a server must have answered, where the address says nothing else."""
@@ -29,7 +31,7 @@ SQLITE_PRAGMAS = ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL", "P
 together, which is work that is then done once more; what `enqueue` records is on the disk before anyone is told."""
 
 # Comments that only the one or the other server reads; MySQL knows such a limit for connections alone.
-_MARIADB_SLEEPERS = f"/*M!100300 , idle_write_transaction_timeout = {SLEEPER_AFTER} */"
+_MARIADB_SLEEPERS = f"/*M!100300 , idle_transaction_timeout = {SLEEPER_AFTER} */"
 _MYSQL_SLEEPERS = f"/*!50700 , wait_timeout = {2 * SLEEPER_AFTER} */"
 
 _DRIVERS = {"postgres": "psycopg", "postgresql": "psycopg", "mysql": "pymysql", "mariadb": "pymysql"}
@@ -89,6 +91,18 @@ _MYSQL_PARAMETERS: Mapping[str, Callable[[str], Any]] = {
     "ssl_verify_cert": _whether,
 }
 """What PyMySQL takes of an address, with the kind of each value."""
+
+
+class Begin(Enum):
+    """How a transaction begins, by what it is for; told by the option `gengfu_begin` of its connection. The drivers
+    begin none by themselves."""
+
+    READ = "read"
+    """To read at leisure, on one snapshot where the server gives one without ending it for being idle. It begins with a
+    statement, which shows a lost connection."""
+    LOOK = "look"
+    """To read by statements of which each stands alone."""
+    WRITE = "write"
 
 
 def parse_address(url: Secret, home: Path, path: Path | None) -> URL:
@@ -155,11 +169,12 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if _writes(connection) else "BEGIN")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if _begin(connection) is Begin.WRITE else "BEGIN")
 
 
-def _writes(connection: Connection) -> bool:
-    return bool(connection.get_execution_options().get("gengfu_write"))
+def _begin(connection: Connection) -> Begin:
+    begin: Begin = connection.get_execution_options().get("gengfu_begin", Begin.READ)
+    return begin
 
 
 def _postgresql(url: URL) -> Engine:
@@ -180,7 +195,7 @@ def _postgresql(url: URL) -> Engine:
     options: dict[str, Any] = {"prepare_threshold": None, "autocommit": True}
     if "connect_timeout" not in url.query and "service" not in url.query:
         options["connect_timeout"] = CONNECT_TIMEOUT
-    engine = create_engine(url, connect_args=options, pool_pre_ping=True)
+    engine = create_engine(url, connect_args=options)
     event.listen(engine, "begin", _begin_postgresql)
     if "search_path" in asked:
         event.listen(engine, "connect", _demand_search_path(asked["search_path"]))
@@ -217,15 +232,17 @@ def _bare(name: str) -> str:
     return name.strip().strip('"')
 
 
-_BEGIN_READING = "BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL TimeZone = 'UTC'"
-_BEGIN_WRITING = (
-    f"BEGIN; SET LOCAL TimeZone = 'UTC'; SET LOCAL idle_in_transaction_session_timeout = '{SLEEPER_AFTER}s'"
-)
+_BEGIN_POSTGRESQL = {
+    Begin.READ: "BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL TimeZone = 'UTC'",
+    Begin.WRITE: (
+        f"BEGIN; SET LOCAL TimeZone = 'UTC'; SET LOCAL idle_in_transaction_session_timeout = '{SLEEPER_AFTER}s'"
+    ),
+}
 
 
 def _begin_postgresql(connection: Connection) -> None:
-    begin = _BEGIN_WRITING if _writes(connection) else _BEGIN_READING
-    connection.exec_driver_sql(begin, execution_options={"stream_results": False, "yield_per": None})
+    if statement := _BEGIN_POSTGRESQL.get(_begin(connection)):
+        connection.exec_driver_sql(statement, execution_options={"stream_results": False, "yield_per": None})
 
 
 def _mysql(url: URL) -> Engine:
@@ -244,8 +261,11 @@ def _mysql(url: URL) -> Engine:
     if command is not None and (named := _MYSQL_OURS.search(command)):
         raise _wrong(f"has an init_command with {named[0]}, which Gengfu sets itself: leave it out")
     given.setdefault("connect_timeout", CONNECT_TIMEOUT)
-    arguments = {name: value for name, value in given.items() if not name.startswith("ssl")} | _mysql_tls(given)
-    engine = create_engine(url.set(query={}), connect_args=arguments, pool_pre_ping=True, pool_recycle=1800)
+    arguments = {name: value for name, value in given.items() if not name.startswith("ssl")}
+    arguments |= {"autocommit": True, **_mysql_tls(given)}
+    # Every transaction is ended where it was begun, so none is rolled back once more on its way to the pool.
+    engine = create_engine(url.set(query={}), connect_args=arguments, pool_recycle=1800, pool_reset_on_return=None)
+    event.listen(engine, "begin", _begin_mysql)
     event.listen(engine, "do_connect", _connect_mysql)
     event.listen(engine, "connect", _prepare_mysql(command))
     return engine
@@ -289,6 +309,11 @@ def _prepare_mysql(command: str | None) -> Callable[..., None]:
             cursor.execute(f"SET time_zone = '+00:00' {_MARIADB_SLEEPERS} {_MYSQL_SLEEPERS}")
             if command is not None:
                 cursor.execute(command)
-        connection.commit()
 
     return prepare
+
+
+def _begin_mysql(connection: Connection) -> None:
+    # A reader at leisure has no transaction, which the server would end between two pages of a stream.
+    if (begin := _begin(connection)) is not Begin.LOOK:
+        connection.exec_driver_sql("BEGIN" if begin is Begin.WRITE else "DO 0")

@@ -62,7 +62,7 @@ def transact(db: Database | Path, work: Callable[[Executor], T], patience: float
 
 
 def look(db: Database | Path, work: Callable[[Executor], T]) -> T:
-    """Runs `work`, which only reads, on one snapshot; nobody who writes is waited for.
+    """Runs `work`, which only reads, on SQLite on one snapshot; nobody who writes is waited for.
 
     Args:
         db: an SQLite file that is there, or the database.
@@ -81,8 +81,7 @@ def look(db: Database | Path, work: Callable[[Executor], T]) -> T:
             raise StoreError(f"the database {db} failed: {error}") from error
     from gengfu.store.statements import Statements
 
-    with db.read() as connection:
-        return work(Statements(connection))
+    return db.look(lambda connection: work(Statements(connection)))
 
 
 def is_locked(file: Path) -> bool:
