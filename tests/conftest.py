@@ -94,11 +94,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the settings of whoever runs it."""
+    """No test sees the settings of whoever runs it, nor the language."""
     ours = {field.name.upper() for field in fields(Settings)}
     for name in list(os.environ):
         if name in ours or name.startswith("API_") or (name.startswith("GENGFU_") and "_TEST_" not in name):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
 
 
 @pytest.fixture

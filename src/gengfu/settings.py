@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gengfu.errors import ConfigError
+from gengfu.language import language_of
 
 
 class Secret:
@@ -99,6 +100,13 @@ def _zone(name: str, value: str, example: str) -> str:
     return value.strip()
 
 
+def _language(name: str, value: str, example: str) -> str:
+    word = value.strip().lower()
+    if word[:2] not in ("en", "zh"):
+        raise _problem(name, f"is {value.strip()!r}, neither zh_CN nor en", example)
+    return language_of({name: word})
+
+
 def _level(name: str, value: str, example: str) -> str:
     word = value.strip().lower()
     if word not in ("debug", "info", "warning", "error"):
@@ -168,6 +176,8 @@ class Settings:
     log_level: str = _setting(_level, "info", default="info")
     gengfu_timezone: str = _setting(_zone, "Asia/Shanghai", default="Asia/Shanghai")
     """The zone in which people read times and the schedule is written."""
+    gengfu_lang: str | None = _setting(_language, "zh_CN")
+    """The language of people's text, `zh_CN` or `en`; without it, that of the locale."""
     guard_percent: float = _setting(_number(0, 100, float), "20", default=20.0)
     """A run in which more than this share of the live rows vanished at once is held ..."""
     guard_minimum: int = _setting(_number(0, 1_000_000_000, int), "10", default=10)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
+from gengfu.cli.help_text import Context, help_of, in_language
+from gengfu.language import worded
 from gengfu.schedule.policy import JobRequest, RunRequest, Schedule
 
 if TYPE_CHECKING:
@@ -93,7 +95,7 @@ class BaseCommand:
     @classmethod
     def summary(cls) -> str:
         """The line in the list of commands."""
-        return (cls.__doc__ or "").strip().partition("\n")[0]
+        return help_of(cls).partition("\n")[0]
 
     @classmethod
     def click_command(cls, run: Callable[[type[BaseCommand], dict[str, Any]], int]) -> click.Command:
@@ -105,7 +107,8 @@ class BaseCommand:
         as_json = click.Option(
             ["--json", AS_JSON], is_flag=True, help="Print one JSON object on stdout, text on stderr."
         )
-        return _Command(cls.name, params=[*cls.options, as_json], callback=callback, help=cls.__doc__)
+        params = [in_language(option) for option in (*cls.options, as_json)]
+        return _Command(cls.name, params=params, callback=callback, help=help_of(cls))
 
     @classmethod
     def options_of(cls, arguments: Sequence[str]) -> dict[str, Any]:
@@ -123,11 +126,15 @@ class BaseCommand:
 class _Command(click.Command):
     """A click command whose help text is printed as it was written."""
 
-    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        from inspect import cleandoc
+    context_class = Context
 
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """What stands behind the name in the line of usage."""
+        return [worded(piece) for piece in super().collect_usage_pieces(ctx)]
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_paragraph()
         with formatter.indentation():
             indent = " " * formatter.current_indent
-            for line in cleandoc(self.help or "").splitlines():
+            for line in (self.help or "").splitlines():
                 formatter.write(f"{indent}{line}".rstrip() + "\n")

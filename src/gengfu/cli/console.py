@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -17,9 +17,11 @@ from gengfu import __version__
 from gengfu.app import App
 from gengfu.cli.base import AS_JSON, INTERRUPTED, BaseCommand
 from gengfu.cli.catalogue import Catalogue
+from gengfu.cli.help_text import Context, let_click_speak
 from gengfu.cli.output import Output, unwritable
 from gengfu.discovery import place_of, told
-from gengfu.errors import CodeError, FileError, GengfuError, UsageError
+from gengfu.errors import CodeError, ConfigError, FileError, GengfuError, UsageError
+from gengfu.language import ENGLISH, language_of, speaking, tr, worded
 from gengfu.ownership import settle
 from gengfu.settings import Settings, load_settings, working_folder
 from gengfu.text import visible
@@ -51,19 +53,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     session = Session(as_json="--json" in arguments)
     # So that what a command has begun is cleared up; a worker has handlers of its own.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        code = session.main(arguments)
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
-    except BrokenPipeError:
-        _silence()
-        code = BROKEN_PIPE
-    except OSError as error:
-        _silence()
-        code = session.out.fail(FileError.__name__, unwritable(error), FileError.exit_code)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    let_click_speak()
+    with speaking(session.language()):
+        try:
+            code = session.main(arguments)
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()
+        except BrokenPipeError:
+            _silence()
+            code = BROKEN_PIPE
+        except OSError as error:
+            _silence()
+            code = session.out.fail(FileError.__name__, unwritable(error), FileError.exit_code)
+        finally:
+            signal.signal(signal.SIGTERM, before)
     return code
 
 
@@ -91,6 +95,18 @@ class Session:
         """The commands there are."""
         return self._given or Catalogue(working_folder())
 
+    @cached_property
+    def _settings(self) -> Settings:
+        return load_settings()
+
+    def language(self) -> str:
+        """The language of people's text: as the settings say, else as the locale."""
+        try:
+            named = self._settings.gengfu_lang
+        except ConfigError:
+            named = None
+        return named or language_of(os.environ)
+
     def main(self, arguments: list[str]) -> int:
         """Parses and runs; whatever goes wrong is told, once, and becomes the exit code."""
         try:
@@ -107,7 +123,7 @@ class Session:
         except GengfuError as error:
             return self._failed(error)
         except click.ClickException as error:
-            return self._misused(error)
+            return self._misused(error, arguments)
         except (KeyboardInterrupt, click.Abort):
             return self.out.fail("Interrupted", "interrupted", INTERRUPTED)
         except BrokenPipeError:
@@ -135,9 +151,8 @@ class Session:
     def open(self) -> App:
         """The app, put together at the first call, and the log as the command wants it."""
         if self._app is None:
-            settings = load_settings()
-            self._log_to(settings)
-            self._app = App(settings, self.catalogue)
+            self._log_to(self._settings)
+            self._app = App(self._settings, self.catalogue)
         return self._app
 
     def _log_to(self, settings: Settings, *, loud: bool = False) -> None:
@@ -153,11 +168,22 @@ class Session:
             log.error(str(error), extra={"command": self._command.name})
         return self.out.fail(type(error).__name__, str(error), error.exit_code)
 
-    def _misused(self, error: click.ClickException) -> int:
-        context = getattr(error, "ctx", None)
-        path = context.command_path if context is not None else "gengfu"
-        text = error.format_message().rstrip(".")
-        return self.out.fail(UsageError.__name__, f"{text}; see: {path} --help", UsageError.exit_code)
+    def _misused(self, error: click.ClickException, arguments: list[str]) -> int:
+        english = ""
+        if self.out.as_json:
+            with speaking(ENGLISH):
+                english = _complaint(self._parse(arguments) or error)
+        return self.out.fail(UsageError.__name__, _complaint(error), UsageError.exit_code, english)
+
+    def _parse(self, arguments: list[str]) -> click.ClickException | None:
+        """What click has against the arguments, in the current language; nothing is run."""
+        console = Console(self, lambda *_: 0)
+        try:
+            with console.make_context("gengfu", list(arguments)) as context:
+                console.invoke(context)
+        except click.ClickException as error:
+            return error
+        return None
 
     def _bug(self, error: Exception) -> int:
         where = ""
@@ -179,6 +205,13 @@ class Session:
         return f"this is a bug in Gengfu {__version__} ({kind})" if package == "gengfu" else f"{package} failed: {kind}"
 
 
+def _complaint(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "gengfu"
+    text = error.format_message().rstrip(".。")
+    return worded(tr("{text}; see: {path} --help", text=text, path=path))
+
+
 def _came_of_interrupt(error: BaseException | None) -> bool:
     """Whether Ctrl-C is behind it: in the middle of an import Python may turn that into another error."""
     while error is not None:
@@ -191,9 +224,11 @@ def _came_of_interrupt(error: BaseException | None) -> bool:
 class Console(click.Group):
     """Finds commands by their family, so that only the module that is needed is imported."""
 
-    def __init__(self, session: Session) -> None:
-        super().__init__("gengfu", help="Keeps a true, fresh copy of a vendor's device list in your database.")
-        self._session = session
+    context_class = Context
+
+    def __init__(self, session: Session, run: Callable[[type[BaseCommand], dict[str, Any]], int] | None = None) -> None:
+        super().__init__("gengfu", help=worded("Keeps a true, fresh copy of a vendor's device list in your database."))
+        self._run = run or session.run
         self._catalogue = session.catalogue
         self.params.append(_version_option())
 
@@ -201,10 +236,14 @@ class Console(click.Group):
         """All names, by family."""
         return list(self._catalogue.commands)
 
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """What stands behind the name in the line of usage."""
+        return [worded(piece) for piece in super().collect_usage_pieces(ctx)]
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name; None where there is none."""
         found = self._catalogue.command(cmd_name)
-        return found.click_command(self._session.run) if found is not None else None
+        return found.click_command(self._run) if found is not None else None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -225,16 +264,16 @@ class Console(click.Group):
             families.setdefault(family if colon else "", []).append((name, command.summary()))
         width = max(len(name) for lines in families.values() for name, _ in lines)
         for family, lines in families.items():
-            with formatter.section(family or "Commands"):
+            with formatter.section(family or worded("Commands")):
                 formatter.write_dl([(name.ljust(width), line) for name, line in lines])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Examples, as they are written, and what of user code cannot be used."""
-        formatter.write(f"\n{EPILOG}\n")
+        formatter.write(f"\n{worded(EPILOG)}\n")
         if self._catalogue.broken:
-            formatter.write("\nThis cannot be used until it is corrected:\n")
+            formatter.write(worded("\nThis cannot be used until it is corrected:\n"))
         for broken in self._catalogue.broken:
-            formatter.write(f"  {visible(str(broken))}\n")
+            formatter.write(f"  {visible(worded(str(broken)))}\n")
 
 
 def _unknown(name: str, known: list[str]) -> str:
@@ -255,5 +294,5 @@ def _version_option() -> click.Option:
             ctx.exit()
 
     return click.Option(
-        ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=show, help="Print the version."
+        ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=show, help=worded("Print the version.")
     )

@@ -7,10 +7,12 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import TYPE_CHECKING, Self, TextIO
 
 from gengfu.clock import monotonic
 from gengfu.errors import FileError
+from gengfu.language import Message, tr, worded
 from gengfu.services.json import to_json
 from gengfu.text import visible
 
@@ -38,9 +40,9 @@ class Column:
 
 
 class Output:
-    """Where a command's words go. People's text is on stdout, or on stderr where stdout belongs to JSON; notes and
-    progress are on stderr always. Colours, boxes and bars are only for terminals; elsewhere a row is one line, its
-    cells separated by tabs. Text from the vendor cannot control the terminal.
+    """Where a command's words go, in the language of whoever reads them. People's text is on stdout, or on stderr where
+    stdout belongs to JSON; notes and progress are on stderr always. Colours, boxes and bars are only for terminals;
+    elsewhere a row is one line, its cells separated by tabs. Text from the vendor cannot control the terminal.
     """
 
     def __init__(self, *, as_json: bool, zone: Callable[[], str]) -> None:
@@ -55,11 +57,11 @@ class Output:
 
     def say(self, text: str = "") -> None:
         """A line for people."""
-        _print(text, self._people)
+        _print(worded(text), self._people)
 
     def note(self, text: str) -> None:
         """A line beside the matter: a hint, a warning, something that takes long."""
-        _print(f"gengfu: {text}", sys.stderr)
+        _print(f"gengfu: {worded(text)}", sys.stderr)
 
     def answer(self, thing: object) -> None:
         """The JSON object, where JSON is asked for; the first one counts. `thing` is what a service answered with, or a
@@ -78,10 +80,10 @@ class Output:
         except OSError as error:
             raise FileError(unwritable(error)) from error
 
-    def fail(self, kind: str, text: str, code: int) -> int:
-        """Says what went wrong and returns `code`."""
-        print(f"gengfu: {visible(text)}", file=sys.stderr)
-        self.answer({"error": {"type": kind, "message": text}})
+    def fail(self, kind: str, text: str, code: int, english: str = "") -> int:
+        """Says what went wrong and returns `code`. `english`: the text for JSON, where `text` cannot be worded anew."""
+        print(f"gengfu: {visible(worded(text))}", file=sys.stderr)
+        self.answer({"error": {"type": kind, "message": english or text}})
         return code
 
     def moment(self, value: datetime | None) -> str:
@@ -97,7 +99,7 @@ class Output:
     def table(self, columns: Sequence[Column], rows: Iterable[Sequence[object]]) -> None:
         """A table with a line of titles."""
         if not is_terminal(self._people):
-            _print("\t".join(column.title for column in columns), self._people)
+            _print("\t".join(worded(column.title) for column in columns), self._people)
             for row in rows:
                 _print("\t".join(self.cell(value) for value in row), self._people)
             return
@@ -108,7 +110,7 @@ class Output:
         table = Table(box=box.SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0), show_edge=False)
         for column in columns:
             rigid = not (column.shrinks or column.wraps)
-            table.add_column(column.title, justify="right" if column.right else "left", no_wrap=rigid)
+            table.add_column(worded(column.title), justify="right" if column.right else "left", no_wrap=rigid)
         for row in rows:
             texts = [Text(self.cell(value), no_wrap=True, overflow="ellipsis") for value in row]
             for text, column in zip(texts, columns, strict=True):
@@ -121,7 +123,7 @@ class Output:
         """Names and their values, one pair a line."""
         if not is_terminal(self._people):
             for name, value in pairs:
-                _print(f"{name}\t{self.cell(value)}", self._people)
+                _print(f"{worded(name)}\t{self.cell(value)}", self._people)
             return
         from rich.table import Table
         from rich.text import Text
@@ -130,15 +132,17 @@ class Output:
         grid.add_column(style="bold", no_wrap=True)
         grid.add_column(overflow="fold")
         for name, value in pairs:
-            grid.add_row(name, Text(self.cell(value)))
+            grid.add_row(worded(name), Text(self.cell(value)))
         self._rich(grid)
 
     def cell(self, value: object) -> str:
-        """A value as it stands in a table."""
+        """A value as it stands in a table: words of ours in the language of people, data as it is."""
         if value is None or value == "":
             return NONE
         if isinstance(value, bool):
-            return "yes" if value else "no"
+            return worded("yes" if value else "no")
+        if isinstance(value, (Message, Enum)):
+            return visible(worded(value if isinstance(value, Message) else str(value)))
         if isinstance(value, float):
             return f"{value:.2f}"
         if isinstance(value, datetime):
@@ -154,13 +158,14 @@ class Output:
 
     def progress(self, label: str, unit: str) -> ProgressBar:
         """Shows on stderr how far something is: `with out.progress("run 12", "pages") as bar: bar.show(3, 20)`."""
+        label, unit = worded(label), worded(unit)
         return _Bar(label, unit) if is_terminal(sys.stderr) else _Lines(label, unit)
 
     def confirm(self, question: str) -> bool | None:
         """Asks a person on the terminal; None where there is none to ask."""
         if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
             return None
-        print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+        print(f"{worded(question)} [y/N] ", end="", file=sys.stderr, flush=True)
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
@@ -193,8 +198,10 @@ class _Lines(ProgressBar):
     def show(self, done: int, total: int | None, more: str = "") -> None:
         if monotonic() >= self._next:
             self._next = monotonic() + PLAIN_EVERY
-            of = f" of {total}" if total is not None else ""
-            print(f"{self._label}: {done}{of} {self._unit}{', ' if more else ''}{more}", file=sys.stderr, flush=True)
+            of = tr("{done} of {total} {unit}", done=done, total=total, unit=self._unit)
+            count = f"{done} {self._unit}" if total is None else worded(of)
+            told = [f"{self._label}: {count}", *([worded(more)] if more else [])]
+            print(worded(tr(", ")).join(told), file=sys.stderr, flush=True)
 
 
 class _Bar(ProgressBar):
@@ -217,7 +224,7 @@ class _Bar(ProgressBar):
 
     def show(self, done: int, total: int | None, more: str = "") -> None:
         count = f"{done}/{total} {self._unit}" if total is not None else ""
-        self._bar.update(self._task, completed=done, total=total, count=count, more=more)
+        self._bar.update(self._task, completed=done, total=total, count=count, more=worded(more))
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -240,7 +247,7 @@ def _print(text: str, stream: TextIO) -> None:
 
 def unwritable(error: OSError) -> str:
     """What to say of an output that takes nothing: a full disk, most often."""
-    return f"the output cannot be written: {error.strerror or error}"
+    return tr("the output cannot be written: {why}", why=error.strerror or error)
 
 
 def is_terminal(stream: TextIO | None) -> bool:

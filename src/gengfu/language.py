@@ -1,0 +1,109 @@
+"""The language in which people read: a sentence is kept as its template and its values, and worded when shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from enum import Enum
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ENGLISH, CHINESE = "en", "zh_CN"
+FOLDER = Path(__file__).with_name("locale")
+
+_current = ContextVar("language", default=ENGLISH)
+_PLACE = re.compile(r"\{(\w+)(!r)?(?::([.,]?\d{0,2}[a-z]?))?\}")
+"""Where a value stands in a template. A template may come from the database, so no more than this is understood."""
+
+
+class Message(str):
+    """A sentence for people, with what it was made from.
+
+    As a string it is English, as logs and `--json` want it; `worded` gives it in the language of whoever reads it.
+    """
+
+    template: str
+    values: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        """Itself, so that it goes through `str(error)` whole."""
+        return self
+
+
+def tr(template: str, /, **values: object) -> Message:
+    """The sentence with the values in the places of the template, such as `{name}`, `{name!r}` or `{seconds:.1f}`. A
+    value may be a sentence itself, an error, a word of an enum, or several of these."""
+    return _message(template, {name: _plain(value) for name, value in values.items()})
+
+
+def worded(text: str) -> str:
+    """The text in the current language; as it is, where the catalogue does not have it."""
+    if _current.get() == ENGLISH or not text:
+        return text
+    gettext = _catalogue(_current.get())
+    if isinstance(text, Message):
+        return _filled(gettext(text.template), text.values, worded)
+    return gettext(text)
+
+
+def language_of(environ: Mapping[str, str]) -> str:
+    """`GENGFU_LANG`, else what the locale says."""
+    names = ("GENGFU_LANG", "LC_ALL", "LC_MESSAGES", "LANG")
+    named = next((environ[name] for name in names if environ.get(name)), "")
+    return CHINESE if named.lower().startswith("zh") else ENGLISH
+
+
+@contextmanager
+def speaking(language: str) -> Iterator[None]:
+    """Everything is worded in this language while the block lasts."""
+    before = _current.set(language)
+    try:
+        yield
+    finally:
+        _current.reset(before)
+
+
+def _message(template: str, values: Mapping[str, Any]) -> Message:
+    message = Message(_filled(template, values, str))
+    message.template, message.values = template, values
+    return message
+
+
+def _filled(template: str, values: Mapping[str, Any], word: Callable[[str], str]) -> str:
+    def value(found: re.Match[str]) -> str:
+        name, quoted, form = found.groups()
+        if name not in values:
+            return found[0]
+        shown = _worded_value(values[name], word)
+        return repr(shown) if quoted else format(shown, form or "")
+
+    return _PLACE.sub(value, template)
+
+
+def _worded_value(value: Any, word: Callable[[str], str]) -> Any:
+    if isinstance(value, Message):
+        return word(value)
+    if isinstance(value, list):
+        return word(_message(", ", {})).join(str(_worded_value(each, word)) for each in value)
+    return value
+
+
+def _plain(value: object) -> Any:
+    """What a sentence keeps of a value: text, a number, a sentence, or a list of these."""
+    if isinstance(value, BaseException):
+        value = value.args[0] if value.args and isinstance(value.args[0], Message) else str(value)
+    if isinstance(value, Enum):
+        return _message(str(value), {})
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    return value if isinstance(value, (str, int, float)) else str(value)
+
+
+@cache
+def _catalogue(language: str) -> Callable[[str], str]:
+    import gettext
+
+    return gettext.translation("gengfu", FOLDER, [language], fallback=True).gettext

@@ -1,0 +1,181 @@
+"""The sentences that people may be shown, and the catalogue that has them in Chinese.
+
+`python tests/translations.py` adds what the catalogue lacks, removes what is no longer said, and compiles it. Then
+write the Chinese of what is empty, and do it again.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from inspect import cleandoc
+from pathlib import Path
+
+import click
+from babel.messages import mofile, pofile
+from babel.messages.catalog import Catalog
+
+import gengfu
+from gengfu.cli.catalogue import Catalogue
+from gengfu.cli.console import Console, Session
+from gengfu.language import CHINESE, ENGLISH, FOLDER, Message, speaking
+
+PACKAGE = Path(gengfu.__file__).parent
+PO = FOLDER / CHINESE / "LC_MESSAGES" / "gengfu.po"
+MO = PO.with_suffix(".mo")
+
+SAYS = {"say", "note", "fail", "confirm", "progress", "Column", "tr", "worded"}
+"""What is called with text for people: its plain strings are looked up whole."""
+UNSEEN = {"log", "logger"}
+"""What writes lines in English."""
+PROSE = re.compile(r"[A-Za-z]{2,}[,;:]? [a-z(]")
+SQL = re.compile(
+    r"\s*\(?(SELECT|INSERT|UPDATE|DELETE|CREATE|DROP|ALTER|WITH|SET|SHOW|PRAGMA|LOCK|VALUES|FROM|WHERE|AND)\b"
+)
+CLICK = ("core", "decorators", "exceptions", "formatting", "parser", "types")
+
+
+def sources() -> list[Path]:
+    """The files of the program."""
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+@cache
+def sentences() -> dict[str, list[str]]:
+    """Each text that people may be shown, with the files that say it."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for path in sources():
+        for text in said(path):
+            found[text].add(str(path.relative_to(PACKAGE.parent)))
+    for text in help_texts():
+        found[text].add("gengfu/cli")
+    for text in words_of_click():
+        found[text].add("click")
+    return {text: sorted(places) for text, places in found.items() if re.search("[A-Za-z]", text) or text == ", "}
+
+
+def said(path: Path) -> Iterator[str]:
+    """What the code of a file says in plain strings."""
+    for node, parents in walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            caller = parents[-1] if parents else None
+            if (_called(caller) in SAYS and node in caller.args) or _is_word(parents) or _is_read(node.value, parents):  # type: ignore[union-attr]
+                yield node.value
+
+
+def composed(path: Path) -> Iterator[tuple[int, str]]:
+    """The sentences of a file that are put together by hand, so that nothing can translate them."""
+    for node, parents in walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.JoinedStr):
+            text = "".join(part.value if isinstance(part, ast.Constant) else "{x}" for part in node.values)
+            if _is_read(text.replace("{x}", "xx"), parents):
+                yield node.lineno, text
+
+
+def _is_read(text: str, parents: list[ast.AST]) -> bool:
+    if not PROSE.search(text) or SQL.match(text):
+        return False
+    calls = [parent for parent in parents if isinstance(parent, ast.Call)]
+    return not any(isinstance(parent, ast.Expr) for parent in parents[-1:]) and not any(
+        isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name) and call.func.value.id in UNSEEN
+        for call in calls
+    )
+
+
+def _is_word(parents: list[ast.AST]) -> bool:
+    """Whether it is the value of a member of an enum, which is a word of tables."""
+    return (
+        len(parents) > 1
+        and isinstance(parents[-1], ast.Assign)
+        and isinstance(parents[-2], ast.ClassDef)
+        and any(isinstance(base, ast.Name) and base.id == "StrEnum" for base in parents[-2].bases)
+    )
+
+
+def _called(node: ast.AST | None) -> str:
+    if not isinstance(node, ast.Call):
+        return ""
+    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+
+
+def walk(node: ast.AST, parents: list[ast.AST] | None = None) -> Iterator[tuple[ast.AST, list[ast.AST]]]:
+    """Each node with those around it, the outermost first."""
+    parents = parents or []
+    yield node, parents
+    if not isinstance(node, ast.JoinedStr):
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child, [*parents, node])
+
+
+def help_texts() -> Iterator[str]:
+    """Help and metavars of all commands of the program."""
+    catalogue = Catalogue()
+    for command in catalogue.commands.values():
+        text = command.__doc__ or ""
+        yield text.template if isinstance(text, Message) else cleandoc(text)
+    with speaking(ENGLISH):
+        console = Console(Session(as_json=False, catalogue=catalogue))
+        context = click.Context(console, info_name="gengfu")
+        for command in [console, *(console.get_command(context, name) for name in console.list_commands(context))]:
+            assert command is not None
+            yield from command.collect_usage_pieces(context)[:1]
+            for param in command.params:
+                yield getattr(param, "help", None) or ""
+                yield param.metavar or ""
+        yield console.subcommand_metavar
+
+
+def words_of_click() -> Iterator[str]:
+    """What click itself says."""
+    for name in CLICK:
+        for node in ast.walk(ast.parse((Path(click.__file__).parent / f"{name}.py").read_text("utf-8"))):
+            if _called(node) in ("_", "ngettext"):
+                yield from (
+                    arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)
+                )
+
+
+def read_catalogue() -> Catalog:
+    """What is translated."""
+    with PO.open("rb") as file:
+        return pofile.read_po(file, locale=CHINESE)
+
+
+def bring_up_to_date(catalogue: Catalog) -> None:
+    """Gives the catalogue the sentences that there are, and no others."""
+    wanted = sentences()
+    for message in list(catalogue):
+        if message.id and message.id not in wanted:
+            catalogue.delete(message.id)
+    for text, places in wanted.items():
+        before = catalogue.get(text)
+        catalogue.delete(text)
+        catalogue.add(text, before.string if before else "", [(place, None) for place in places])
+    catalogue.obsolete.clear()
+
+
+def compiled(catalogue: Catalog) -> bytes:
+    """The file that the program reads."""
+    from io import BytesIO
+
+    file = BytesIO()
+    mofile.write_mo(file, catalogue)
+    return file.getvalue()
+
+
+def main() -> None:
+    catalogue = read_catalogue()
+    bring_up_to_date(catalogue)
+    with PO.open("wb") as file:
+        pofile.write_po(file, catalogue, width=110, sort_output=True, include_lineno=False)
+    MO.write_bytes(compiled(catalogue))
+    missing = [message.id for message in catalogue if message.id and not message.string]
+    sys.stdout.write(f"{PO}: {len(catalogue)} sentences, {len(missing)} of them without translation\n")
+
+
+if __name__ == "__main__":
+    main()
