@@ -51,5 +51,5 @@ def _drain(name: str, threads: int, jobs: int) -> float:
 def fill(database: Database, jobs: int) -> None:
     """Queues so many jobs."""
     now = utcnow()
-    row = new_job(JOB, {}, queue="default", tries=3, subject=None, now=now, available_at=now)
+    row = new_job(JOB, {}, queue="default", tries=3, subject=None, now=now)
     database.write(lambda connection: connection.execute(insert(job), [row] * jobs))

@@ -20,11 +20,11 @@ from gengfu.schedule.open_ticks import ScheduleContext
 from gengfu.schedule.policy import CatchUp, Entry, Overlap, Schedule
 from gengfu.schedule.running import Running
 from gengfu.schedule.scheduler import Scheduler
-from gengfu.schedule.server_clock import clock_of
+from gengfu.schedule.server_clock import ServerClock
 from gengfu.settings import Secret, Settings
 from gengfu.store.database import Database
 from gengfu.store.tables import schedule_entry, schedule_tick
-from gengfu.store.tick_rows import Tick
+from gengfu.store.ticks import Tick, TickStore
 
 PROGRAM = (sys.executable, "-I", "-S", "-c", "import sys; exec(sys.argv[1])")
 """Runs the text that an entry has as its command."""
@@ -153,7 +153,7 @@ def main(told: dict[str, Any]) -> None:
         entries[found["name"]] = entry(**found)
     db = database.path or database
     settings = Settings(home=home, gengfu_timezone="UTC")
-    clock = clock_of(db, utcnow)
+    clock = ServerClock(TickStore(db), utcnow)
     running = Running(settings, EntryLogs(settings), PROGRAM)
     enqueuer = Enqueuer(lambda: settings, str, utcnow)
     context = ScheduleContext(enqueuer, NoEarlierWork(), clock, str, lambda *_: None)

@@ -23,7 +23,7 @@ from gengfu.queue.notify import Notifier
 from gengfu.settings import Secret, Settings
 from gengfu.store.database import Database
 from gengfu.store.jobs import JobRecord, JobState, Outcome
-from gengfu.store.light import is_locked
+from gengfu.store.statements import is_locked
 from servers import SocketRedis
 from worker_program import Journal
 

@@ -183,7 +183,7 @@ class App:
         """The schedule: told of, paused, played."""
         from gengfu.services.schedule import ScheduleService
 
-        return ScheduleService(self.settings, self.catalogue, self.clock, lambda: self.db, lambda: self.light_db)
+        return ScheduleService(self.settings, self.catalogue, self.clock, lambda: self.light_db)
 
     def scheduler(
         self, earlier_work: EarlierWork, show: Callable[[datetime], str], on_over: Callable[[Tick], None]
@@ -344,20 +344,13 @@ class App:
         Raises:
             StoreError: the database cannot do it.
         """
-        from gengfu.store import enqueue
+        from gengfu.store.enqueue import enqueue, new_job
 
-        job_id = enqueue.add_job(
-            self.light_db,
-            job.__name__,
-            args,
-            queue=job.queue,
-            tries=job.tries,
-            subject=subject,
-            now=self.clock(),
-            delay=delay,
-        )
-        log.info("job queued", extra={"job": job_id, "job_name": job.__name__, "queue": job.queue})
-        problem = self.notify(job.queue, job_id) if not delay else None
+        name, queue, tries = job.__name__, job.queue, job.tries
+        row = new_job(name, args, queue=queue, tries=tries, subject=subject, now=self.clock(), delay=delay)
+        job_id = enqueue(self.light_db, lambda work: work.add_job(row))
+        log.info("job queued", extra={"job": job_id, "job_name": name, "queue": queue})
+        problem = self.notify(queue, job_id) if not delay else None
         if problem is not None:
             log.warning("no worker could be told; the next one finds it", extra={"job": job_id, "error": problem})
         return job_id

@@ -100,11 +100,10 @@ class Trial:
 
     def queued(self) -> list[tuple[str, dict[str, Any]]]:
         """Name and arguments of the jobs that wait, the oldest first."""
-        from gengfu.store.light import look
         from gengfu.store.overview import waiting_jobs
 
         with self.app() as app:
-            return look(app.light_db, waiting_jobs)
+            return waiting_jobs(app.light_db)
 
     def _environment(self) -> dict[str, str]:
         ours = {field.name.upper() for field in fields(Settings)}

@@ -19,7 +19,7 @@ from gengfu.cli.catalogue import Catalogue
 from gengfu.store.jobs import JobState
 from gengfu.store.run_rows import Verdict
 from gengfu.store.tables import schedule_tick
-from gengfu.store.tick_rows import TickState
+from gengfu.store.ticks import TickState
 from system import SMALL_PAGES, System
 from truth import assert_true_copy
 from under_supervisor import Supervised

@@ -28,7 +28,7 @@ from gengfu.services.restart import end_hung
 from gengfu.store.database import Database
 from gengfu.store.enqueue import new_job, new_run
 from gengfu.store.leases import Lease
-from gengfu.store.tables import job, lease, schedule_entry, schedule_tick, sync_run
+from gengfu.store.tables import job, lease, schedule_entry, schedule_tick, source, sync_run
 from stage import freeze, wait_for
 from system import System
 from terminal import Home
@@ -47,7 +47,7 @@ ENTRY = EntrySeen(
     False,
     NOW - timedelta(days=9),
 )
-RUNS = RunsSeen("device", "0", NOW - timedelta(minutes=3), 12, "complete")
+RUNS = RunsSeen("default", "device", "0", NOW - timedelta(minutes=3), 12, "complete")
 SNAPSHOT = HealthSnapshot(NOW, (), (), {}, ())
 
 
@@ -128,6 +128,7 @@ STALE_TEXT = (
             watch(),
             [f"runs of device:list: no complete run for 3 intervals: there is none; {FAILED}"],
         ),
+        (replace(SNAPSHOT, entries=(ENTRY,), runs=(replace(RUNS, source="other"), STALE)), watch(), [STALE_TEXT]),
         (replace(SNAPSHOT, entries=(replace(ENTRY, paused=True),), runs=(STALE,)), watch(), []),
         (replace(SNAPSHOT, entries=(replace(ENTRY, first_due=OLD),), runs=(STALE,)), watch(), []),
         (
@@ -204,10 +205,12 @@ def test_all_is_well(place: Home, database: Database) -> None:
     tick = {"entry": "device_list", "due_at": now - timedelta(hours=9), "clock_epoch": 0, "state": "done", "covers": 1}
     tick |= {"command": ["device:list"], "fence": 1, "cancel": False, "claimed_at": now}
     put(database, schedule_tick, **tick)
-    run = new_run(1, "device", "0", now) | {"state": "closed", "active_key": None}
-    put(database, sync_run, **run | {"verdict": "complete", "finished_at": now})
-    put(database, sync_run, **run | {"verdict": "failed", "finished_at": now})
-    put(database, job, **new_job("Some", {}, queue="a", tries=1, subject=None, now=now, available_at=now))
+    for number, name in ((1, "default"), (2, "other")):
+        put(database, source, id=number, name=name)
+        run = new_run(number, "device", "0", now) | {"state": "closed", "active_key": None, "finished_at": now}
+        for verdict in ("complete", "failed") if name == "default" else ("failed",):
+            put(database, sync_run, **run | {"verdict": verdict})
+    put(database, job, **new_job("Some", {}, queue="a", tries=1, subject=None, now=now))
     told = place.run("health", "--json")
     assert told.code == 0, told
     assert {part["name"]: part["ok"] for part in told.json["components"]} == {
@@ -229,7 +232,7 @@ def test_what_is_wrong_is_told_with_exit_code_1(
     put_process(database, "other:2", 1, host="other", renewed_at=old)
     entry = {"name": "device_list", "fingerprint": "*/5 * * * *|UTC", "planned_until": old, "clock_epoch": 0}
     put(database, schedule_entry, **entry)
-    put(database, job, **new_job("Some", {}, queue="a", tries=1, subject=None, now=now, available_at=now))
+    put(database, job, **new_job("Some", {}, queue="a", tries=1, subject=None, now=now))
     told = place.ask("health", "--quiet")
     assert told.code == 1
     assert [row[:2] for row in told.rows[1:]] == [

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from gengfu.schedule.cron import Cron
 from gengfu.schedule.plan import plan
 from gengfu.schedule.policy import CatchUp, Entry, Schedule
-from gengfu.store.tick_rows import EntryRow, TickState
-from gengfu.store.ticks import NewTick
+from gengfu.store.ticks import EntryRow, NewTick, TickState
 
 ZONES = sorted(available_timezones())
 PARTS = 8

@@ -24,8 +24,7 @@ from gengfu.settings import load_settings
 from gengfu.store.database import Database
 from gengfu.store.enqueue import new_run
 from gengfu.store.tables import schedule_entry, schedule_tick, sync_run
-from gengfu.store.tick_history import TickHistory
-from gengfu.store.tick_rows import TickState
+from gengfu.store.ticks import TickState, TickStore
 from terminal import Home
 
 NOW = datetime(2026, 11, 22, 2, 7, tzinfo=UTC)
@@ -248,10 +247,9 @@ def test_the_simulated_days_begin_with_what_is_due_at_their_first_moment(ask: As
 
 def test_a_clock_set_back_in_the_middle_makes_no_duration_negative(database: Database) -> None:
     add_ticks(database, ran("10:00", -3600.0))
-    history = TickHistory(database)
-    assert history.seconds("device_list") == 0.0
-    assert history.seconds("nightly") is None
-    assert [tick.state for tick in history.at("device_list", due("10:00"))] == [TickState.DONE]
+    store = TickStore(database)
+    assert store.read(lambda ticks: [ticks.seconds(name) for name in ("device_list", "nightly")]) == [0.0, None]
+    assert [tick.state for tick in store.read(lambda ticks: ticks.at("device_list", due("10:00")))] == [TickState.DONE]
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ from datetime import timedelta
 
 import pytest
 
+from gengfu.clock import utcnow
 from gengfu.schedule.policy import CatchUp, Overlap
 from gengfu.schedule.server_clock import ServerClock
-from gengfu.store import retention, ticks
-from gengfu.store.light import transact
+from gengfu.store import retention
+from gengfu.store.ticks import TickStore
 from schedulers import NOON, Rig, entry, process_is_alive
 
 Wait = Callable[..., None]
@@ -77,7 +78,7 @@ def test_what_was_missed_is_caught_up_by_the_policy(light: Rig, catch_up: CatchU
 
 
 def pause(rig: Rig) -> bool:
-    return transact(rig.database, lambda execute: ticks.pause(execute, "tock", "root@web1", "upgrade", rig.now))
+    return TickStore(rig.database).write(lambda ticks: ticks.pause("tock", "root@web1", "upgrade", rig.now))
 
 
 def test_a_paused_entry_is_one_row_that_grows_and_then_goes_on(rig: Rig) -> None:
@@ -88,7 +89,7 @@ def test_a_paused_entry_is_one_row_that_grows_and_then_goes_on(rig: Rig) -> None
     rig.run_at("12:02")
     assert rig.run_at("12:04") == ["12:00 done", "12:01 skipped x4"]
     assert rig.rows()[1].reason == "paused by root@web1 since 12:00:01: upgrade"
-    assert [transact(rig.database, lambda execute: ticks.resume(execute, "tock")) for _ in range(2)] == [True, False]
+    assert [TickStore(rig.database).write(lambda ticks: ticks.resume("tock")) for _ in range(2)] == [True, False]
     assert rig.run_at("12:05") == ["12:00 done", "12:01 skipped x4", "12:05 done"]
 
 
@@ -202,7 +203,7 @@ def test_the_clock_is_that_of_the_server_and_asked_now_and_then(rig: Rig) -> Non
     if rig.database.path is not None:
         pytest.skip("a file has no clock")
     elapsed = [100.0]
-    clock = ServerClock(rig.database, lambda: elapsed[0])
+    clock = ServerClock(TickStore(rig.database), utcnow, lambda: elapsed[0])
     first = clock()
     elapsed[0] += 4
     assert clock() == first + timedelta(seconds=4)

@@ -14,10 +14,9 @@ from sqlalchemy import Connection, text
 
 from gengfu.clock import utcnow
 from gengfu.settings import Secret
-from gengfu.store import light
 from gengfu.store.database import Database
 from gengfu.store.engines import SLEEPER_AFTER
-from gengfu.store.enqueue import add_job
+from gengfu.store.enqueue import enqueue, new_job
 from gengfu.store.leases import Leases, ProcessInfo
 from stage import state_of, wait_for
 
@@ -109,7 +108,8 @@ Database(Secret(told["url"]), Path(told["home"])).write(work, patience=0.0)
 def test_a_row_that_a_frozen_process_locked_without_changing_it_is_set_free_by_the_server(
     database_url: str, database: Database, tmp_path: Path
 ) -> None:
-    job_id = add_job(database, "noop", {}, queue="q", tries=1, subject=None, now=utcnow(), delay=0)
+    row = new_job("noop", {}, queue="q", tries=1, subject=None, now=utcnow())
+    job_id = enqueue(database, lambda work: work.add_job(row))
     told = json.dumps({"url": database_url, "home": str(tmp_path), "id": job_id})
     process = subprocess.Popen([sys.executable, "-c", SLEEPER, told])
     try:
@@ -119,9 +119,9 @@ def test_a_row_that_a_frozen_process_locked_without_changing_it_is_set_free_by_t
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-    note = light.look(database, lambda execute: execute.one("SELECT note FROM job WHERE id = :id", {"id": job_id}))
-    assert note is not None
-    assert note["note"] == "taken over"
+    with database.read() as connection:
+        note = connection.scalar(text("SELECT note FROM job WHERE id = :id"), {"id": job_id})
+    assert note == "taken over"
 
 
 @ON_SERVERS

@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 
 from gengfu.errors import StoreError
 from gengfu.store.database import Database
-from gengfu.store.enqueue import RunStart, start_run
+from gengfu.store.enqueue import RunStart, enqueue
 from gengfu.store.run_rows import RunState, Verdict
 from gengfu.store.runs import RunStore
 from gengfu.store.sources import Source
@@ -23,7 +23,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
 
 def start(place: Database | Path, scope: str = "0") -> RunStart:
-    return start_run(place, SOURCE, "device", scope, "DeviceListJob", "device_list", 3, NOW)
+    return enqueue(place, lambda work: work.start_run(SOURCE, "device", scope, 3, NOW))
 
 
 @pytest.fixture
@@ -34,37 +34,37 @@ def place(database: Database) -> Database | Path:
 
 def test_a_run_and_its_job_are_recorded_together(place: Database | Path, database: Database) -> None:
     accepted = start(place)
-    run = RunStore(database, lambda: NOW).get(accepted.run_id)
+    run = RunStore(database, lambda: NOW).get(accepted.run)
     assert run is not None
     assert (run.state, run.scope, run.created_at, run.new) == (RunState.QUEUED, "0", NOW, 0)
     with database.read() as connection:
         row = connection.execute(select(job)).one()
-    assert (row.id, row.args, row.state, row.subject) == (accepted.job_id, {"run": run.id}, "queued", f"run:{run.id}")
+    assert (row.id, row.args, row.state, row.subject) == (accepted.job, {"run": run.id}, "queued", f"run:{run.id}")
     assert (row.available_at, row.created_at, row.tries, row.attempts) == (NOW, NOW, 3, 0)
 
 
 def test_a_second_start_names_the_run_that_is_active(place: Database | Path) -> None:
     first = start(place)
-    assert start(place) == RunStart(first.run_id, None, NOW, "no worker has taken it yet")
-    assert start(place, "1").run_id != first.run_id
+    assert start(place) == RunStart(first.run, None, "0", NOW, "no worker has taken it yet")
+    assert start(place, "1").run != first.run
 
 
 def test_skipped_starts_use_up_no_numbers(place: Database | Path, database: Database) -> None:
     first = start(place)
     for _ in range(3):
         start(place)
-    RunStore(database, lambda: NOW).abort(first.run_id, "test")
-    assert start(place).run_id == first.run_id + 1
+    RunStore(database, lambda: NOW).abort(first.run, "test")
+    assert start(place).run == first.run + 1
 
 
 def test_runs_of_two_sources_stay_apart(place: Database | Path, database: Database) -> None:
     first = start(place)
-    other = start_run(place, replace(SOURCE, name="second"), "device", "0", "DeviceListJob", "device_list", 3, NOW)
-    assert other.job_id is not None
+    other = enqueue(place, lambda work: work.start_run(replace(SOURCE, name="second"), "device", "0", 3, NOW))
+    assert other.job is not None
     runs = RunStore(database, lambda: NOW)
-    assert [run.id for run in runs.latest(source="default")] == [first.run_id]
-    assert [run.id for run in runs.latest(source="second")] == [other.run_id]
-    assert [run.id for run in runs.latest()] == [other.run_id, first.run_id]
+    assert [run.id for run in runs.latest(source="default")] == [first.run]
+    assert [run.id for run in runs.latest(source="second")] == [other.run]
+    assert [run.id for run in runs.latest()] == [other.run, first.run]
 
 
 def test_starts_in_the_same_instant_make_one_run(place: Database | Path, database: Database) -> None:
@@ -80,8 +80,8 @@ def test_starts_in_the_same_instant_make_one_run(place: Database | Path, databas
         thread.start()
     for thread in threads:
         thread.join()
-    assert len({each.run_id for each in accepted}) == 1
-    assert sum(each.job_id is not None for each in accepted) == 1
+    assert len({each.run for each in accepted}) == 1
+    assert sum(each.job is not None for each in accepted) == 1
     with database.read() as connection:
         assert len(connection.execute(select(job)).all()) == 1
 
@@ -90,8 +90,8 @@ def test_a_run_that_no_job_works_for_does_not_block_its_successors(place: Databa
     first = start(place)
     database.write(lambda connection: connection.execute(update(job).values(state="failed")))
     second = start(place)
-    assert second.run_id != first.run_id
-    abandoned = RunStore(database, lambda: NOW).get(first.run_id)
+    assert second.run != first.run
+    abandoned = RunStore(database, lambda: NOW).get(first.run)
     assert abandoned is not None
     assert (abandoned.verdict, abandoned.state) == (Verdict.FAILED, RunState.CLOSED)
 

@@ -11,8 +11,7 @@ import pytest
 from gengfu.schedule.cron import Cron
 from gengfu.schedule.plan import AT_ONCE, MOST, Action, decide, fingerprint, offset, plan
 from gengfu.schedule.policy import CatchUp, Entry, Overlap, Schedule
-from gengfu.store.tick_rows import EntryRow, Tick, TickState
-from gengfu.store.ticks import NewTick
+from gengfu.store.ticks import EntryRow, NewTick, Tick, TickState
 
 EVERY_FIVE = {"cron": "*/5 * * * *"}
 AT_TWO = {"cron": "0 2 * * *"}

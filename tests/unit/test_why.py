@@ -9,7 +9,7 @@ import pytest
 
 from gengfu.schedule.policy import Entry, Schedule
 from gengfu.schedule.why import Explanation, Facts, NoTick, explain
-from gengfu.store.tick_rows import EntryRow, Tick, TickState
+from gengfu.store.ticks import EntryRow, Tick, TickState
 
 NOW = datetime(2026, 11, 22, 10, 7, tzinfo=UTC)
 DUE = datetime(2026, 11, 22, 10, 5, tzinfo=UTC)

@@ -14,7 +14,7 @@ from gengfu.services.json import to_json
 
 if TYPE_CHECKING:
     from gengfu import Resource
-    from gengfu.services.runs import Run, Start, Step
+    from gengfu.services.runs import Run, RunStart, Step
 
 HOW_TO_END = (
     click.Option(["--wait"], is_flag=True, help="Follow the run to its end; exit 0 only if it is complete."),
@@ -77,13 +77,13 @@ class ListCommand(BaseCommand):
             return 0, to_json(start)
         return self._ended(start, self._seen_through(start, now=now))
 
-    def _announce(self, start: Start) -> None:
+    def _announce(self, start: RunStart) -> None:
         if start.job is not None:
             self.out.say(f"Run {start.run} of the {self.title} accepted (scope {start.scope}, job {start.job}).")
         else:
             self.out.say(f"Skipped: run {start.run} is active since {self.out.moment(start.since)}; {start.progress}.")
 
-    def _seen_through(self, start: Start, *, now: bool) -> Run | None:
+    def _seen_through(self, start: RunStart, *, now: bool) -> Run | None:
         """The run as it ended; None when a person looked away first."""
         runs = self.app.runs
         try:
@@ -104,7 +104,7 @@ class ListCommand(BaseCommand):
             )
             return None
 
-    def _ended(self, start: Start, run: Run | None) -> tuple[int, dict[str, Any]]:
+    def _ended(self, start: RunStart, run: Run | None) -> tuple[int, dict[str, Any]]:
         if run is None:
             return INTERRUPTED, {**to_json(start), "verdict": None, "interrupted": True}
         from gengfu.cli.wording import run_summary

@@ -13,7 +13,7 @@ from gengfu.queue.job import LeasedJob
 from gengfu.queue.outcomes import Ending
 from gengfu.store import jobs as rows
 from gengfu.store import retention
-from gengfu.store.enqueue import LONGEST_DELAY, due_after, new_job
+from gengfu.store.enqueue import LONGEST_DELAY, new_job
 from gengfu.store.jobs import AttemptRecord, JobRecord, JobState, LedgerSnapshot, Outcome, Selection
 
 if TYPE_CHECKING:
@@ -73,9 +73,7 @@ class Ledger:
             args: what `Job.fire` is called with; goes through JSON.
             delay: seconds until it may start, at most 900.
         """
-        now = self._clock()
-        due = due_after(delay, now)
-        row = new_job(name, args, queue=queue, tries=tries, subject=subject, now=now, available_at=due)
+        row = new_job(name, args, queue=queue, tries=tries, subject=subject, now=self._clock(), delay=delay)
         return rows.insert_job(connection, row)
 
     def look(self, wanted: Selection, lease: int | None = None, in_flight: Collection[int] = ()) -> LedgerSnapshot:

@@ -12,21 +12,9 @@ from gengfu.mirror.job import ListJob
 from gengfu.schedule.plan import Action, FormatMoment, decide
 from gengfu.schedule.policy import Entry, JobRequest, RunRequest
 from gengfu.settings import Settings
-from gengfu.store import ticks
-from gengfu.store.enqueue import (
-    RunStart,
-    abort_within,
-    active_within,
-    add_job_once,
-    list_job,
-    list_queue,
-    live_job,
-    start_run_within,
-)
-from gengfu.store.light import Executor
+from gengfu.store.enqueue import Enqueuing, list_queue, new_job
 from gengfu.store.sources import Source, default_source
-from gengfu.store.tick_rows import Tick, TickState
-from gengfu.store.ticks import Queued, TickEnd
+from gengfu.store.ticks import Queued, Tick, TickEnd, Ticks, TickState
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,43 +43,43 @@ class Enqueuer:
         self._show = show
         self._clock = clock
 
-    def settle(self, execute: Executor, tick: Tick, entry: Entry, scheduler: str) -> Settled | None:
+    def settle(self, ticks: Ticks, tick: Tick, entry: Entry, scheduler: str) -> Settled | None:
         """Ends the tick, with its work queued where that is the decision; None where it stays open, or was changed by
         another scheduler meanwhile."""
         try:
             request = self._checked(entry.queues)
         except ConfigError as error:
-            return self._end(execute, tick, TickEnd(TickState.FAILED, str(error)))
-        earlier = ticks.earlier_ticks(execute, tick)
-        under_way = None if earlier else request.under_way(execute, self._show)
+            return self._end(ticks, tick, TickEnd(TickState.FAILED, str(error)))
+        earlier = ticks.earlier(tick)
+        under_way = None if earlier else request.under_way(ticks.work, self._show)
         decision = decide(tick, entry.schedule.overlap, earlier, (), under_way, self._show)
-        fenced = ticks.fence(execute, tick) if decision.action is not Action.LEAVE else None
+        fenced = ticks.fence(tick) if decision.action is not Action.LEAVE else None
         if fenced is None:
             return None
         reason = decision.reason or ""
         if decision.action is Action.CANCEL and earlier:
-            return self._cancel_ticks(execute, fenced, entry, scheduler, earlier, reason)
+            return self._cancel_ticks(ticks, fenced, entry, scheduler, earlier, reason)
         if decision.action is Action.CANCEL:
-            request.cancel(execute, self._clock())
+            request.cancel(ticks.work, self._clock())
         if decision.action in (Action.RUN, Action.CANCEL):
-            return self._enqueue(execute, fenced, request, scheduler)
+            return self._enqueue(ticks, fenced, request, scheduler)
         if decision.action is Action.SKIP:
-            return self._end(execute, fenced, TickEnd(TickState.SKIPPED, reason))
+            return self._end(ticks, fenced, TickEnd(TickState.SKIPPED, reason))
         if decision.action is Action.WAIT:
-            ticks.wait(execute, fenced, reason)
+            ticks.wait(fenced, reason)
         return None
 
     def _cancel_ticks(
-        self, execute: Executor, tick: Tick, entry: Entry, scheduler: str, earlier: list[Tick], reason: str
+        self, ticks: Ticks, tick: Tick, entry: Entry, scheduler: str, earlier: list[Tick], reason: str
     ) -> Settled | None:
         """Ends what waits of the earlier ticks, and asks for the end of what runs: then this one stays open."""
         waiting = [other for other in earlier if other.state is TickState.WAITING]
         for other in waiting:
-            ticks.end(execute, other, TickEnd(TickState.CANCELLED, reason), self._clock())
+            ticks.end(other, TickEnd(TickState.CANCELLED, reason), self._clock())
         for other in earlier:
             if other not in waiting:
-                ticks.ask_to_end(execute, other)
-        return self.settle(execute, tick, entry, scheduler) if len(waiting) == len(earlier) else None
+                ticks.ask_to_end(other)
+        return self.settle(ticks, tick, entry, scheduler) if len(waiting) == len(earlier) else None
 
     def _checked(self, request: RunRequest | JobRequest | None) -> _Run | _Job:
         """The work that is asked for.
@@ -106,18 +94,18 @@ class Enqueuer:
         settings.api()
         return _Run(request, default_source(settings))
 
-    def _enqueue(self, execute: Executor, tick: Tick, request: _Run | _Job, scheduler: str) -> Settled | None:
+    def _enqueue(self, ticks: Ticks, tick: Tick, request: _Run | _Job, scheduler: str) -> Settled | None:
         now = self._clock()
-        queued = request.enqueue(execute, tick, now)
+        queued = request.enqueue(ticks.work, tick, now)
         if queued is None:
-            return self._end(execute, tick, TickEnd(TickState.SKIPPED, request.under_way(execute, self._show)))
+            return self._end(ticks, tick, TickEnd(TickState.SKIPPED, request.under_way(ticks.work, self._show)))
         ending = TickEnd(TickState.DONE, None, None, f"{queued.text}\n")
-        ticks.queued(execute, tick, queued, ending, scheduler, now)
+        ticks.queued(tick, queued, ending, scheduler, now)
         begun = replace(tick, scheduler=scheduler, run_id=queued.run_id, job_id=queued.job_id, started_at=now)
         return Settled(begun, ending, queued)
 
-    def _end(self, execute: Executor, tick: Tick, ending: TickEnd) -> Settled | None:
-        return Settled(tick, ending) if ticks.end(execute, tick, ending, self._clock()) else None
+    def _end(self, ticks: Ticks, tick: Tick, ending: TickEnd) -> Settled | None:
+        return Settled(tick, ending) if ticks.end(tick, ending, self._clock()) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,31 +115,27 @@ class _Run:
     request: RunRequest
     source: Source
 
-    def under_way(self, execute: Executor, show: FormatMoment) -> str | None:
+    def under_way(self, work: Enqueuing, show: FormatMoment) -> str | None:
         """What an earlier start has left under way, for people."""
-        active = self._active(execute)
+        active = work.active_run(self.source, self.request.resource, self.request.scope)
         if active is None:
             return None
-        return f"run {active.run_id} is still active, {active.progress}, since {show(active.since)}"
+        return f"run {active.run} is still active, {active.progress}, since {show(active.since)}"
 
-    def cancel(self, execute: Executor, now: datetime) -> None:
+    def cancel(self, work: Enqueuing, now: datetime) -> None:
         """Ends that."""
-        active = self._active(execute)
+        active = work.active_run(self.source, self.request.resource, self.request.scope)
         if active is not None:
-            abort_within(execute, active.run_id, "cancelled for a later start", now)
+            work.abort_run(active.run, "cancelled for a later start", now)
 
-    def enqueue(self, execute: Executor, tick: Tick, now: datetime) -> Queued | None:
+    def enqueue(self, work: Enqueuing, tick: Tick, now: datetime) -> Queued | None:
         """None where another run of that list is active."""
         resource, scope = self.request.resource, self.request.scope
-        job, queue = list_job(resource), list_queue(resource)
-        made = start_run_within(execute, self.source, resource, scope, job, queue, ListJob.tries, now, tick.id)
-        if made.job_id is None:
+        made = work.start_run(self.source, resource, scope, ListJob.tries, now, tick.id)
+        if made.job is None:
             return None
-        text = f"Run {made.run_id} of the {self.request.title} accepted (scope {scope}, job {made.job_id})."
-        return Queued(queue, made.job_id, made.run_id, text)
-
-    def _active(self, execute: Executor) -> RunStart | None:
-        return active_within(execute, self.source, self.request.resource, self.request.scope)
+        text = f"Run {made.run} of the {self.request.title} accepted (scope {scope}, job {made.job})."
+        return Queued(list_queue(resource), made.job, made.run, text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,20 +144,19 @@ class _Job:
 
     request: JobRequest
 
-    def under_way(self, execute: Executor, show: FormatMoment) -> str | None:
+    def under_way(self, work: Enqueuing, show: FormatMoment) -> str | None:
         """What an earlier start has left under way, for people."""
-        job_id = live_job(execute, self.request.subject)
+        job_id = work.live_job(self.request.subject)
         return f"job {job_id} is queued or running already" if job_id is not None else None
 
-    def cancel(self, execute: Executor, now: datetime) -> None:
+    def cancel(self, work: Enqueuing, now: datetime) -> None:
         """Does nothing: a job goes on to its end."""
 
-    def enqueue(self, execute: Executor, tick: Tick, now: datetime) -> Queued | None:
-        """None where such a job is queued or running."""
-        asked = self.request
-        job_id, is_new = add_job_once(
-            execute, asked.job, {}, queue=asked.queue, tries=asked.tries, subject=asked.subject, now=now
-        )
-        if not is_new:
+    def enqueue(self, work: Enqueuing, tick: Tick, now: datetime) -> Queued | None:
+        """None where one for the same subject is queued or runs."""
+        made = self.request
+        if work.live_job(made.subject) is not None:
             return None
-        return Queued(asked.queue, job_id, None, f"{asked.title} accepted (job {job_id}).")
+        row = new_job(made.job, {}, queue=made.queue, tries=made.tries, subject=made.subject, now=now)
+        job_id = work.add_job(row)
+        return Queued(made.queue, job_id, None, f"{made.title} accepted (job {job_id}).")

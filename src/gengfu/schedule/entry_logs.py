@@ -7,7 +7,7 @@ import logging
 from gengfu import logs
 from gengfu.errors import ConfigError
 from gengfu.settings import Settings
-from gengfu.store.tick_rows import Tick
+from gengfu.store.ticks import Tick
 
 log = logging.getLogger("gengfu.schedule.entry_logs")
 

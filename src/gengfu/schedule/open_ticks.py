@@ -6,8 +6,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
 
 from gengfu.clock import Clock
 from gengfu.errors import StoreError
@@ -19,21 +17,9 @@ from gengfu.schedule.plan import Action, FormatMoment, decide, is_late
 from gengfu.schedule.planner import Planner
 from gengfu.schedule.policy import CatchUp, Entry
 from gengfu.schedule.running import ASKED, Running
-from gengfu.store import ticks
-from gengfu.store.leases import leases_in
-from gengfu.store.light import Executor, transact
-from gengfu.store.tick_rows import Tick, TickHolder, TickState
-from gengfu.store.ticks import TickEnd
-
-if TYPE_CHECKING:
-    from gengfu.store.database import Database
+from gengfu.store.ticks import Tick, TickEnd, TickHolder, Ticks, TickState, TickStore
 
 log = logging.getLogger("gengfu.schedule.open_ticks")
-
-T = TypeVar("T")
-
-PATIENCE = 5.0
-"""Seconds for which a database that is away is asked again before the loop goes on without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +48,7 @@ class OpenTicks:
 
     def __init__(
         self,
-        db: Database | Path,
+        store: TickStore,
         name: str,
         monitor: Monitor,
         planner: Planner,
@@ -76,7 +62,7 @@ class OpenTicks:
             monitor: has its lease.
             wake: called from any thread when a command has ended.
         """
-        self._db = db
+        self._store = store
         self._name = name
         self._monitor = monitor
         self._planner = planner
@@ -96,15 +82,15 @@ class OpenTicks:
         what a dead scheduler has claimed is begun here."""
         unwritten = list(self._running.unwritten)
 
-        def work(execute: Executor) -> None:
+        def work(ticks: Ticks) -> None:
             for tick, ending in unwritten:
-                if not ticks.end(execute, tick, ending, now):
+                if not ticks.end(tick, ending, now):
                     log.warning("a tick was another's when it ended", extra={"tick": tick.id, "entry": tick.entry})
-            found = ticks.open_ticks(execute)
+            found = ticks.open()
             self._open = {tick.id: tick for tick in found}
-            self._others.look(leases_in(execute) if found else (), found)
+            self._others.look(ticks.leases() if found else (), found)
 
-        self._do(work)
+        self._store.write(work)
         del self._running.unwritten[: len(unwritten)]
         for tick, ending in unwritten:
             self._tell(tick, ending, now)
@@ -165,7 +151,7 @@ class OpenTicks:
             return
         try:
             holder = self.holder()
-            self._do(lambda execute: ticks.hand_on(execute, holder))
+            self._store.write(lambda ticks: ticks.hand_on(holder))
         except StoreError as error:
             log.warning("a claimed tick is left to be taken over", extra={"error": str(error)})
 
@@ -175,14 +161,14 @@ class OpenTicks:
         told = {"tick": tick.id, "entry": tick.entry, "scheduler": tick.scheduler}
         if tick.state is TickState.RUNNING:
             reason = f"its scheduler {tick.scheduler} died while it ran"
-            if self._others.end_command(tick) and self._do(lambda execute: ticks.give_up(execute, tick, reason, now)):
+            if self._others.end_command(tick) and self._store.write(lambda ticks: ticks.give_up(tick, reason, now)):
                 log.warning("tick lost", extra=told)
                 del self._open[tick.id]
             return
         if tick.entry not in self._planner.entries or not take_over:
             return
         holder = self.holder()
-        if self._do(lambda execute: ticks.take_over(execute, tick, holder)):
+        if self._store.write(lambda ticks: ticks.take_over(tick, holder)):
             log.warning("tick taken over", extra=told)
             taken = replace(tick, scheduler=self._name, lease_id=holder.lease_id, fence=tick.fence + 1)
             self._open[tick.id] = taken
@@ -197,7 +183,7 @@ class OpenTicks:
 
     def _consider(self, tick: Tick, entry: Entry, now: datetime) -> None:
         if entry.queues is not None:
-            settled = self._do(lambda execute: self._context.enqueuer.settle(execute, tick, entry, self._name))
+            settled = self._store.write(lambda ticks: self._context.enqueuer.settle(ticks, tick, entry, self._name))
             # Where it stays open its fencing number has changed, so it is read anew before anything else is done.
             del self._open[tick.id]
             if settled is not None:
@@ -212,7 +198,7 @@ class OpenTicks:
         if decision.action is Action.SKIP:
             self._close(tick, TickEnd(TickState.SKIPPED, reason))
         elif decision.action is Action.WAIT:
-            self._do(lambda execute: ticks.wait(execute, tick, reason))
+            self._store.write(lambda ticks: ticks.wait(tick, reason))
             self._open[tick.id] = replace(tick, state=TickState.WAITING)
         elif decision.action is Action.CANCEL:
             for other in earlier:
@@ -226,7 +212,7 @@ class OpenTicks:
 
     def _begin(self, tick: Tick, entry: Entry, now: datetime) -> None:
         holder = self.holder()
-        if self._do(lambda execute: ticks.begin(execute, tick, holder, now)):
+        if self._store.write(lambda ticks: ticks.begin(tick, holder, now)):
             begun = replace(tick, state=TickState.RUNNING, scheduler=self._name, lease_id=holder.lease_id)
             begun = replace(begun, fence=tick.fence + 1, started_at=now)
             self._open[tick.id] = begun
@@ -238,7 +224,7 @@ class OpenTicks:
         elif other.state is TickState.WAITING or self._is_mine(other):
             self._close(other, TickEnd(TickState.CANCELLED, reason))
         elif not other.cancel:
-            self._do(lambda execute: ticks.ask_to_end(execute, other))
+            self._store.write(lambda ticks: ticks.ask_to_end(other))
 
     def _launch(self, tick: Tick, entry: Entry | None) -> None:
         try:
@@ -247,13 +233,13 @@ class OpenTicks:
         except OSError as error:
             self._close(tick, TickEnd(TickState.FAILED, f"could not be started: {error}"))
             return
-        self._do(lambda execute: ticks.started(execute, tick, pid, birth))
+        self._store.write(lambda ticks: ticks.started(tick, pid, birth))
 
     def _close(self, tick: Tick, ending: TickEnd) -> None:
         """Ends a tick without a command under way."""
         now = self._context.clock()
         self._open.pop(tick.id, None)
-        if self._do(lambda execute: ticks.end(execute, tick, ending, now)):
+        if self._store.write(lambda ticks: ticks.end(tick, ending, now)):
             self._tell(tick, ending, now)
 
     def _tell(self, tick: Tick, ending: TickEnd, now: datetime) -> None:
@@ -268,9 +254,6 @@ class OpenTicks:
         self._context.on_over(ended)
         told = {"tick": tick.id, "entry": tick.entry, "state": str(ended.state), "why": ended.reason or ""}
         log.log(logging.WARNING if ended.state is TickState.FAILED else logging.INFO, "tick over", extra=told)
-
-    def _do(self, work: Callable[[Executor], T]) -> T:
-        return transact(self._db, work, PATIENCE)
 
 
 def _is_held(tick: Tick) -> bool:

@@ -10,7 +10,7 @@ from gengfu.clock import monotonic
 from gengfu.process.pids import is_here, lives
 from gengfu.schedule.running import KILL_AFTER
 from gengfu.store.leases import Lease
-from gengfu.store.tick_rows import Tick, TickState
+from gengfu.store.ticks import Tick, TickState
 
 
 class OtherSchedulers:

@@ -12,8 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from gengfu.schedule.policy import CatchUp, Entry, Overlap
-from gengfu.store.tick_rows import EntryRow, Tick, TickState
-from gengfu.store.ticks import NewTick
+from gengfu.store.ticks import EntryRow, NewTick, Tick, TickState
 
 if TYPE_CHECKING:
     from gengfu.schedule.cron import Cron

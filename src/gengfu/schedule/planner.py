@@ -5,19 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gengfu.schedule.cron import Cron, cron_of
 from gengfu.schedule.enqueue import Enqueuer, Settled
 from gengfu.schedule.plan import EntryPlan, FormatMoment, offset, paused_because, plan
 from gengfu.schedule.policy import Entry
-from gengfu.store import ticks
-from gengfu.store.light import Executor, transact
-from gengfu.store.tick_rows import EntryRow, TickHolder, TickState
-
-if TYPE_CHECKING:
-    from gengfu.store.database import Database
+from gengfu.store.ticks import EntryRow, TickHolder, Ticks, TickState, TickStore
 
 log = logging.getLogger("gengfu.schedule.planner")
 
@@ -31,22 +24,19 @@ class Planner:
 
     def __init__(
         self,
-        db: Database | Path,
+        store: TickStore,
         read_entries: Callable[[], Mapping[str, Entry]],
         enqueuer: Enqueuer,
         show: FormatMoment,
-        patience: float,
     ) -> None:
-        """`patience`: seconds for which a database that is away is asked again."""
         self.entries: Mapping[str, Entry] = {}
         """As they were at the last pass, by name."""
         self.paused: Mapping[str, str] = {}
         """Why entries are paused, by name."""
-        self._db = db
+        self._store = store
         self._read_entries = read_entries
         self._enqueuer = enqueuer
         self._show = show
-        self._patience = patience
         self._crons: dict[tuple[str, str | None], Cron] = {}
         self._last: datetime | None = None
         self._next: datetime | None = None
@@ -71,32 +61,32 @@ class Planner:
             StoreError: the database cannot do it.
         """
         self.entries = self._read_entries()
-        rows = transact(self._db, ticks.entry_rows, self._patience)
+        rows = self._store.write(Ticks.entries)
         self.paused = {key: paused_because(row, self._show) for key, row in rows.items() if row.paused_at is not None}
         plans = self.plans(rows, now)
         claimed = {key for key, found in plans.items() if any(new.state is TickState.CLAIMED for new in found.ticks)}
         holder = get_holder() if any(self.entries[key].queues is None for key in claimed) else name
 
-        def write(execute: Executor) -> list[Settled]:
+        def write(ticks: Ticks) -> list[Settled]:
             settled = []
             for key, found in plans.items():
-                if ticks.advance(execute, key, rows.get(key), found.row):
-                    settled += self._record(execute, self.entries[key], found, holder, name, now)
+                if ticks.advance(key, rows.get(key), found.row):
+                    settled += self._record(ticks, self.entries[key], found, holder, name, now)
             return settled
 
-        settled = transact(self._db, write, self._patience)
+        settled = self._store.write(write)
         self._last, self._next = now, self._next_due(now)
         return settled
 
     def _record(
-        self, execute: Executor, entry: Entry, found: EntryPlan, holder: TickHolder | str, name: str, now: datetime
+        self, ticks: Ticks, entry: Entry, found: EntryPlan, holder: TickHolder | str, name: str, now: datetime
     ) -> list[Settled]:
         settled = []
         for new in found.ticks:
             claimer = holder if entry.queues is None else name
-            tick_id = ticks.record(execute, entry.name, found.row.clock_epoch, entry.argv, new, claimer, now)
+            tick_id = ticks.record(entry.name, found.row.clock_epoch, entry.argv, new, claimer, now)
             if tick_id is not None and entry.queues is not None and new.state is TickState.CLAIMED:
-                done = self._enqueuer.settle(execute, ticks.tick_of(execute, tick_id), entry, name)
+                done = self._enqueuer.settle(ticks, ticks.get(tick_id), entry, name)
                 settled += [done] if done is not None else []
         return settled
 

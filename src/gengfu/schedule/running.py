@@ -11,8 +11,7 @@ from gengfu import logs
 from gengfu.process.child import Child, program
 from gengfu.process.pids import birth_of
 from gengfu.schedule.entry_logs import EntryLogs
-from gengfu.store.tick_rows import Tick, TickState
-from gengfu.store.ticks import TickEnd
+from gengfu.store.ticks import Tick, TickEnd, TickState
 
 if TYPE_CHECKING:
     from gengfu.settings import Settings

@@ -14,17 +14,20 @@ from gengfu.process.liveness import SLOW_AFTER, Liveness
 from gengfu.process.monitor import Monitor
 from gengfu.process.pids import process_name
 from gengfu.process.wake_pipe import WakePipe
-from gengfu.schedule.open_ticks import PATIENCE, OpenTicks, ScheduleContext
+from gengfu.schedule.open_ticks import OpenTicks, ScheduleContext
 from gengfu.schedule.planner import Planner
 from gengfu.schedule.policy import Entry
 from gengfu.schedule.running import KILL_AFTER, Running
 from gengfu.store import retention
+from gengfu.store.ticks import TickStore
 
 if TYPE_CHECKING:
     from gengfu.store.database import Database
 
 log = logging.getLogger("gengfu.schedule.scheduler")
 
+PATIENCE = 5.0
+"""Seconds for which a database that is away is asked again before the loop goes on without it."""
 LOOK_EVERY = 1.0
 """The most seconds between two looks: so late may a tick be that a step of the clock brought about."""
 PRUNE_EVERY = 6 * 3600.0
@@ -60,8 +63,9 @@ class Scheduler:
         self._running = running
         self._clock = context.clock
         self._pipe = WakePipe()
-        self._planner = Planner(db, entries, context.enqueuer, context.show, PATIENCE)
-        self._ticks = OpenTicks(db, self.name, self.monitor, self._planner, running, context, self._pipe.wake)
+        store = TickStore(db, PATIENCE)
+        self._planner = Planner(store, entries, context.enqueuer, context.show)
+        self._ticks = OpenTicks(store, self.name, self.monitor, self._planner, running, context, self._pipe.wake)
         self._next_prune = monotonic() + 600.0
         self._stops = 0
 

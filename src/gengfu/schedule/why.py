@@ -11,7 +11,7 @@ from gengfu.schedule.cron import Cron, cron_of
 from gengfu.schedule.plan import FormatMoment, paused_because
 from gengfu.schedule.policy import Entry
 from gengfu.store.retention import TICKS_KEPT
-from gengfu.store.tick_rows import EntryRow, Tick, TickState
+from gengfu.store.ticks import EntryRow, Tick, TickState
 
 
 class NoTick(StrEnum):

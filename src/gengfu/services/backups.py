@@ -18,8 +18,7 @@ from gengfu.backup.streams import Progress
 from gengfu.clock import Clock
 from gengfu.errors import BackupError
 from gengfu.services.json import to_json
-from gengfu.store.enqueue import add_job_once
-from gengfu.store.light import transact
+from gengfu.store.enqueue import Enqueuing, enqueue, new_job
 
 if TYPE_CHECKING:
     from gengfu.settings import Settings
@@ -243,12 +242,15 @@ def queue_backup(db: Database | Path, now: datetime) -> QueuedBackup:
         StoreError: the database cannot do it.
     """
     job = BackupDataJob
-    job_id, is_new = transact(
-        db,
-        lambda execute: add_job_once(
-            execute, job.__name__, {}, queue=job.queue, tries=job.tries, subject=SUBJECT, now=now
-        ),
-    )
-    if is_new:
-        log.info("backup queued", extra={"job": job_id})
-    return QueuedBackup(job_id, is_new)
+
+    def work(queue: Enqueuing) -> QueuedBackup:
+        live = queue.live_job(SUBJECT)
+        if live is not None:
+            return QueuedBackup(live, is_new=False)
+        row = new_job(job.__name__, {}, queue=job.queue, tries=job.tries, subject=SUBJECT, now=now)
+        return QueuedBackup(queue.add_job(row), is_new=True)
+
+    queued = enqueue(db, work)
+    if queued.is_new:
+        log.info("backup queued", extra={"job": queued.job})
+    return queued

@@ -19,6 +19,7 @@ from gengfu.services.json import object_of, to_json
 from gengfu.services.restart import EndedProcess, end_hung
 from gengfu.services.within import within
 from gengfu.store.leases import Lease
+from gengfu.store.sources import DEFAULT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -247,7 +248,7 @@ def judge_queues(snapshot: HealthSnapshot, alive: Sequence[Lease]) -> Iterator[C
 
 def judge_runs(snapshot: HealthSnapshot) -> Iterator[Component]:
     """The mirrors that the schedule keeps fresh: each must have had a complete run since the third last due moment."""
-    by_list = {(runs.resource, runs.scope): runs for runs in snapshot.runs}
+    by_list = {(runs.resource, runs.scope): runs for runs in snapshot.runs if runs.source == DEFAULT}
     for seen in snapshot.entries:
         runs = by_list.get(seen.entry.mirrors) if seen.entry.mirrors is not None else None
         since = _due_before(seen.entry, snapshot.now) if runs is not None else None

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gengfu.schedule.policy import Entry
-from gengfu.store import light
-from gengfu.store.leases import Lease, leases_in
-from gengfu.store.light import Executor
-from gengfu.store.overview import RunsSeen, database_time, due_jobs, entry_states, runs_seen
+from gengfu.store.leases import Lease
+from gengfu.store.overview import RunsSeen, overview
 
 if TYPE_CHECKING:
     from gengfu.store.database import Database
@@ -54,20 +52,12 @@ def look(db: Database | Path, entries: Mapping[str, Entry], now: datetime) -> He
     Raises:
         StoreError: the database cannot be read.
     """
-    seen = light.look(db, lambda execute: _look(execute, entries, now))
-    return replace(seen, locked=isinstance(db, Path) and light.is_locked(db))
-
-
-def _look(execute: Executor, entries: Mapping[str, Entry], now: datetime) -> HealthSnapshot:
+    found = overview(db, now)
     seen = [
-        EntrySeen(entry, state.planned_until, state.paused, state.first_due)
-        for state in entry_states(execute)
-        if (entry := entries.get(state.name)) is not None and entry.schedule.enabled
+        EntrySeen(entry, row.planned_until, row.paused_at is not None, found.first_due[name])
+        for name, row in sorted(found.entries.items())
+        if (entry := entries.get(name)) is not None and entry.schedule.enabled
     ]
-    there = database_time(execute, now)
-    return HealthSnapshot(there, _processes(execute), tuple(seen), due_jobs(execute, now), runs_seen(execute))
-
-
-def _processes(execute: Executor) -> tuple[Lease, ...]:
-    """Workers and schedulers; a command on the console comes and goes as it likes."""
-    return tuple(lease for lease in leases_in(execute) if lease.kind != "console")
+    # A command on the console comes and goes as it likes.
+    processes = tuple(lease for lease in found.leases if lease.kind != "console")
+    return HealthSnapshot(found.now, processes, tuple(seen), found.due, found.runs, found.locked)

@@ -6,8 +6,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +14,7 @@ from gengfu.errors import NotFound, RunError
 from gengfu.services.following import Follower, Step
 from gengfu.services.json import object_of, to_json
 from gengfu.services.times import seconds
+from gengfu.store.enqueue import RunStart, enqueue, list_queue, run_subject
 from gengfu.store.run_rows import PageRow, RejectRow, Run, RunState, Verdict, WindowRow
 
 if TYPE_CHECKING:
@@ -32,8 +31,7 @@ __all__ = [
     "Run",
     "RunDetail",
     "RunService",
-    "Start",
-    "StartStatus",
+    "RunStart",
     "Step",
     "Verdict",
     "WindowRow",
@@ -43,31 +41,6 @@ log = logging.getLogger("gengfu.services.runs")
 
 CHANGES_SHOWN = 20
 """So many changes of a run are told where not all are asked for."""
-
-
-class StartStatus(StrEnum):
-    """What became of the wish to start a run."""
-
-    ACCEPTED = "accepted"
-    """A new one waits for a worker."""
-    SKIPPED = "skipped"
-    """One of that list and scope is active already."""
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """What became of the wish to start a run."""
-
-    status: StartStatus
-    run: int
-    """The new run, or the active one."""
-    job: int | None
-    """The job that waits for a worker; None where the run is not new."""
-    scope: str
-    since: datetime
-    """When that run was accepted."""
-    progress: str | None
-    """How far the active run is, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +128,7 @@ class RunService:
         self._clock = clock
         self._workings = workings
 
-    def start(self, resource: str, scope: str) -> Start:
+    def start(self, resource: str, scope: str) -> RunStart:
         """Records a run of that list with its job, unless one of that scope is active.
 
         Raises:
@@ -163,21 +136,17 @@ class RunService:
             StoreError: the database cannot do it.
         """
         from gengfu.mirror.job import ListJob
-        from gengfu.store import enqueue
 
         self._settings.api()
-        job, queue = enqueue.list_job(resource), enqueue.list_queue(resource)
-        made = enqueue.start_run(
-            self._workings.light_db(), self._workings.source, resource, scope, job, queue, ListJob.tries, self._clock()
+        source, now = self._workings.source, self._clock()
+        start = enqueue(
+            self._workings.light_db(), lambda work: work.start_run(source, resource, scope, ListJob.tries, now)
         )
-        status = StartStatus.SKIPPED if made.job_id is None else StartStatus.ACCEPTED
-        log.info("run %s", status, extra={"run": made.run_id, "scope": scope})
-        return Start(status, made.run_id, made.job_id, scope, made.since, made.progress or None)
+        log.info("run %s", start.status, extra={"run": start.run, "scope": scope})
+        return start
 
-    def notify(self, resource: str, start: Start) -> str | None:
+    def notify(self, resource: str, start: RunStart) -> str | None:
         """Tells the workers of a run that was accepted. Where they cannot be told, why: the next one finds it then."""
-        from gengfu.store.enqueue import list_queue
-
         if start.job is None:
             return None
         problem = self._workings.notify(list_queue(resource), start.job)
@@ -185,18 +154,14 @@ class RunService:
             log.warning("workers could not be told", extra={"job": start.job, "error": problem})
         return problem
 
-    def active(self, resource: str, scope: str) -> Start | None:
+    def active(self, resource: str, scope: str) -> RunStart | None:
         """The active run of that list and scope for which there is still a job, if there is one.
 
         Raises:
             StoreError: the database cannot tell.
         """
-        from gengfu.store.enqueue import active_run
-
-        found = active_run(self._workings.light_db(), self._workings.source, resource, scope)
-        if found is None:
-            return None
-        return Start(StartStatus.SKIPPED, found.run_id, None, scope, found.since, found.progress or None)
+        source = self._workings.source
+        return enqueue(self._workings.light_db(), lambda work: work.active_run(source, resource, scope))
 
     def cancel(self, resource: str, scope: str, reason: str) -> None:
         """Ends the active run of that list and scope as failed."""
@@ -221,8 +186,6 @@ class RunService:
         Raises:
             StoreError, RunError: as `follow`.
         """
-        from gengfu.store.enqueue import run_subject
-
         follower = Follower(self._workings.mirror().runs, tell, elsewhere=False)
         with self._workings.inline(run_subject(run_id)):
             return follower.follow(run_id)
@@ -310,6 +273,11 @@ class RunService:
 
 
 _INTERNAL = ("id", "pass_number", "active_key", "fence", "closer", "source_id", "tick_id")
+
+
+@to_json.register(RunStart)
+def _start(start: RunStart) -> dict[str, Any]:
+    return {"status": start.status, **object_of(start)}
 
 
 @to_json.register(Run)

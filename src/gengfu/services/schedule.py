@@ -20,18 +20,15 @@ from gengfu.schedule.entries import Declarations, Entries, load_entries
 from gengfu.schedule.forecast import Forecast, clock_notes, forecast
 from gengfu.schedule.plan import FormatMoment, paused_because, plan
 from gengfu.schedule.policy import Entry
-from gengfu.schedule.server_clock import clock_of
+from gengfu.schedule.server_clock import ServerClock
 from gengfu.schedule.why import Explanation, Facts, explain
 from gengfu.services.json import object_of, to_json
 from gengfu.services.times import moment_of, seconds
 from gengfu.settings import Settings
-from gengfu.store import ticks
-from gengfu.store.light import Executor, transact
-from gengfu.store.tick_rows import EntryRow, Tick, TickState
+from gengfu.store.ticks import EntryRow, Tick, Ticks, TickState, TickStore
 
 if TYPE_CHECKING:
     from gengfu.store.database import Database
-    from gengfu.store.tick_history import TickHistory
 
 __all__ = [
     "DueTick",
@@ -172,15 +169,13 @@ class ScheduleService:
         settings: Settings,
         catalogue: Declarations,
         clock: Clock,
-        db: Callable[[], Database],
-        light_db: Callable[[], Database | Path],
+        open_db: Callable[[], Database | Path],
     ) -> None:
-        """`light_db`: the database for a few statements, as a file where it is SQLite."""
+        """`open_db`: gives an SQLite file, or the database, when it is needed."""
         self._settings = settings
         self._catalogue = catalogue
         self._clock = clock
-        self._db = db
-        self._light_db = light_db
+        self._open_db = open_db
 
     def entries(self) -> Entries:
         """The entries as the commands and `gengfu.toml` have them now, and what keeps others from use."""
@@ -197,14 +192,15 @@ class ScheduleService:
 
     def statuses(self) -> list[EntryStatus]:
         """All entries that can be used, by name."""
-        history, now = self._history(), self._clock()
-        rows, found = history.entries(), []
-        for entry in self.entries().entries.values():
+        entries, now = self.entries().entries.values(), self._clock()
+
+        def status(ticks: Ticks, entry: Entry) -> EntryStatus:
             cron = cron_of(entry)
             next_due = cron.after(now) if entry.schedule.enabled else None
-            last = next(iter(history.latest(1, entry.name)), None)
-            found.append(EntryStatus(entry, cron.words(), next_due, rows.get(entry.name), last))
-        return found
+            last = next(iter(ticks.latest(1, entry.name)), None)
+            return EntryStatus(entry, cron.words(), next_due, ticks.entries().get(entry.name), last)
+
+        return self._store().read(lambda ticks: [status(ticks, entry) for entry in entries])
 
     def next(self, name: str | None, count: int) -> Upcoming:
         """The next `count` due moments of that entry, or of all enabled ones.
@@ -218,7 +214,7 @@ class ScheduleService:
             chosen = [entries[_known(name, entries)]]
         due = (_due_after(entry, now) for entry in chosen)
         moments = [DueTick(entry, moment, zone) for moment, entry, zone in islice(heapq.merge(*due), count)]
-        rows = self._history().entries()
+        rows = self._store().read(Ticks.entries)
         disabled = [entry for entry in chosen if not entry.schedule.enabled]
         paused = [entry for entry in chosen if entry.schedule.enabled and _is_paused(rows.get(entry.name))]
         return Upcoming(moments, disabled, paused)
@@ -229,10 +225,10 @@ class ScheduleService:
         Raises:
             NotFound: there is no such entry.
         """
-        history = self._history()
+        store = self._store()
         if name is not None:
-            name = _known(name, {*self.entries().entries, *history.entries()})
-        return name, history.latest(limit, name, state)
+            name = _known(name, {*self.entries().entries, *store.read(Ticks.entries)})
+        return name, store.read(lambda ticks: ticks.latest(limit, name, state))
 
     def why(self, name: str, time: str | None) -> Why | str:
         """Why an entry did or did not run at a time; its name alone where it has never been due.
@@ -244,16 +240,18 @@ class ScheduleService:
             NotFound: there is no such entry.
             UsageError: that is no time.
         """
-        history, entries, now = self._history(), self.entries().entries, self._clock()
-        rows = history.entries()
-        name = _known(name, {*entries, *rows})
+        return self._store().read(lambda ticks: self._why(ticks, name, time))
+
+    def _why(self, ticks: Ticks, asked: str, time: str | None) -> Why | str:
+        entries, rows, now = self.entries().entries, ticks.entries(), self._clock()
+        name = _known(asked, {*entries, *rows})
         entry = entries.get(name)
         zone = (entry.schedule.timezone if entry is not None else None) or self._settings.gengfu_timezone
-        moment = moment_of(time, zone, now) if time else _latest(history, entry, name, now)
+        moment = moment_of(time, zone, now) if time else _latest(ticks, entry, name, now)
         if moment is None:
             return name
-        found = history.at(name, moment)
-        facts = Facts(name, entry, rows.get(name), bool(rows), found, history.first_due(name))
+        found = ticks.at(name, moment)
+        facts = Facts(name, entry, rows.get(name), bool(rows), found, ticks.first_due(name))
         return Why(name, moment, explain(facts, moment, now, lambda when: local(when, zone)), rows.get(name), found)
 
     def pause(self, name: str, by: str, reason: str | None) -> list[Paused]:
@@ -265,9 +263,9 @@ class ScheduleService:
         """
         entries = self.named(name)
 
-        def work(execute: Executor, now: datetime) -> list[Paused]:
-            changed = {entry.name: ticks.pause(execute, entry.name, by, reason, now) for entry in entries}
-            rows = ticks.entry_rows(execute)
+        def work(ticks: Ticks, now: datetime) -> list[Paused]:
+            changed = {entry.name: ticks.pause(entry.name, by, reason, now) for entry in entries}
+            rows = ticks.entries()
             return [Paused(rows[entry.name], changed[entry.name]) for entry in entries]
 
         return self._write(work)
@@ -282,17 +280,17 @@ class ScheduleService:
         """
         entries = self.named(name)
 
-        def work(execute: Executor, now: datetime) -> list[Resumed]:
-            before = ticks.entry_rows(execute)
+        def work(ticks: Ticks, now: datetime) -> list[Resumed]:
+            before = ticks.entries()
             for entry in entries:
                 row = before.get(entry.name)
                 if not _is_paused(row):
                     continue
                 found = plan(entry, cron_of(entry), row, now, show)
-                if found is not None and ticks.advance(execute, entry.name, row, found.row):
+                if found is not None and ticks.advance(entry.name, row, found.row):
                     for new in found.ticks:
-                        ticks.record(execute, entry.name, found.row.clock_epoch, entry.argv, new, by, now)
-                ticks.resume(execute, entry.name)
+                        ticks.record(entry.name, found.row.clock_epoch, entry.argv, new, by, now)
+                ticks.resume(entry.name)
             return [Resumed(entry.name, before.get(entry.name)) for entry in entries]
 
         return self._write(work)
@@ -310,18 +308,18 @@ class ScheduleService:
         first = moment_of(start, self._settings.gengfu_timezone, now) if start is not None else now
         last = first + timedelta(days=days)
         enabled = [entry for entry in self.entries().entries.values() if entry.schedule.enabled]
-        return Simulation(first, last, [_play(entry, self._history(), first, last) for entry in enabled])
+        return self._store().read(
+            lambda ticks: Simulation(first, last, [_play(entry, ticks, first, last) for entry in enabled])
+        )
 
-    def _history(self) -> TickHistory:
-        from gengfu.store.tick_history import TickHistory
+    def _store(self) -> TickStore:
+        return TickStore(self._open_db())
 
-        return TickHistory(self._db())
-
-    def _write(self, work: Callable[[Executor, datetime], T]) -> T:
+    def _write(self, work: Callable[[Ticks, datetime], T]) -> T:
         """Does the work in one transaction, by the clock of the schedule."""
-        db = self._light_db()
-        now = clock_of(db, self._clock)()
-        return transact(db, lambda execute: work(execute, now))
+        store = self._store()
+        now = ServerClock(store, self._clock)()
+        return store.write(lambda ticks: work(ticks, now))
 
 
 def local(moment: datetime, zone: str) -> str:
@@ -366,19 +364,19 @@ def _due_after(entry: Entry, now: datetime) -> Iterable[tuple[datetime, str, str
     return ((moment, entry.name, cron.zone) for moment in cron.between(now, now + FAR))
 
 
-def _latest(history: TickHistory, entry: Entry | None, name: str, now: datetime) -> datetime | None:
+def _latest(ticks: Ticks, entry: Entry | None, name: str, now: datetime) -> datetime | None:
     """The entry's latest due moment that was; of an entry no longer declared, that of its last row."""
     if entry is not None:
         return cron_of(entry).before(now + _EDGE)
-    last = history.latest(1, name)
+    last = ticks.latest(1, name)
     return last[0].due_at if last else None
 
 
-def _play(entry: Entry, history: TickHistory, first: datetime, last: datetime) -> Played:
+def _play(entry: Entry, ticks: Ticks, first: datetime, last: datetime) -> Played:
     cron = cron_of(entry)
     # What is due just when the days begin is one of their ticks.
     due = list(islice(cron.between(first - _EDGE, last - _EDGE), MOST + 1))
-    took, source = _seconds(entry, history)
+    took, source = _seconds(entry, ticks)
     notes = list(clock_notes(cron, first, last))
     if len(due) > MOST:
         notes.append(f"only the first {MOST} ticks are played, up to {local(due[MOST - 1], cron.zone)}")
@@ -386,11 +384,11 @@ def _play(entry: Entry, history: TickHistory, first: datetime, last: datetime) -
     return Played(entry, cron.words(), took, source, played, notes)
 
 
-def _seconds(entry: Entry, history: TickHistory) -> tuple[float | None, str]:
+def _seconds(entry: Entry, ticks: Ticks) -> tuple[float | None, str]:
     """How long a tick keeps the next one from starting, and what that is judged from."""
-    took, source = history.seconds(entry.name), "ticks"
+    took, source = ticks.seconds(entry.name), "ticks"
     if entry.mirrors is not None:
-        runs = history.run_seconds(*entry.mirrors)
+        runs = ticks.run_seconds(*entry.mirrors)
         if runs is not None and runs >= (took or 0.0):
             took, source = runs, "runs"
     return took, source if took is not None else "nothing yet"

@@ -17,10 +17,10 @@ from gengfu.schedule.open_ticks import ScheduleContext
 from gengfu.schedule.plan import FormatMoment
 from gengfu.schedule.policy import Entry
 from gengfu.schedule.running import Running
-from gengfu.schedule.scheduler import Scheduler
-from gengfu.schedule.server_clock import clock_of
+from gengfu.schedule.scheduler import PATIENCE, Scheduler
+from gengfu.schedule.server_clock import ServerClock
 from gengfu.settings import Settings, load_settings
-from gengfu.store.tick_rows import Tick
+from gengfu.store.ticks import Tick, TickStore
 
 if TYPE_CHECKING:
     from gengfu.store.database import Database
@@ -86,5 +86,7 @@ def open_scheduler(
     """
     entries = EntryReader(settings.home, lambda: load_entries(settings, catalogue))
     enqueuer = Enqueuer(load_settings, show, clock)
-    context = ScheduleContext(enqueuer, earlier_work, clock_of(db, clock), show, notify, on_over)
+    context = ScheduleContext(
+        enqueuer, earlier_work, ServerClock(TickStore(db, PATIENCE), clock), show, notify, on_over
+    )
     return Scheduler(db, entries, Running(settings, EntryLogs(settings)), context)

@@ -10,9 +10,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, func, insert, select, update
 
+from gengfu.store.core_statements import CoreStatements
 from gengfu.store.database import Database
 from gengfu.store.rows import MirrorTable
-from gengfu.store.statements import Statements
 from gengfu.store.tables import change, change_counter
 
 
@@ -99,7 +99,7 @@ class ChangeStore:
         grown = update(change_counter).where(change_counter.c.id == 1).values(last_seq=change_counter.c.last_seq + by)
         if not connection.execute(grown).rowcount:
             highest = connection.scalar(select(func.max(change.c.seq))) or 0
-            Statements(connection).insert("change_counter", {"id": 1, "last_seq": highest}, or_ignore=True)
+            CoreStatements(connection).insert("change_counter", {"id": 1, "last_seq": highest}, or_ignore=True)
             connection.execute(grown)
         last: int = connection.execute(select(change_counter.c.last_seq).where(change_counter.c.id == 1)).scalar_one()
         return last

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from gengfu.clock import Clock
 from gengfu.store.database import Database
-from gengfu.store.light import moment
+from gengfu.store.statements import moment
 
 
 def damage_of(file: Path, seconds: float) -> str | None:

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gengfu.store.light import Executor, Row, look, moment, transact, value
+from gengfu.store.statements import Row, Statements, look, moment, transact, value
 
 if TYPE_CHECKING:
     from gengfu.store.database import Database
@@ -74,10 +74,10 @@ class Leases:
         row = {"kind": who.kind, "name": who.name, "host": who.host, "pid": who.pid, "birth": who.birth}
         row |= {"details": dict(who.details), "renewals": 0, "progress": None, "started_at": now, "renewed_at": now}
 
-        def work(execute: Executor) -> int:
+        def work(statements: Statements) -> int:
             # One of the same name is left of an earlier run of this transaction whose answer was lost.
-            execute.change("DELETE FROM lease WHERE name = :name", {"name": who.name})
-            lease_id = execute.insert("lease", row)
+            statements.change("DELETE FROM lease WHERE name = :name", {"name": who.name})
+            lease_id = statements.insert("lease", row)
             assert lease_id is not None
             return lease_id
 
@@ -94,7 +94,7 @@ class Leases:
             " WHERE id = :id AND lost_at IS NULL"
         )
         values = {"id": lease_id, "now": now, "progress": progress}
-        return transact(self._db, lambda execute: execute.change(sql, values) == 1, patience=0.0)
+        return transact(self._db, lambda statements: statements.change(sql, values) == 1, patience=0.0)
 
     def close(self, name: str) -> None:
         """Removes the leases of a process that ends well, by its name.
@@ -103,7 +103,7 @@ class Leases:
             StoreError: the database cannot do it.
         """
         sql = "DELETE FROM lease WHERE name = :name"
-        transact(self._db, lambda execute: execute.change(sql, {"name": name}), patience=0.0)
+        transact(self._db, lambda statements: statements.change(sql, {"name": name}), patience=0.0)
 
     def all(self) -> list[Lease]:
         """All rows, oldest first.
@@ -122,7 +122,7 @@ class Leases:
         """
         sql = "UPDATE lease SET lost_at = :now WHERE id = :id AND renewals = :renewals AND lost_at IS NULL"
         values = {"id": seen.id, "renewals": seen.renewals, "now": now}
-        return transact(self._db, lambda execute: execute.change(sql, values) == 1, patience=0.0)
+        return transact(self._db, lambda statements: statements.change(sql, values) == 1, patience=0.0)
 
     def remove(self, seen: Lease) -> bool:
         """Removes the row of a process that is gone; False where it was renewed since it was seen.
@@ -132,12 +132,12 @@ class Leases:
         """
         sql = "DELETE FROM lease WHERE id = :id AND renewals = :renewals"
         values = {"id": seen.id, "renewals": seen.renewals}
-        return transact(self._db, lambda execute: execute.change(sql, values) == 1, patience=0.0)
+        return transact(self._db, lambda statements: statements.change(sql, values) == 1, patience=0.0)
 
 
-def leases_in(execute: Executor) -> list[Lease]:
+def leases_in(statements: Statements) -> list[Lease]:
     """All rows, oldest first."""
-    return [_lease(row) for row in execute.all("SELECT * FROM lease ORDER BY id", {})]
+    return [_lease(row) for row in statements.all("SELECT * FROM lease ORDER BY id", {})]
 
 
 def _lease(row: Row) -> Lease:

@@ -12,8 +12,8 @@ from sqlalchemy.sql import ColumnElement
 
 from gengfu.clock import Clock, utcnow
 from gengfu.settings import Secret
+from gengfu.store.core_statements import CoreStatements
 from gengfu.store.database import Database
-from gengfu.store.statements import Statements
 from gengfu.store.tables import Moment, lease, login, login_token
 
 T = TypeVar("T")
@@ -210,7 +210,7 @@ class Logins:
         found = connection.execute(query).one_or_none()
         if found is None:
             fresh = {"account": account, "generation": 0, "fence": 0}
-            Statements(connection).insert("login", fresh, or_ignore=True)
+            CoreStatements(connection).insert("login", fresh, or_ignore=True)
             found = connection.execute(query).one()
         return found
 

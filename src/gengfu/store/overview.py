@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gengfu.store.enqueue import LONGEST_DELAY
-from gengfu.store.light import Executor, moment, value
+from gengfu.store.leases import Lease, leases_in
+from gengfu.store.statements import Statements, is_locked, look, moment, value
+from gengfu.store.ticks import EntryRow, Ticks
 
-
-@dataclass(frozen=True, slots=True)
-class EntryState:
-    """What is known of an entry of the schedule."""
-
-    name: str
-    planned_until: datetime
-    paused: bool
-    first_due: datetime | None
-    """The due moment of the earliest tick that is kept."""
+if TYPE_CHECKING:
+    from gengfu.store.database import Database
 
 
 @dataclass(frozen=True, slots=True)
 class RunsSeen:
-    """What is known of the runs of one resource and scope."""
+    """What is known of the runs of one source, resource and scope."""
 
+    source: str
     resource: str
     scope: str
     complete: datetime | None
@@ -35,15 +32,60 @@ class RunsSeen:
     """... and its verdict, or its state where it has none."""
 
 
-def database_time(execute: Executor, otherwise: datetime) -> datetime:
-    """The time of the database; this host's where it tells none."""
-    told = execute.one("SELECT CURRENT_TIMESTAMP AS now", {})
-    return (moment(told["now"]) if told is not None else None) or otherwise
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """One look."""
+
+    now: datetime
+    """The time of the database."""
+    leases: tuple[Lease, ...]
+    entries: Mapping[str, EntryRow]
+    """What the schedule remembers of entries, by name ..."""
+    first_due: Mapping[str, datetime | None]
+    """... and when the earliest tick of each was due that is still on record."""
+    due: Mapping[str, int]
+    """Jobs that are due, by queue."""
+    runs: tuple[RunsSeen, ...]
+    locked: bool
+    """Whether somebody kept all others from writing at that moment."""
 
 
-def due_jobs(execute: Executor, now: datetime) -> dict[str, int]:
-    """How many jobs are due, by queue."""
-    rows = execute.all(
+def overview(db: Database | Path, now: datetime) -> Overview:
+    """What the program's health is judged by.
+
+    Args:
+        db: an SQLite file, or the database.
+        now: this host's time, by which jobs are due.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    locked = isinstance(db, Path) and is_locked(db)
+
+    def work(statements: Statements) -> Overview:
+        ticks = Ticks(statements)
+        entries = ticks.entries()
+        first_due = {name: ticks.first_due(name) for name in entries}
+        there = statements.server_time() or now
+        leases, due, runs = leases_in(statements), _due_jobs(statements, now), _runs_seen(statements)
+        return Overview(there, tuple(leases), entries, first_due, due, runs, locked)
+
+    return look(db, work)
+
+
+def waiting_jobs(db: Database | Path) -> list[tuple[str, dict[str, Any]]]:
+    """Name and arguments of the jobs that wait, the oldest first.
+
+    Raises:
+        StoreError: the database cannot be read.
+    """
+    waiting = "SELECT name, args FROM job WHERE state = 'queued' ORDER BY id"
+    rows = look(db, lambda statements: statements.all(waiting, {}))
+    return [(row["name"], value(row["args"])) for row in rows]
+
+
+def _due_jobs(statements: Statements, now: datetime) -> dict[str, int]:
+    rows = statements.all(
         "SELECT queue, count(*) AS jobs FROM job WHERE state = 'queued'"
         " AND (available_at <= :now OR available_at > :far) GROUP BY queue ORDER BY queue",
         {"now": now, "far": now + LONGEST_DELAY},
@@ -51,37 +93,17 @@ def due_jobs(execute: Executor, now: datetime) -> dict[str, int]:
     return {row["queue"]: row["jobs"] for row in rows}
 
 
-def waiting_jobs(execute: Executor) -> list[tuple[str, dict[str, Any]]]:
-    """Name and arguments of the jobs that wait, the oldest first."""
-    rows = execute.all("SELECT name, args FROM job WHERE state = 'queued' ORDER BY id", {})
-    return [(row["name"], value(row["args"])) for row in rows]
-
-
-def entry_states(execute: Executor) -> list[EntryState]:
-    """The entries that were planned at some time, by name."""
-    found = []
-    for row in execute.all("SELECT name, planned_until, paused_at FROM schedule_entry ORDER BY name", {}):
-        first = execute.one(
-            "SELECT min(due_at) AS due_at FROM schedule_tick WHERE entry = :entry", {"entry": row["name"]}
-        )
-        until = moment(row["planned_until"])
-        assert until is not None
-        due = moment(first["due_at"]) if first is not None else None
-        found.append(EntryState(row["name"], until, row["paused_at"] is not None, due))
-    return found
-
-
-def runs_seen(execute: Executor) -> tuple[RunsSeen, ...]:
-    """What is known of the runs of each list and scope."""
-    rows: Any = execute.all(
-        "SELECT resource, scope, max(id) AS newest,"
+def _runs_seen(statements: Statements) -> tuple[RunsSeen, ...]:
+    rows = statements.all(
+        "SELECT source.name AS source, runs.resource, runs.scope, runs.complete, newest.id,"
+        " COALESCE(newest.verdict, newest.state) AS state FROM (SELECT source_id, resource, scope, max(id) AS newest,"
         " max(CASE WHEN verdict = 'complete' THEN finished_at END) AS complete"
-        " FROM sync_run GROUP BY resource, scope ORDER BY resource, scope",
+        " FROM sync_run GROUP BY source_id, resource, scope) AS runs"
+        " JOIN sync_run AS newest ON newest.id = runs.newest JOIN source ON source.id = runs.source_id"
+        " ORDER BY source.name, runs.resource, runs.scope",
         {},
     )
-    found = []
-    for row in rows:
-        newest = execute.one("SELECT state, verdict FROM sync_run WHERE id = :id", {"id": row["newest"]})
-        state = "" if newest is None else newest["verdict"] or newest["state"]
-        found.append(RunsSeen(row["resource"], row["scope"], moment(row["complete"]), row["newest"], state))
-    return tuple(found)
+    return tuple(
+        RunsSeen(row["source"], row["resource"], row["scope"], moment(row["complete"]), row["id"], row["state"])
+        for row in rows
+    )

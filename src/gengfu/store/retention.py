@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gengfu.store.light import Executor, transact
+from gengfu.store.statements import Statements, transact
 from gengfu.store.ticks import OPEN
 
 if TYPE_CHECKING:
@@ -41,27 +41,27 @@ def prune(db: Database | Path, now: datetime) -> dict[str, int]:
     return {kind: transact(db, partial(remove, now=now)) for kind, remove in _KINDS.items()}
 
 
-def _jobs(execute: Executor, now: datetime) -> int:
+def _jobs(statements: Statements, now: datetime) -> int:
     for state, kept in (("done", DONE_JOBS_KEPT), ("failed", FAILED_JOBS_KEPT)):
         old = f"SELECT id FROM job WHERE state = '{state}' AND finished_at < :before ORDER BY finished_at LIMIT {BATCH}"
-        ids = [row["id"] for row in execute.all(old, {"before": now - kept})]
+        ids = [row["id"] for row in statements.all(old, {"before": now - kept})]
         if ids:
-            _delete(execute, "job_attempt", "job_id", ids)
-            return _delete(execute, "job", "id", ids)
+            _delete(statements, "job_attempt", "job_id", ids)
+            return _delete(statements, "job", "id", ids)
     return 0
 
 
-def _ticks(execute: Executor, now: datetime) -> int:
+def _ticks(statements: Statements, now: datetime) -> int:
     """But for the last of each entry."""
     old = (
         f"SELECT id FROM schedule_tick WHERE claimed_at < :before AND state NOT IN {OPEN} AND id NOT IN"
         f" (SELECT max(id) FROM schedule_tick GROUP BY entry) ORDER BY claimed_at LIMIT {BATCH}"
     )
-    ids = [row["id"] for row in execute.all(old, {"before": now - TICKS_KEPT})]
-    return _delete(execute, "schedule_tick", "id", ids)
+    ids = [row["id"] for row in statements.all(old, {"before": now - TICKS_KEPT})]
+    return _delete(statements, "schedule_tick", "id", ids)
 
 
-def _runs(execute: Executor, now: datetime) -> int:
+def _runs(statements: Statements, now: datetime) -> int:
     lists = "GROUP BY source_id, resource, scope"
     old = (
         "SELECT id FROM sync_run WHERE finished_at < :before AND active_key IS NULL AND state = 'closed'"
@@ -69,24 +69,26 @@ def _runs(execute: Executor, now: datetime) -> int:
         f" AND id NOT IN (SELECT max(id) FROM sync_run WHERE verdict = 'complete' {lists})"
         f" ORDER BY finished_at LIMIT {BATCH}"
     )
-    ids = [row["id"] for row in execute.all(old, {"before": now - RUNS_KEPT})]
+    ids = [row["id"] for row in statements.all(old, {"before": now - RUNS_KEPT})]
     for table in _OF_RUNS:
-        _delete(execute, table, "run_id", ids)
-    return _delete(execute, "sync_run", "id", ids)
+        _delete(statements, table, "run_id", ids)
+    return _delete(statements, "sync_run", "id", ids)
 
 
-def _changes(execute: Executor, now: datetime) -> int:
-    table = execute.quoted("change")
+def _changes(statements: Statements, now: datetime) -> int:
+    table = statements.quoted("change")
     old = f"SELECT seq FROM {table} WHERE changed_at < :before ORDER BY changed_at LIMIT {BATCH}"
-    return _delete(execute, table, "seq", [row["seq"] for row in execute.all(old, {"before": now - CHANGES_KEPT})])
+    return _delete(
+        statements, table, "seq", [row["seq"] for row in statements.all(old, {"before": now - CHANGES_KEPT})]
+    )
 
 
 _OF_RUNS = ("sync_page", "sync_window", "sync_reject")
 _KINDS = {"jobs": _jobs, "ticks": _ticks, "runs": _runs, "changes": _changes}
 
 
-def _delete(execute: Executor, table: str, column: str, ids: Sequence[int]) -> int:
-    return execute.change(f"DELETE FROM {table} WHERE {column} IN ({','.join(map(str, ids))})", {}) if ids else 0
+def _delete(statements: Statements, table: str, column: str, ids: Sequence[int]) -> int:
+    return statements.change(f"DELETE FROM {table} WHERE {column} IN ({','.join(map(str, ids))})", {}) if ids else 0
 
 
 def forget_pages(transaction: Transaction, run: Run) -> None:

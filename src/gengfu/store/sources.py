@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gengfu.store.light import Executor, look, transact
+from gengfu.store.statements import Statements, look, transact
 
 if TYPE_CHECKING:
     from gengfu.settings import Settings
     from gengfu.store.database import Database
+
+
+DEFAULT = "default"
+"""The name of the source that `API_*` describe, which is meant where none is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,7 @@ class Source:
 
 def default_source(settings: Settings) -> Source:
     """The one that `API_WECHAT_URL` and `API_USERNAME` describe."""
-    return Source("default", settings.api_wechat_url, settings.api_username)
+    return Source(DEFAULT, settings.api_wechat_url, settings.api_username)
 
 
 def source_id(db: Database | Path, source: Source) -> int:
@@ -33,24 +37,24 @@ def source_id(db: Database | Path, source: Source) -> int:
     Raises:
         StoreError: the database cannot do it.
     """
-    known = look(db, lambda execute: _known(execute, source))
-    return known if known is not None else transact(db, lambda execute: record_source(execute, source))
+    known = look(db, lambda statements: _known(statements, source))
+    return known if known is not None else transact(db, lambda statements: record_source(statements, source))
 
 
-def record_source(execute: Executor, source: Source) -> int:
+def record_source(statements: Statements, source: Source) -> int:
     """The same within an open transaction."""
-    known = _known(execute, source)
+    known = _known(statements, source)
     if known is not None:
         return known
     values = {"name": source.name, "url": source.url, "username": source.username}
-    if not execute.change("UPDATE source SET url = :url, username = :username WHERE name = :name", values):
-        execute.insert("source", values, or_ignore=True)
-    row = execute.one("SELECT id FROM source WHERE name = :name", {"name": source.name})
+    if not statements.change("UPDATE source SET url = :url, username = :username WHERE name = :name", values):
+        statements.insert("source", values, or_ignore=True)
+    row = statements.one("SELECT id FROM source WHERE name = :name", {"name": source.name})
     assert row is not None
     return int(row["id"])
 
 
-def _known(execute: Executor, source: Source) -> int | None:
-    row = execute.one("SELECT id, url, username FROM source WHERE name = :name", {"name": source.name})
+def _known(statements: Statements, source: Source) -> int | None:
+    row = statements.one("SELECT id, url, username FROM source WHERE name = :name", {"name": source.name})
     is_same = row is not None and (row["url"], row["username"]) == (source.url, source.username)
     return int(row["id"]) if row is not None and is_same else None
