@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from gengfu.queue.outcomes import Ending
 from gengfu.store import jobs as rows
 from gengfu.store import retention
 from gengfu.store.enqueue import LONGEST_DELAY, new_job
-from gengfu.store.jobs import AttemptRecord, JobRecord, JobState, LedgerSnapshot, Outcome, Selection
+from gengfu.store.jobs import AttemptRecord, JobRecord, JobState, LedgerSnapshot, Outcome, Selection, Transition
 
 if TYPE_CHECKING:
     from gengfu.store.database import Database, Transaction
@@ -23,9 +23,6 @@ ALL = Selection()
 
 _Pair = tuple[int, int]
 """Id and fence of a job."""
-_Over = tuple[JobState, str | None, str | None]
-_Back = tuple[str | None, int, datetime]
-_Closed = tuple[Outcome, str | None]
 
 TEXT_LIMIT = 4000
 """Characters kept of a cause or a note."""
@@ -170,24 +167,10 @@ def _settle(connection: Transaction, endings: Collection[Ending], now: datetime)
     Raises:
         _Surprise: at least one of the jobs is not held any more; the transaction is to be undone.
     """
-    over: dict[_Over, list[_Pair]] = defaultdict(list)
-    back: dict[_Back, list[_Pair]] = defaultdict(list)
-    closed: dict[_Closed, list[_Pair]] = defaultdict(list)
+    moves: dict[Transition, list[_Pair]] = defaultdict(list)
     for ending in endings:
-        pair = (ending.job.id, ending.job.fence)
-        text = _clip(ending.text)
-        is_done = ending.outcome is Outcome.DONE
-        if ending.again_in is not None:
-            back[_back(ending, ending.again_in, now)].append(pair)
-        elif is_done:
-            over[JobState.DONE, None, text].append(pair)
-        else:
-            over[JobState.FAILED, text, None].append(pair)
-        if not ending.job.spent:
-            closed[ending.outcome, None if is_done else text].append(pair)
-    changed = sum(rows.end(connection, pairs, *values, now) for values, pairs in over.items())
-    changed += sum(rows.requeue(connection, pairs, *values) for values, pairs in back.items())
-    changed += sum(rows.close_attempts(connection, pairs, *values, now) for values, pairs in closed.items())
+        moves[_transition(ending, now)].append((ending.job.id, ending.job.fence))
+    changed = sum(rows.move(connection, pairs, to, now) for to, pairs in moves.items())
     if changed != len(endings) + sum(not ending.job.spent for ending in endings):
         raise _Surprise
 
@@ -211,14 +194,24 @@ def _sorted_out(connection: Transaction, endings: Iterable[Ending]) -> tuple[lis
     return [by_pair[pair] for pair in sorted(held)], stale
 
 
-def _back(ending: Ending, delay: float, now: datetime) -> _Back:
+def _transition(ending: Ending, now: datetime) -> Transition:
+    text = _clip(ending.text)
+    is_done = ending.outcome is Outcome.DONE
+    outcome = None if ending.job.spent else ending.outcome
+    attempt_cause = None if is_done else text
+    if ending.again_in is None:
+        state, cause, note = (JobState.DONE, None, text) if is_done else (JobState.FAILED, text, None)
+        return Transition(state, cause, note, outcome=outcome, attempt_cause=attempt_cause)
     failed = ending.outcome in (Outcome.FAILED, Outcome.TIMEOUT)
     uncounted = not (failed or ending.job.spent)
-    cause = _clip(ending.text) if failed else ending.job.cause
-    return (
-        cause,
-        ending.job.attempt - uncounted,
-        now + timedelta(seconds=min(max(0.0, delay), LONGEST_DELAY.total_seconds())),
+    delay = min(max(0.0, ending.again_in), LONGEST_DELAY.total_seconds())
+    return Transition(
+        JobState.QUEUED,
+        text if failed else ending.job.cause,
+        attempts=ending.job.attempt - uncounted,
+        due=now + timedelta(seconds=delay),
+        outcome=outcome,
+        attempt_cause=attempt_cause,
     )
 
 
@@ -226,14 +219,9 @@ def _lease(connection: Transaction, request: Request, tried: dict[_Pair, LeasedJ
     """`tried`: what earlier runs of this transaction took; some of it may have been committed."""
     if tried and (before := rows.leased_before(connection, request.lease, tried.keys())):
         return [tried[pair] for pair in sorted(before)]
-    found = rows.due(connection, request.wanted, request.room, request.lease, now)
+    found = rows.take(connection, request.wanted, request.room, request.lease, request.worker, request.tries, now)
     leased = [_leased(row, request.tries) for row in found]
     tried.update({(job.id, job.fence): job for job in leased})
-    if ids := [job.id for job in leased if not job.spent]:
-        rows.take(connection, ids, request.lease, request.tries, now)
-        rows.open_attempts(connection, ids, request.worker, now)
-    if spent := [job.id for job in leased if job.spent]:
-        rows.take_spent(connection, spent, request.lease, request.tries)
     return leased
 
 
@@ -250,11 +238,11 @@ def _take_back(connection: Transaction, found: Sequence[Any], now: datetime) -> 
     for row in found:
         pair = (row.id, row.fence)
         attempt = attempts.get(pair)
-        why = row.cause
+        to = Transition(JobState.QUEUED, row.cause, attempts=row.attempts, due=now)
         if attempt is not None and attempt.outcome is None:
             why = f"the worker {attempt.worker} died or was out of reach"
-            rows.close_attempts(connection, [pair], Outcome.LOST, why, now)
-        rows.requeue(connection, [pair], why, row.attempts, now)
+            to = replace(to, cause=why, outcome=Outcome.LOST, attempt_cause=why)
+        rows.move(connection, [pair], to, now)
 
 
 def _clip(text: str | None) -> str | None:

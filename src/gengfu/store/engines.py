@@ -179,7 +179,7 @@ def _begin(connection: Connection) -> Begin:
 
 def _postgresql(url: URL) -> Engine:
     """Asks for nothing that a pooler in transaction mode does not give: no startup options beside those of the address,
-    no prepared statements; each transaction sets what it needs as it begins."""
+    prepared statements of the server itself alone; each transaction sets what it needs as it begins."""
     from psycopg.pq import Conninfo
 
     known = {option.keyword.decode() for option in Conninfo.get_defaults()}
@@ -192,14 +192,22 @@ def _postgresql(url: URL) -> Engine:
     for name in _POSTGRESQL_OURS:
         if name in asked:
             raise _wrong(f"has the option {name}, which Gengfu sets for each transaction: leave it out")
-    options: dict[str, Any] = {"prepare_threshold": None, "autocommit": True}
+    options: dict[str, Any] = {"autocommit": True}
     if "connect_timeout" not in url.query and "service" not in url.query:
         options["connect_timeout"] = CONNECT_TIMEOUT
     engine = create_engine(url, connect_args=options)
+    event.listen(engine, "connect", _prepare_nothing_in_a_pooler)
     event.listen(engine, "begin", _begin_postgresql)
     if "search_path" in asked:
         event.listen(engine, "connect", _demand_search_path(asked["search_path"]))
     return engine
+
+
+def _prepare_nothing_in_a_pooler(connection: Any, _record: object) -> None:
+    """A pooler, which may give each transaction another session, names a process of the server that is none."""
+    (process,) = connection.execute("SELECT pg_backend_pid()").fetchone()
+    if process != connection.info.backend_pid:
+        connection.prepare_threshold = None
 
 
 def _options(url: URL) -> dict[str, str]:

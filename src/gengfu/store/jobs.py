@@ -17,8 +17,10 @@ from sqlalchemy import (
     Row,
     Select,
     String,
+    Update,
     and_,
     bindparam,
+    case,
     exists,
     func,
     insert,
@@ -141,7 +143,9 @@ _latest = (
 )
 _JOB = [_latest if f.name == "worker" else job.c[f.name] for f in fields(JobRecord)]
 _ATTEMPT = [job_attempt.c[f.name] for f in fields(AttemptRecord)]
-_LEASED = [job.c[name] for name in ("id", "queue", "name", "args", "tries", "attempts", "fence", "cause")]
+_LEASED = [
+    job.c[name] for name in ("id", "queue", "name", "args", "tries", "attempts", "fence", "cause", "available_at")
+]
 
 
 def _due(now: datetime) -> ColumnElement[bool]:
@@ -194,16 +198,32 @@ def _due_in(queue: str | None, subject: str | None) -> Select[Any]:
     return query.limit(bindparam("room", type_=Integer)).with_for_update(of=job, skip_locked=True)
 
 
-def due(connection: Connection, wanted: Selection, limit: int, lease_id: int, now: datetime) -> Sequence[Row[Any]]:
-    """Up to `limit` jobs that may start now, locked; those of an earlier queue first, then those due for longest. None
-    for whom others took for dead: what it took would be anybody's at once."""
-    given = {"now": now, "never": now + LONGEST_DELAY, "lease": lease_id}
-    if wanted.subject is not None or not wanted.queues:
-        return connection.execute(_due_in(None, wanted.subject), given | {"room": limit}).all()
+def take(
+    connection: Connection,
+    wanted: Selection,
+    limit: int,
+    lease_id: int,
+    worker: str,
+    tries: int | None,
+    now: datetime,
+) -> Sequence[Row[Any]]:
+    """Gives up to `limit` jobs that may start now to a worker, under their next fence, with their tries counted and
+    their attempts begun; those of an earlier queue first, then those due for longest. One that has no try left is given
+    without. None for whom others took for dead: what it took would be anybody's at once.
+
+    Args:
+        tries: in place of each job's own.
+
+    Returns:
+        The jobs as they were before.
+    """
+    given = {"now": now, "never": now + LONGEST_DELAY, "lease": lease_id, "by": worker, "allowed": tries}
+    queues = wanted.queues if wanted.subject is None and wanted.queues else (None,)
+    take_in = _take_at_once if connection.dialect.name == "postgresql" else _take_in_steps
     found: list[Row[Any]] = []
-    for queue in wanted.queues:
+    for queue in queues:
         if len(found) < limit:
-            found += connection.execute(_due_in(queue, None), given | {"room": limit - len(found)})
+            found += take_in(connection, queue, wanted.subject, given | {"room": limit - len(found)})
     return found
 
 
@@ -215,11 +235,12 @@ def leased_before(connection: Connection, lease_id: int, pairs: Collection[tuple
     return {(row.id, row.fence) for row in found} & set(pairs)
 
 
+_ALLOWED = bindparam("allowed", type_=Integer)
 _NEXT_HOLDER: dict[str, Any] = {
     "state": JobState.RUNNING,
     "fence": job.c.fence + 1,
     "lease_id": bindparam("lease"),
-    "tries": func.coalesce(bindparam("allowed", type_=Integer), job.c.tries),
+    "tries": func.coalesce(_ALLOWED, job.c.tries),
 }
 _TAKE = (
     update(job)
@@ -227,25 +248,46 @@ _TAKE = (
     .values(**_NEXT_HOLDER, attempts=job.c.attempts + 1, started_at=bindparam("now"))
 )
 _TAKE_SPENT = update(job).where(job.c.id.in_(_IDS)).values(**_NEXT_HOLDER)
+_BEGUN = ["job_id", "fence", "attempt", "worker", "started_at"]
+_BY = bindparam("by", type_=String)
 _OPEN = insert(job_attempt).from_select(
-    ["job_id", "fence", "attempt", "worker", "started_at"],
-    select(job.c.id, job.c.fence, job.c.attempts, bindparam("by", type_=String), _NOW).where(job.c.id.in_(_IDS)),
+    _BEGUN, select(job.c.id, job.c.fence, job.c.attempts, _BY, _NOW).where(job.c.id.in_(_IDS))
 )
 
 
-def take(connection: Connection, ids: Sequence[int], lease_id: int, tries: int | None, now: datetime) -> None:
-    """Gives locked jobs to a worker under their next fence, and counts the try; `tries` in place of their own."""
-    connection.execute(_TAKE, {"ids": ids, "lease": lease_id, "allowed": tries, "now": now})
+def _take_in_steps(
+    connection: Connection, queue: str | None, subject: str | None, given: dict[str, Any]
+) -> Sequence[Row[Any]]:
+    found = connection.execute(_due_in(queue, subject), given).all()
+    spent = {row.id for row in found if row.attempts >= (row.tries if given["allowed"] is None else given["allowed"])}
+    if fresh := [row.id for row in found if row.id not in spent]:
+        connection.execute(_TAKE, given | {"ids": fresh})
+        connection.execute(_OPEN, given | {"ids": fresh})
+    if spent:
+        connection.execute(_TAKE_SPENT, given | {"ids": list(spent)})
+    return found
 
 
-def take_spent(connection: Connection, ids: Sequence[int], lease_id: int, tries: int | None) -> None:
-    """Gives locked jobs without tries to a worker under their next fence."""
-    connection.execute(_TAKE_SPENT, {"ids": ids, "lease": lease_id, "allowed": tries})
+def _take_at_once(
+    connection: Connection, queue: str | None, subject: str | None, given: dict[str, Any]
+) -> Sequence[Row[Any]]:
+    return connection.execute(_taking(queue, subject), given).all()
 
 
-def open_attempts(connection: Connection, ids: Sequence[int], worker: str, now: datetime) -> None:
-    """Records that an attempt began at jobs that were just taken."""
-    connection.execute(_OPEN, {"ids": ids, "by": worker, "now": now})
+@cache
+def _taking(queue: str | None, subject: str | None) -> Select[Any]:
+    """The same in one statement."""
+    found = _due_in(queue, subject).cte("found")
+    is_fresh = found.c.attempts < func.coalesce(_ALLOWED, found.c.tries)
+    counted = {
+        "attempts": job.c.attempts + case((is_fresh, 1), else_=0),
+        "started_at": case((is_fresh, _NOW), else_=job.c.started_at),
+    }
+    taken = update(job).where(job.c.id == found.c.id).values(**_NEXT_HOLDER, **counted)
+    given = taken.returning(job.c.id, job.c.fence, job.c.attempts, is_fresh.label("is_fresh")).cte("taken")
+    begun = select(given.c.id, given.c.fence, given.c.attempts, _BY, _NOW).where(given.c.is_fresh)
+    opened = insert(job_attempt).from_select(_BEGUN, begun).returning(job_attempt.c.job_id).cte("opened")
+    return select(found).add_cte(given, opened).order_by(found.c.queue, found.c.available_at, found.c.id)
 
 
 def held(connection: Connection, pairs: Collection[tuple[int, int]]) -> set[tuple[int, int]]:
@@ -273,7 +315,7 @@ _REQUEUE = (
     update(job)
     .where(_RUNNING)
     .values(
-        state=JobState.QUEUED,
+        state=bindparam("to"),
         lease_id=None,
         cause=bindparam("why"),
         attempts=bindparam("used"),
@@ -289,39 +331,48 @@ _CLOSE = (
             job_attempt.c.outcome.is_(None),
         )
     )
-    .values(outcome=bindparam("ended"), cause=bindparam("why"), finished_at=bindparam("now"))
+    .values(outcome=bindparam("ended"), cause=bindparam("said"), finished_at=bindparam("now"))
 )
 
 
-def _of(pairs: Sequence[tuple[int, int]]) -> dict[str, Any]:
-    return {"ids": [job_id for job_id, _ in pairs], "pairs": pairs}
+def _with_attempts(change: Update) -> Select[Any]:
+    """The change of jobs and the end of their attempts in one statement; how many rows of both."""
+    rows = (change.returning(job.c.id).cte("moved"), _CLOSE.returning(job_attempt.c.job_id).cte("closed"))
+    moved, closed = (select(func.count()).select_from(each).scalar_subquery() for each in rows)
+    return select(moved + closed)
 
 
-def end(
-    connection: Connection,
-    pairs: Sequence[tuple[int, int]],
-    state: JobState,
-    cause: str | None,
-    note: str | None,
-    now: datetime,
-) -> int:
-    """Marks running jobs, by id and fence, as done or failed; how many there were."""
-    given = _of(pairs) | {"to": state, "why": cause, "told": note, "now": now}
-    return connection.execute(_END, given).rowcount
+_END_BOTH = _with_attempts(_END)
+_REQUEUE_BOTH = _with_attempts(_REQUEUE)
 
 
-def requeue(
-    connection: Connection, pairs: Sequence[tuple[int, int]], cause: str | None, attempts: int, due: datetime
-) -> int:
-    """Puts running jobs, by id and fence, back with so many tries used; how many there were."""
-    return connection.execute(_REQUEUE, _of(pairs) | {"why": cause, "used": attempts, "due": due}).rowcount
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """What becomes of a running job, and of the attempt at it."""
+
+    state: JobState
+    """Done, failed, or queued, to wait once more."""
+    cause: str | None
+    note: str | None = None
+    attempts: int = 0
+    """How many tries count as used, where it waits once more ..."""
+    due: datetime | None = None
+    """... and until when."""
+    outcome: Outcome | None = None
+    """How the attempt ended; None where there is none."""
+    attempt_cause: str | None = None
 
 
-def close_attempts(
-    connection: Connection, pairs: Sequence[tuple[int, int]], outcome: Outcome, cause: str | None, now: datetime
-) -> int:
-    """Records how the open attempts at these jobs ended; how many there were."""
-    return connection.execute(_CLOSE, _of(pairs) | {"ended": outcome, "why": cause, "now": now}).rowcount
+def move(connection: Connection, pairs: Sequence[tuple[int, int]], to: Transition, now: datetime) -> int:
+    """Changes running jobs, by id and fence, and ends the open attempts at them; how many rows of both there were."""
+    given: dict[str, Any] = {"ids": [job_id for job_id, _ in pairs], "pairs": pairs, "now": now}
+    given |= {"to": to.state, "why": to.cause, "told": to.note}
+    given |= {"used": to.attempts, "due": to.due, "ended": to.outcome, "said": to.attempt_cause}
+    waits = to.state is JobState.QUEUED
+    if to.outcome is not None and connection.dialect.name == "postgresql":
+        return int(connection.scalar(_REQUEUE_BOTH if waits else _END_BOTH, given) or 0)
+    changed = connection.execute(_REQUEUE if waits else _END, given).rowcount
+    return changed + (connection.execute(_CLOSE, given).rowcount if to.outcome is not None else 0)
 
 
 def orphans(
