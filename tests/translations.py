@@ -32,10 +32,17 @@ SAYS = {"say", "note", "fail", "confirm", "progress", "Column", "tr", "worded"}
 """What is called with text for people: its plain strings are looked up whole."""
 UNSEEN = {"log", "logger"}
 """What writes lines in English."""
-PROSE = re.compile(r"[A-Za-z]{2,}[,;:]? [a-z(]")
-SQL = re.compile(
-    r"\s*\(?(SELECT|INSERT|UPDATE|DELETE|CREATE|DROP|ALTER|WITH|SET|SHOW|PRAGMA|LOCK|VALUES|FROM|WHERE|AND)\b"
+PROSE = re.compile(r"[A-Za-z]{2,}[,;:]? [a-z(][a-z(]")
+CODE = re.compile(
+    r"\^|def |# |yyyy|\w+(, \w+)+$"
+    r"|\s*\(?(SELECT|INSERT|UPDATE|DELETE|CREATE|DROP|ALTER|WITH|SET|SHOW|PRAGMA|LOCK|VALUES|GROUP|FROM|WHERE|AND)\b"
 )
+PUNCTUATION = (", ", "{heading}:")
+LISTS = (
+    *("durations.py", "mirror/device.py", "mirror/names.py", "services/times.py"),
+    *("store/enqueue.py", "store/migrations/"),
+)
+"""Where strings of several words are lists of names."""
 CLICK = ("core", "decorators", "exceptions", "formatting", "parser", "types")
 
 
@@ -55,15 +62,20 @@ def sentences() -> dict[str, list[str]]:
         found[text].add("gengfu/cli")
     for text in words_of_click():
         found[text].add("click")
-    return {text: sorted(places) for text, places in found.items() if re.search("[A-Za-z]", text) or text == ", "}
+    return {
+        text: sorted(places) for text, places in found.items() if re.search("[A-Za-z]", text) or text in PUNCTUATION
+    }
 
 
 def said(path: Path) -> Iterator[str]:
     """What the code of a file says in plain strings."""
+    lists = str(path.relative_to(PACKAGE)).startswith(LISTS)
+    says = SAYS if "/store/" not in str(path) else {"tr"}
     for node, parents in walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             caller = parents[-1] if parents else None
-            if (_called(caller) in SAYS and node in caller.args) or _is_word(parents) or _is_read(node.value, parents):  # type: ignore[union-attr]
+            is_said = isinstance(caller, ast.Call) and _called(caller) in says and node in caller.args
+            if is_said or _is_word(parents) or (not lists and _is_read(node.value, parents)):
                 yield node.value
 
 
@@ -77,13 +89,11 @@ def composed(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _is_read(text: str, parents: list[ast.AST]) -> bool:
-    if not PROSE.search(text) or SQL.match(text):
+    if not PROSE.search(text) or CODE.match(text):
         return False
-    calls = [parent for parent in parents if isinstance(parent, ast.Call)]
-    return not any(isinstance(parent, ast.Expr) for parent in parents[-1:]) and not any(
-        isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name) and call.func.value.id in UNSEEN
-        for call in calls
-    )
+    calls = [parent.func for parent in parents if isinstance(parent, ast.Call)]
+    is_logged = any(isinstance(call, ast.Attribute) and getattr(call.value, "id", "") in UNSEEN for call in calls)
+    return not is_logged and not isinstance(parents[-1], ast.Expr)
 
 
 def _is_word(parents: list[ast.AST]) -> bool:
@@ -126,6 +136,7 @@ def help_texts() -> Iterator[str]:
             for param in command.params:
                 yield getattr(param, "help", None) or ""
                 yield param.metavar or ""
+                yield param.type.name if not param.metavar else ""
         yield console.subcommand_metavar
 
 

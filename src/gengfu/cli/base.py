@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
-from gengfu.cli.help_text import Context, help_of, in_language
+from gengfu.cli.help_text import Context, help_of, in_language, wrapped
 from gengfu.language import worded
 from gengfu.schedule.policy import JobRequest, RunRequest, Schedule
 
@@ -137,4 +137,6 @@ class _Command(click.Command):
         with formatter.indentation():
             indent = " " * formatter.current_indent
             for line in (self.help or "").splitlines():
-                formatter.write(f"{indent}{line}".rstrip() + "\n")
+                # Examples stand as they are.
+                lines = [line] if line.startswith(" ") else wrapped(line, formatter.width) or [""]
+                formatter.write("".join(f"{indent}{part}".rstrip() + "\n" for part in lines))

@@ -36,6 +36,8 @@ def help_of(thing: type) -> str:
 def in_language(param: click.Parameter) -> click.Parameter:
     """The option or argument with its help and its metavar in the current language."""
     shown = copy.copy(param)
+    shown.type = copy.copy(param.type)
+    shown.type.name = worded(param.type.name)
     shown.metavar = worded(param.metavar or "") or None
     if isinstance(shown, click.Option):
         shown.help = worded(shown.help or "") or None
@@ -55,7 +57,7 @@ class Formatter(click.HelpFormatter):
         indent = " " * self.current_indent
         first = min(max(columns(term) for term, _ in rows), col_max) + col_spacing
         for term, meaning in rows:
-            lines = _wrapped(meaning, max(self.width - first - 2, 10))
+            lines = wrapped(meaning, max(self.width - first - 2, 10))
             room = first - columns(term)
             if lines and room >= col_spacing:
                 self.write(f"{indent}{term}{' ' * room}{lines.pop(0)}\n")
@@ -78,7 +80,8 @@ def columns(text: str) -> int:
     return sum(0 if combining(each) else 2 if east_asian_width(each) in "WF" else 1 for each in text)
 
 
-def _wrapped(text: str, width: int) -> list[str]:
+def wrapped(text: str, width: int) -> list[str]:
+    """The lines of that width that the text fills."""
     lines, line, room = [], "", width
     for piece in _PIECES.findall(text):
         size = columns(piece)
