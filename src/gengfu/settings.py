@@ -163,6 +163,12 @@ class Settings:
     """Seconds of silence in the middle of an answer."""
     api_total_timeout: float = _setting(_number(0.05, 3600, float), "60", default=60.0)
     """Seconds for one request as a whole."""
+    api_longest_wait: float = _setting(_number(1, 86_400, float), "900", default=900.0)
+    """Seconds for which no request is sent at most, whatever `Retry-After` says."""
+    api_page_bytes: int = _setting(_number(10_000, 1_000_000_000, int), "32000000", default=32_000_000)
+    """The most bytes of a page, unpacked; a longer answer is given up on while it comes in."""
+    api_login_bytes: int = _setting(_number(1_000, 10_000_000, int), "64000", default=64_000)
+    """The same for the answer to a login."""
     database_url: Secret = _setting(_database_url, "sqlite:///var/gengfu.db", default=Secret("sqlite:///var/gengfu.db"))
     redis_url: Secret | None = _setting(_redis_url, "redis://127.0.0.1:6379/0")
     """Where workers are told of jobs at once; without it they look for themselves."""
@@ -182,6 +188,10 @@ class Settings:
     """A run in which more than this share of the live rows vanished at once is held ..."""
     guard_minimum: int = _setting(_number(0, 1_000_000_000, int), "10", default=10)
     """... if at least this many vanished."""
+    unreadable_percent: float = _setting(_number(0, 100, float), "1", default=1.0)
+    """A run of which more than this share of the rows could not be read is partial ..."""
+    unreadable_minimum: int = _setting(_number(1, 1_000_000_000, int), "3", default=3)
+    """... if at least this many could not. So is one with a page of which no row could be read."""
     backup_dir: Path = _setting(
         lambda name, value, example: Path(_text(name, value, example)).expanduser(),
         "/mnt/backups/gengfu",

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import itertools
 import math
 import socket
 import struct
+import zlib
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import cache
 
 from aiohttp import web
 
-from gengfu_simulator.values import FaultKind, RetryAfter
+from gengfu_simulator.values import FaultKind, RetryAfter, decimal
 
 DEAD_LOGIN = "无效路径或登录状态失效"
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
@@ -26,7 +31,12 @@ _STATUS_PAGES = {
     FaultKind.UNAVAILABLE: "503 Service Temporarily Unavailable",
     FaultKind.GATEWAY_TIMEOUT: "504 Gateway Time-out",
 }
+_PORTAL = (
+    "<!-- wifi --><meta http-equiv='refresh' content='0;url=http://10.0.0.1/login'>"
+    "<form action='/login'>请先登录上网<input name='username'><input name='password'></form>"
+)
 _DRIP_SECONDS = 0.1
+_SPACES = b" " * (1 << 20)
 
 
 def json_answer(body: bytes, status: int = 200) -> web.Response:
@@ -61,7 +71,7 @@ def retry_after_header(retry_after: RetryAfter, due: float | None, now: datetime
         seconds = max(1, math.ceil(due or 0))
     if retry_after.word == "date":
         return format_datetime(now + timedelta(seconds=math.ceil(seconds)), usegmt=True)
-    return f"{seconds:g}"
+    return decimal(seconds)
 
 
 def status_answer(kind: FaultKind) -> web.Response | None:
@@ -91,6 +101,10 @@ def page_body(rows: list[bytes], total: int, kind: FaultKind | None = None) -> b
             return b'{"results":[%b]}' % listed
         case FaultKind.TEXT_TOTAL:
             return b'{"results":[%b],"total":"%d"}' % (listed, total)
+        case FaultKind.HUGE_TOTAL:
+            return b'{"results":[%b],"total":%d}' % (listed, 10**12)
+        case FaultKind.LARGE_TOTAL:
+            return b'{"results":[%b],"total":%d}' % (listed, total * 10**6)
         case FaultKind.NEGATIVE_TOTAL:
             return b'{"results":[%b],"total":-1}' % listed
         case FaultKind.NULL_TOTAL:
@@ -119,12 +133,57 @@ async def send(request: web.BaseRequest, kind: FaultKind | None, body: bytes, st
             return json_answer(body[: len(body) // 2], status)
         case FaultKind.BAD_UTF8:
             return json_answer(body[:1] + b'"\xff\xfe":"\xc3(",' + body[1:], status)
+        case FaultKind.PORTAL:
+            return web.Response(text=_PORTAL, headers=_HTML)
+        case FaultKind.BOMB:
+            return _packed(_bomb())
+        case FaultKind.MEMBERS:
+            pieces = (body[place : place + 10] for place in range(0, len(body), 10))
+            return _packed(b"".join(map(gzip.compress, pieces)) + gzip.compress(_SPACES) * 400)
+        case FaultKind.PACKED:
+            return web.Response(body=body, headers=_JSON | {"Content-Encoding": "br"})
+        case FaultKind.BACKSLASHES:
+            return json_answer(b'{"results":["%b' % (b"\\" * 30_000_000))
+        case FaultKind.NESTED:
+            return json_answer(b'{"results":[%b%b],"total":1000000}' % (b"[" * 100_000, b"]" * 100_000))
+        case FaultKind.NUMBERS:
+            return json_answer(b'{"results":[%b0],"total":10000001}' % (b"0," * 10_000_000))
+        case FaultKind.ENDLESS | FaultKind.HEADERS:
+            return await _no_end(request, kind)
         case FaultKind.RESET | FaultKind.CLOSE | FaultKind.STALL:
             return await _no_answer(request, kind)
         case FaultKind.CUT | FaultKind.STALL_BODY | FaultKind.DRIP:
             return await _part_of_an_answer(request, kind, body)
         case _:
             return json_answer(body, status)
+
+
+def _packed(body: bytes) -> web.Response:
+    return web.Response(body=body, headers=_JSON | {"Content-Encoding": "gzip"})
+
+
+@cache
+def _bomb() -> bytes:
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    return b"".join(packer.compress(_SPACES) for _ in range(400)) + packer.flush()
+
+
+async def _no_end(request: web.BaseRequest, kind: FaultKind) -> web.StreamResponse:
+    if kind is FaultKind.ENDLESS:
+        answer = web.StreamResponse(headers=_JSON)
+        await answer.prepare(request)
+        with suppress(ConnectionResetError):
+            while True:
+                await answer.write(_SPACES)
+        return answer
+    assert request.transport is not None
+    request.transport.write(b"HTTP/1.1 200 OK\r\n")
+    for number in itertools.count():
+        if request.transport.is_closing():
+            break
+        request.transport.write(b"X-%d: %b\r\n" % (number, b"x" * 1_000))
+        await asyncio.sleep(0.001)
+    return await _until_the_client_goes(web.Response())
 
 
 async def _no_answer(request: web.BaseRequest, kind: FaultKind) -> web.StreamResponse:

@@ -40,9 +40,20 @@ class FaultKind(Described):
     STALL_BODY = "stall-body", "half of the answer, then nothing more, ever"
     DRIP = "drip", "the answer comes at ten bytes a second"
     BAD_UTF8 = "bad-utf8", "bytes that are no UTF-8"
+    PORTAL = "portal", "the page on which a network asks for a login, with 200"
+    BOMB = "bomb", "400 kB of gzip that hold 400 MB of spaces"
+    MEMBERS = "members", "the page as 4 000 pieces of gzip in a row, 400 MB of spaces behind it"
+    ENDLESS = "endless", "a body that goes on as long as somebody reads it"
+    HEADERS = "headers", "header lines that go on as long as somebody reads them"
+    PACKED = "packed", "the page with a Content-Encoding that nobody asked for"
+    BACKSLASHES = "backslashes", "a string of 30 MB of backslashes"
+    NESTED = "nested", "a row of 100 000 arrays, each in the one before"
+    NUMBERS = "numbers", "a page of ten million numbers"
     EMPTY = "empty", "no results, though the total is honest"
     SHORT = "short", "half of the page's rows"
     LONG = "long", "one row more than was asked for"
+    HUGE_TOTAL = "huge-total", "total is 10^12"
+    LARGE_TOTAL = "large-total", "total is a million times what it is"
     NO_RESULTS = "no-results", "results is missing"
     NULL_RESULTS = "null-results", "results is null"
     OBJECT_RESULTS = "object-results", "results is an object"
@@ -156,7 +167,12 @@ class RetryAfter:
     def __str__(self) -> str:
         if self.seconds is None:
             return self.word
-        return f"{self.seconds:g}" if self.word == "seconds" else f"{self.word}:{self.seconds:g}"
+        return decimal(self.seconds) if self.word == "seconds" else f"{self.word}:{decimal(self.seconds)}"
+
+
+def decimal(seconds: float) -> str:
+    """As few digits as tell it, without an exponent."""
+    return f"{seconds:f}".rstrip("0").rstrip(".")
 
 
 def duration(value: str | float) -> float:

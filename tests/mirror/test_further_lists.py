@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from gengfu.mirror.device_group import DEVICE_GROUP
 from gengfu.mirror.resource import Resource
 from gengfu.store.run_rows import Verdict
 from gengfu.vendor.listing import Listing
-from gengfu.vendor.paging import Link, next_link
+from gengfu.vendor.paging import Link, linked, next_link
 from mirrors import STYLES, TARGETS, World, context_of, friends
 
 ONE_AFTER_ANOTHER = [style for style in STYLES if style != "offset"]
@@ -182,6 +183,79 @@ def test_a_link_to_another_server_is_not_followed(open_list: Open, monkeypatch: 
     run = world.run(tries=1)
     assert run.verdict == Verdict.PARTIAL
     assert "leads to https://example.com/api/Friend/link?offset=50, outside API_WECHAT_URL" in str(run.reason)
+
+
+HERE = "https://vendor.example.com/base/api/Friend/link?offset=0"
+
+
+@pytest.mark.parametrize(
+    ("link", "leads_to"),
+    [
+        ("?offset=50", "https://vendor.example.com/base/api/Friend/link?offset=50"),
+        ("next/p?q=../a", "https://vendor.example.com/base/api/Friend/next/p?q=../a"),
+        ("/base/a?名=小&b=%20", "https://vendor.example.com/base/a?%E5%90%8D=%E5%B0%8F&b=%20"),
+        ("https://vendor.example.com/base/a", "https://vendor.example.com/base/a"),
+    ],
+)
+def test_a_link_leads_on_from_its_own_page(link: str, leads_to: str) -> None:
+    assert linked(HERE, link) == leads_to
+
+
+@pytest.mark.parametrize(
+    ("link", "problem"),
+    [
+        ("../token", "goes by way of"),
+        ("/base/../token", "goes by way of"),
+        ("/base/%2e%2e/token", "goes by way of"),
+        ("/base/%252e%252e%252ftoken", "goes by way of"),
+        ("/base/..%5Ctoken", "goes by way of"),
+        ("./x", "goes by way of"),
+        ("/base/a\r\nHost: evil", "characters that no address has"),
+        ("/base/a%0d%0aHost", "characters that no address has"),
+        ("/base/a\0", "characters that no address has"),
+        ("/base/\u202ea", "characters that no address has"),
+        ("/base\\a", "characters that no address has"),
+        ("/base/" + "a" * 9_000, "longer than"),
+        ("http://[::1/", "IPv6"),
+    ],
+)
+def test_a_link_that_nobody_should_follow_is_refused(link: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        linked(HERE, link)
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "http://vendor.example.com/api/Friend/link?offset=50",
+        "//evil.example.com/api/Friend/link",
+        "{origin}@evil.example.com/api/Friend/link",
+        "http://user:pass@{host}/api/Friend/link",
+        "/api/Friend/link\r\nHost: evil",
+        "/api/%2e%2e/token",
+        "/api/Friend/link?access_token={token}",
+        "/api/Friend/link?offset=0&limit=50",
+        "\ud800",
+    ],
+)
+def test_a_hostile_link_ends_the_reading_and_marks_nothing(
+    open_list: Open, monkeypatch: pytest.MonkeyPatch, link: str
+) -> None:
+    world = open_list(friends("link"), api_page_size=50)
+    world.run()
+    token = world.app.auth.loop.run(world.app.auth.tokens.token()).value.reveal()
+    host = world.sim.url.removeprefix("http://").rstrip("/")
+    hostile = link.format(origin=world.sim.url.rstrip("/"), host=host, token=token)
+    follow = Link.follow
+
+    def misled(self: Link, path: str, query: Any, size: int, page: Any, url: str) -> str | None:
+        return follow(self, path, query, size, replace(page, more=hostile), url)
+
+    monkeypatch.setattr(Link, "follow", misled)
+    run = world.run(tries=1)
+    assert (run.verdict, run.gone, len(world.rows())) == (Verdict.PARTIAL, 0, 330)
+    assert token not in str(run.reason)
+    assert run.calls <= 3
 
 
 def test_a_list_without_its_table_names_the_command_that_makes_it(open_list: Open) -> None:

@@ -6,6 +6,7 @@ import http.client
 import json
 import socket
 import time
+import zlib
 
 import pytest
 
@@ -232,6 +233,15 @@ BROKEN = {
     FaultKind.EMPTY_BODY: lambda body: body == b"",
     FaultKind.HALF: lambda body: body.startswith(b'{"results":[{"id"') and not body.endswith(b"}"),
     FaultKind.BAD_UTF8: lambda body: b"\xff" in body,
+    FaultKind.PORTAL: lambda body: body.startswith(b"<!-- wifi -->"),
+}
+HOSTILE = {
+    FaultKind.BOMB: lambda body: len(body) < 500_000 and _unpacked(body) > 33_000_000,
+    FaultKind.MEMBERS: lambda body: body.count(b"\x1f\x8b\x08") > 400 and len(body) < 1_000_000,
+    FaultKind.PACKED: lambda body: body.startswith(b'{"results":[{"id"'),
+    FaultKind.BACKSLASHES: lambda body: body.count(b"\\") == 30_000_000,
+    FaultKind.NESTED: lambda body: body.count(b"[") > 100_000,
+    FaultKind.NUMBERS: lambda body: body.count(b"0,") == 10_000_000,
 }
 WRONG = {
     FaultKind.EMPTY: lambda page, honest: page == honest | {"results": []},
@@ -243,6 +253,8 @@ WRONG = {
     FaultKind.NO_TOTAL: lambda page, honest: page == {"results": honest["results"]},
     FaultKind.TEXT_TOTAL: lambda page, honest: page == honest | {"total": str(honest["total"])},
     FaultKind.NEGATIVE_TOTAL: lambda page, honest: page == honest | {"total": -1},
+    FaultKind.HUGE_TOTAL: lambda page, honest: page == honest | {"total": 10**12},
+    FaultKind.LARGE_TOTAL: lambda page, honest: page == honest | {"total": honest["total"] * 10**6},
     FaultKind.NULL_TOTAL: lambda page, honest: page == honest | {"total": None},
     FaultKind.FLOAT_TOTAL: lambda page, honest: page == honest | {"total": honest["total"] + 0.5},
     FaultKind.BARE_ARRAY: lambda page, honest: page == honest["results"],
@@ -253,13 +265,19 @@ ON_THE_WIRE = {
     FaultKind.CLOSE: http.client.RemoteDisconnected,
     FaultKind.STALL: TimeoutError,
     FaultKind.STALL_BODY: TimeoutError,
+    FaultKind.HEADERS: http.client.HTTPException,
 }
 
 
+def _unpacked(body: bytes) -> int:
+    return len(zlib.decompressobj(31).decompress(body, 34_000_000))
+
+
 def test_every_kind_of_failure_is_tried_below() -> None:
-    assert {*BROKEN, *WRONG, *ON_THE_WIRE, FaultKind.DRIP, *(kind for kind in FaultKind if kind.isdecimal())} == set(
-        FaultKind
-    )
+    assert {
+        *(*BROKEN, *HOSTILE, *WRONG, *ON_THE_WIRE, FaultKind.DRIP, FaultKind.ENDLESS),
+        *(kind for kind in FaultKind if kind.isdecimal()),
+    } == set(FaultKind)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in FaultKind if kind.isdecimal()])
@@ -278,6 +296,22 @@ def test_a_page_is_no_json(client: Client, kind: FaultKind) -> None:
     assert BROKEN[kind](body)
     with pytest.raises((json.JSONDecodeError, UnicodeDecodeError)):
         json.loads(body)
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_page_is_more_than_it_seems(client: Client, kind: FaultKind) -> None:
+    client.sim.control(pin=f"0:{kind}")
+    assert HOSTILE[kind](client.raw()[2])
+
+
+def test_an_answer_has_no_end(client: Client) -> None:
+    client.sim.control(pin="0:endless")
+    with socket.create_connection(("127.0.0.1", client.sim.port), timeout=5) as connection:
+        connection.sendall(request_text(client, 0))
+        received = 0
+        while received < 40_000_000:
+            received += len(connection.recv(1 << 20))
+    until(lambda: client.sim.state()["concurrent"] == 0)
 
 
 @pytest.mark.parametrize("kind", WRONG)

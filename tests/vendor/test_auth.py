@@ -557,7 +557,7 @@ def test_the_longest_wait_counts_and_a_reset_ends_it(database: Database) -> None
     assert store.gate("a") is None
 
 
-def test_no_gate_stays_closed_for_more_than_a_quarter_of_an_hour(database: Database) -> None:
+def test_no_gate_stays_closed_for_more_than_a_day(database: Database) -> None:
     store = Logins(database)
     store.close_gate("a", "the year 9999", 1e11)
     found = store.gate("a")

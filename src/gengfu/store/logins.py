@@ -20,8 +20,8 @@ T = TypeVar("T")
 
 PATIENCE = 10.0
 """Seconds for which a database that is away is asked again."""
-LONGEST_GATE = 900.0
-"""Seconds for which a gate stays closed at most, whatever the vendor asks for."""
+LONGEST_GATE = 86_400.0
+"""Seconds for which a gate stays closed at most; API_LONGEST_WAIT says how many of them are wanted."""
 LONGEST_TOKEN = 600.0
 """Seconds for which a token is used at most."""
 SKEW = 5.0

@@ -14,6 +14,8 @@ from typing import Annotated, Any
 import aiohttp
 import msgspec
 
+from gengfu.errors import GengfuError
+from gengfu.vendor.json_repair import cut_off, repaired
 from gengfu.vendor.paging import NO_MORE, PageIndex, PageShape, next_link
 
 DEAD_LOGIN_TEXT = "无效路径或登录状态失效"
@@ -22,8 +24,11 @@ DEAD_LOGIN_TEXT = "无效路径或登录状态失效"
 EXCERPT = 200
 """Characters of an answer that an error shows."""
 
-LONGEST_LIST = 10**12
-"""A `total` above this is no length of any list."""
+LONGEST_LIST = 100_000_000
+"""A `total` above this is not believed."""
+
+MOST_VALUES = 1_000_000
+"""An answer that holds more values is not believed: each would take some 60 bytes while it is read."""
 
 
 class AnswerKind(StrEnum):
@@ -54,12 +59,14 @@ class PageAnswer(msgspec.Struct, frozen=True):
     more: str | int | None = None
 
 
-_BOM = b"\xef\xbb\xbf"
-_ESCAPE = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
-    re.DOTALL,
+_HTML = re.compile(rb"(\xef\xbb\xbf)?\s*<[!?a-z]", re.IGNORECASE)
+_PORTAL = (
+    "does a proxy, a firewall or a login page of the network stand in between, or is API_WECHAT_URL another address?"
 )
-_HTML = re.compile(rb"\s*<(!doctype|html|head|body|\?xml)", re.IGNORECASE)
+
+
+class BadAnswer(Exception):
+    """An answer that is not read to its end; the text says why not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +95,7 @@ def judge(
     if status in (502, 503, 504):
         return PageAnswer(AnswerKind.OVERLOADED, status, said)
     if 300 <= status < 400:
-        return PageAnswer(
-            AnswerKind.REJECTED, status, f"{said} (a redirect; is API_WECHAT_URL the vendor's own address?)"
-        )
+        return PageAnswer(AnswerKind.REJECTED, status, f"{said} (a redirect; {_PORTAL})")
     if 400 <= status < 500:
         return PageAnswer(AnswerKind.REJECTED, status, said)
     return PageAnswer(AnswerKind.FAULT, status, said)
@@ -98,13 +103,15 @@ def judge(
 
 def _judge_page(body: bytes, expected: Expected, excerpt: Callable[[bytes], str], link: str | None) -> PageAnswer:
     shape = expected.shape
+    if len(body) > MOST_VALUES and sum(map(body.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        return PageAnswer(AnswerKind.FAULT, 200, f"answered 200 with more than {MOST_VALUES} values")
     try:
-        page = _decoder(shape)(body)
-    except msgspec.DecodeError as error:
-        repaired = _repaired(body)
-        if repaired != body:
-            return _judge_page(repaired, expected, excerpt, link)
-        return _judge_other(body, error, excerpt)
+        page = _decoded(body, shape)
+    except msgspec.DecodeError:
+        try:
+            page = _decoded(repaired(body), shape)
+        except msgspec.DecodeError as error:
+            return _judge_other(body, error, excerpt)
     rows = page if shape.rows is None else page.rows
     if shape.whole:
         return PageAnswer(AnswerKind.PAGE, 200, rows=[page], more=next_link(link))
@@ -117,6 +124,14 @@ def _judge_page(body: bytes, expected: Expected, excerpt: Callable[[bytes], str]
     if wrong:
         return PageAnswer(AnswerKind.FAULT, 200, f"answered 200 with {wrong}")
     return PageAnswer(AnswerKind.PAGE, 200, rows=rows, total=page.total)
+
+
+def _decoded(body: bytes, shape: PageShape) -> Any:
+    decode = _decoder(shape)
+    try:
+        return decode(body)
+    except RecursionError:
+        return decode(cut_off(body))
 
 
 @cache
@@ -136,17 +151,9 @@ def _decoder(shape: PageShape) -> Callable[[bytes], Any]:
     return msgspec.json.Decoder(msgspec.defstruct("PageBody", members)).decode
 
 
-def _repaired(body: bytes) -> bytes:
-    """The body without a byte order mark, and with the replacement character for halves of surrogate pairs: one broken
-    name must not cost the page."""
-    return _ESCAPE.sub(lambda found: rb"\ufffd" if found["lone"] else found[0], body.removeprefix(_BOM))
-
-
 def _length_fault(rows: int, total: int, expected: Expected) -> str:
     if total > LONGEST_LIST:
-        return f"a total of {str(total)[:40]}, which is no length of a list"
-    if rows > expected.size:
-        return f"{rows} rows where {expected.size} were asked for"
+        return f"a total of {str(total)[:40]}, which is not believed: it is above {LONGEST_LIST}"
     implied = min(max(total - expected.index * expected.size, 0), expected.size)
     if expected.check_length and rows < implied:
         return f"{rows} rows on page {expected.index} where its own total of {total} implies {implied}"
@@ -156,7 +163,7 @@ def _length_fault(rows: int, total: int, expected: Expected) -> str:
 def _judge_other(body: bytes, error: msgspec.DecodeError, excerpt: Callable[[bytes], str]) -> PageAnswer:
     said = excerpt(body)
     if _HTML.match(body):
-        return PageAnswer(AnswerKind.FAULT, 200, f"answered 200 with HTML in place of JSON: {said}")
+        return PageAnswer(AnswerKind.FAULT, 200, f"answered 200 with HTML in place of JSON: {said} ({_PORTAL})")
     if is_dead_login(body):
         return PageAnswer(AnswerKind.DEAD_LOGIN, 200, f"answered 200: {said}")
     if isinstance(error, msgspec.ValidationError):
@@ -180,12 +187,17 @@ def with_wait(answer: PageAnswer, asked: float | None) -> PageAnswer:
     return answer
 
 
-def judge_error(error: BaseException) -> PageAnswer:
-    """What a call is that brought no answer.
+def judge_error(error: Exception) -> PageAnswer:
+    """What a call is that brought no answer, or one that could not be judged: whatever was raised over it is a fault of
+    the answer.
 
     Raises:
-        BaseException: `error` itself, when it is not about the connection.
+        GengfuError: `error` itself, when it is one of ours.
     """
+    if isinstance(error, GengfuError):
+        raise error
+    if isinstance(error, BadAnswer):
+        return PageAnswer(AnswerKind.FAULT, why=str(error))
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         reason = getattr(error.certificate_error, "verify_message", "") or type(error.certificate_error).__name__
         why = f"shows a certificate that is not trusted ({reason}); if it is the right one, set API_CA_FILE"
@@ -205,13 +217,14 @@ def judge_error(error: BaseException) -> PageAnswer:
     if isinstance(error, aiohttp.ClientPayloadError):
         return PageAnswer(AnswerKind.FAULT, why="cut its answer short")
     if isinstance(error, aiohttp.ClientResponseError):
-        return PageAnswer(AnswerKind.FAULT, why=f"answered with broken HTTP ({error.status})")
+        return PageAnswer(AnswerKind.FAULT, why=f"answered with broken HTTP ({clean(error.message, str)})")
     if isinstance(error, (aiohttp.ClientError, OSError)):
         return PageAnswer(
             AnswerKind.OVERLOADED,
             why=f"broke the connection ({getattr(error, 'strerror', None) or type(error).__name__})",
         )
-    raise error
+    told = clean(f"{type(error).__name__}: {error}", str)
+    return PageAnswer(AnswerKind.FAULT, why=f"gave an answer that cannot be read ({told})")
 
 
 def excerpt(body: bytes, scrub: Callable[[str], str]) -> str:
@@ -225,12 +238,13 @@ def clean(text: str, scrub: Callable[[str], str]) -> str:
 
 
 def retry_after(value: str | None, date: str | None, now: datetime) -> float | None:
-    """Seconds that a `Retry-After` asks for, as a number or as an HTTP date (RFC 9110, 10.2.3); `None` for garbage.
+    """Seconds that a `Retry-After` asks for, as a number or as an HTTP date (RFC 9110, 10.2.3), up to infinity; `None`
+    for garbage.
 
     A date is taken against the answer's own `Date`, so that the two machines' clocks need not agree.
     """
     text = (value or "").strip()
-    if re.fullmatch(r"\d{1,9}(\.\d+)?", text, re.ASCII):
+    if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
         return float(text)
     until = _http_date(text)
     if until is None:
@@ -241,6 +255,6 @@ def retry_after(value: str | None, date: str | None, now: datetime) -> float | N
 def _http_date(text: str) -> datetime | None:
     try:
         moment = email.utils.parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError, TypeError, LookupError):
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

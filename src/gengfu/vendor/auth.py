@@ -75,7 +75,7 @@ class AuthService:
         """
         self.loop = HttpLoop(settings)
         self.shared = SharedLogin(settings, logins, clock, reread)
-        self._client = LoginClient(self.loop, self.shared.scrub, clock)
+        self._client = LoginClient(settings, self.loop, self.shared.scrub, clock)
         self.tokens = SingleFlight(self.shared, self._client, self.loop, lease)
 
     def authorization(self) -> str:

@@ -6,12 +6,12 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from urllib.parse import urljoin
+from urllib.parse import unquote, urljoin
 
 from gengfu.clock import Clock, utcnow
 from gengfu.errors import AnswerError, Stopped
 from gengfu.settings import Settings
-from gengfu.vendor.answers import clean
+from gengfu.vendor.answers import LONGEST_LIST, clean
 from gengfu.vendor.auth import AuthService
 from gengfu.vendor.listing import Failure, Listing, Page
 from gengfu.vendor.page_fetch import PageFetch
@@ -50,11 +50,11 @@ class VendorClient:
 
     @cached_property
     def _limiter(self) -> RateLimiter:
-        return RateLimiter(self._settings.api_concurrency, self._totals, self._auth.loop, self._auth.shared)
+        return RateLimiter(self._settings, self._totals, self._auth.loop, self._auth.shared)
 
     @cached_property
     def _requester(self) -> Requester:
-        return Requester(self._settings.api()[0], self._auth, self._limiter, self._clock)
+        return Requester(self._settings, self._auth, self._limiter, self._clock)
 
     def pages(
         self,
@@ -102,23 +102,26 @@ class VendorClient:
         place = (listing.path, listing.query, size)
         base = self._settings.api()[0]
         url: str | None = urljoin(base, listing.paging.begin(*place))
-        asked: set[str] = set()
+        asked: set[int] = set()
         rows = 0
         while url is not None:
             where = url.removeprefix(base)
-            if url == where:
-                told = clean(url, self._auth.scrub)
-                raise AnswerError(f"{listing.path} leads to {told}, outside API_WECHAT_URL")
-            if url in asked:
-                raise AnswerError(f"GET {where} leads nowhere new: the server ignores which page is asked for")
-            asked.add(url)
+            token = self._auth.tokens.current()
+            if url == where or (token is not None and token.value.reveal() in unquote(url)):
+                wrong = "outside API_WECHAT_URL" if url == where else "an address with the login in it"
+                raise AnswerError(f"{listing.path} leads to {clean(url, self._auth.scrub)}, {wrong}")
+            if hash(url) in asked:
+                raise AnswerError(f"GET {where} leads nowhere new: the server sends the same page again and again")
+            asked.add(hash(url))
             page = self._one(FetchSpec(listing, size, len(asked), _always(where)), len(asked) - 1, stop)
             rows += len(page.rows)
+            if rows > LONGEST_LIST:
+                raise AnswerError(f"{listing.path} has no end: more than {LONGEST_LIST} rows are not believed")
             yield replace(page, total=rows)
             try:
                 follows = listing.paging.follow(*place, page, url)
             except ValueError as problem:
-                raise AnswerError(f"GET {where} answered 200, but {problem}") from None
+                raise AnswerError(f"GET {where} answered 200, but {clean(str(problem), self._auth.scrub)}") from None
             url = urljoin(base, follows) if follows is not None else None
 
     def _one(self, spec: FetchSpec, index: int, stop: threading.Event | None) -> Page:

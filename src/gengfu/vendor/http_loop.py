@@ -8,14 +8,17 @@ import ssl
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
 import aiohttp
 import uvloop
+from yarl import URL
 
 from gengfu.clock import monotonic
 from gengfu.errors import ConfigError
 from gengfu.settings import Settings
+from gengfu.vendor.answers import BadAnswer, clean
 
 T = TypeVar("T")
 
@@ -23,6 +26,9 @@ log = logging.getLogger(__name__)
 
 WARN_EVERY = 60.0
 """Seconds between two warnings that TLS is not verified, so that each run has one and not each window."""
+
+LARGE = 1_000_000
+"""Of answers with more bytes, one at a time is taken in by a process."""
 
 
 class HttpLoop:
@@ -40,6 +46,7 @@ class HttpLoop:
         self._thread: threading.Thread | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._session: aiohttp.ClientSession | None = None
+        self._large = asyncio.Lock()
         self._warned_at: float | None = None
 
     def _started(self) -> asyncio.AbstractEventLoop:
@@ -79,12 +86,41 @@ class HttpLoop:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, ssl=_tls(settings)),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"client": "system", "User-Agent": "gengfu"},
+                headers={"client": "system", "User-Agent": "gengfu", "Accept-Encoding": "gzip"},
                 timeout=timeout,
             )
             # aiohttp would send a call again by itself when a kept connection breaks: one more that no budget sees.
             self._session._retry_connection = False
+            self._large = asyncio.Lock()
         return self._session
+
+    async def ask(
+        self, method: str, url: URL, most: int, judge: Callable[[aiohttp.ClientResponse, bytes], T], **options: Any
+    ) -> T:
+        """Sends one request, follows no redirect, and gives what `judge` makes of the answer and its body, unpacked.
+
+        Raises:
+            BadAnswer: the body is longer than `most` bytes, or packed in a way that was not asked for.
+        """
+        async with (
+            self.session().request(method, url, allow_redirects=False, **options) as response,
+            AsyncExitStack() as alone,
+        ):
+            packed = response.headers.get("Content-Encoding", "identity").strip().lower()
+            if packed not in ("", "identity", "gzip"):
+                raise BadAnswer(f"answered {response.status} packed as {clean(packed, str)}, which was not asked for")
+            parts: list[bytes] = []
+            size = 0
+            async for part in response.content.iter_any():
+                parts.append(part)
+                if size <= LARGE < size + len(part):
+                    await alone.enter_async_context(self._large)
+                size += len(part)
+                if size > most:
+                    raise BadAnswer(f"answered {response.status} with more than the {most} bytes that are taken in")
+            body = b"".join(parts)
+            parts.clear()
+            return judge(response, body)
 
     def warn_unverified(self) -> None:
         """Warns that the vendor's certificate is not verified, if so; at most once a minute."""

@@ -17,6 +17,12 @@ LONGEST_WAIT = 30.0
 """A wait of more seconds than this, asked by the vendor, sends jobs back to the queue: it would keep workers idle."""
 
 
+def wait_reason(asked: float | None, longest: float) -> str:
+    """Why no request is sent, when the vendor asked for a wait of so many seconds, of which `longest` are kept."""
+    capped = f", of which {longest:.0f} s are kept" if (asked or 0.0) > longest else ""
+    return "the vendor asks for a wait" + (f" of {asked:.0f} s{capped}" if asked else "")
+
+
 def full_jitter(most: float) -> float:
     """Any number of seconds from 0 to `most`."""
     return random.uniform(0.0, most)

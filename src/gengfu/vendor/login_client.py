@@ -8,12 +8,15 @@ from collections.abc import Callable
 from functools import partial
 from urllib.parse import urlencode
 
+from aiohttp import ClientResponse
+from yarl import URL
+
 from gengfu.clock import Clock
 from gengfu.errors import Postpone, VendorError
-from gengfu.store.logins import LONGEST_GATE
+from gengfu.settings import Settings
 from gengfu.vendor.answers import AnswerKind, clean, excerpt, judge_error, retry_after
 from gengfu.vendor.http_loop import HttpLoop
-from gengfu.vendor.limits import LONGEST_WAIT, backoff, full_jitter
+from gengfu.vendor.limits import LONGEST_WAIT, backoff, full_jitter, wait_reason
 from gengfu.vendor.login import Identity, LoginAnswer, LoginAnswerKind, judge_login
 
 log = logging.getLogger(__name__)
@@ -28,9 +31,10 @@ class LoginClient:
     `scrub` takes secrets out of what the vendor says. Lives in the loop.
     """
 
-    def __init__(self, loop: HttpLoop, scrub: Callable[[str], str], clock: Clock) -> None:
+    def __init__(self, settings: Settings, loop: HttpLoop, scrub: Callable[[str], str], clock: Clock) -> None:
         self.calls = 0
         """Login calls so far."""
+        self._settings = settings
         self._loop = loop
         self._scrub = scrub
         self._clock = clock
@@ -50,9 +54,10 @@ class LoginClient:
                 return answer
             sentence = f"POST {me.url}token {answer.why}"
             if answer.kind is LoginAnswerKind.THROTTLED:
-                pause = min(max(wait or 0.0, backoff(tries)), LONGEST_GATE)
+                longest = self._settings.api_longest_wait
+                pause = min(max(wait or 0.0, backoff(tries)), longest)
                 if pause > LONGEST_WAIT or waited + pause > 2 * LONGEST_WAIT:
-                    raise Postpone(f"the vendor asks to wait with the login: {sentence}", max(pause, LONGEST_WAIT))
+                    raise Postpone(f"{wait_reason(wait, longest)} with the login", max(pause, LONGEST_WAIT))
                 waited += pause
             elif answer.kind is LoginAnswerKind.MISPLACED or tries == TRIES:
                 raise VendorError(f"the login failed, though not for the credentials: {sentence}")
@@ -70,19 +75,17 @@ class LoginClient:
         )
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         self._loop.warn_unverified()
-        session = self._loop.session()
         self.calls += 1
+
+        def judged(response: ClientResponse, body: bytes) -> tuple[LoginAnswer, float | None]:
+            shown, cleaned = partial(excerpt, scrub=self._scrub), partial(clean, scrub=self._scrub)
+            asked = retry_after(response.headers.get("Retry-After"), response.headers.get("Date"), self._clock())
+            return judge_login(response.status, body, shown, cleaned), asked
+
         try:
-            async with session.post(
-                me.url + "token", data=form.encode(), headers=headers, allow_redirects=False
-            ) as response:
-                body = await response.read()
+            url, most = URL(me.url + "token"), self._settings.api_login_bytes
+            return await self._loop.ask("POST", url, most, judged, data=form.encode(), headers=headers)
         except Exception as error:
             told = judge_error(error)
             kind = LoginAnswerKind.MISPLACED if told.kind is AnswerKind.REJECTED else LoginAnswerKind.TROUBLE
             return LoginAnswer(kind, told.why), None
-        answer = judge_login(
-            response.status, body, partial(excerpt, scrub=self._scrub), partial(clean, scrub=self._scrub)
-        )
-        named = response.headers
-        return answer, retry_after(named.get("Retry-After"), named.get("Date"), self._clock())

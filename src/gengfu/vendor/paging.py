@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import quote, urlencode, urljoin
+from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
 
 if TYPE_CHECKING:
     from gengfu.vendor.listing import Page
@@ -51,6 +51,30 @@ def next_link(header: str | None) -> str | None:
 def address(path: str, query: Query) -> str:
     """A path below the base with its query, encoded."""
     return f"{path}?{urlencode(query, quote_via=quote)}" if query else path
+
+
+LONGEST_LINK = 8_000
+"""The characters of an address that servers take."""
+
+
+def linked(url: str, link: str) -> str:
+    """Where a link on the page at `url` leads, whole and encoded.
+
+    Raises:
+        ValueError: nobody should follow it; the text says why.
+    """
+    path = urlsplit(link).path
+    while path != (path := unquote(path)):
+        pass
+    if not link.isprintable() or not path.isprintable() or any(sign in link for sign in ' \\"<>'):
+        problem = "holds characters that no address has"
+    elif {".", ".."} & set(re.split(r"[/\\]", path)):
+        problem = "goes by way of . or .."
+    elif len(link) > LONGEST_LINK:
+        problem = f"is longer than {LONGEST_LINK} characters"
+    else:
+        return urljoin(url, quote(link, safe="%/?#[]@!$&'()*+,;=:~"))
+    raise ValueError(f"its link to the next page {problem}: {link[:100]}")
 
 
 @dataclass(frozen=True)
@@ -175,7 +199,7 @@ class Link:
 
     def follow(self, path: str, query: Query, size: int, page: Page, url: str) -> str | None:
         """Where the page says, seen from its own address."""
-        return None if page.more in NO_MORE else urljoin(url, str(page.more))
+        return None if page.more in NO_MORE else linked(url, str(page.more))
 
 
 @dataclass(frozen=True)

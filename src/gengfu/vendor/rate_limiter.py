@@ -11,10 +11,19 @@ from functools import partial
 
 from gengfu.clock import monotonic
 from gengfu.errors import Postpone, StoreError
-from gengfu.store.logins import LONGEST_GATE
+from gengfu.settings import Settings
 from gengfu.vendor.answers import AnswerKind
 from gengfu.vendor.http_loop import HttpLoop
-from gengfu.vendor.limits import LONGEST_WAIT, AdaptiveLimit, Pace, RetryBudget, Streak, backoff, full_jitter
+from gengfu.vendor.limits import (
+    LONGEST_WAIT,
+    AdaptiveLimit,
+    Pace,
+    RetryBudget,
+    Streak,
+    backoff,
+    full_jitter,
+    wait_reason,
+)
 from gengfu.vendor.shared_login import SharedLogin
 
 log = logging.getLogger(__name__)
@@ -51,14 +60,15 @@ class RateLimiter:
     somebody opens there is open here. While nothing goes well, requests go out one by one, after pauses that grow.
     """
 
-    def __init__(self, ceiling: int, totals: Totals, loop: HttpLoop, shared: SharedLogin) -> None:
+    def __init__(self, settings: Settings, totals: Totals, loop: HttpLoop, shared: SharedLogin) -> None:
         self.totals = totals
         self.budget = RetryBudget()
         self.one_at_a_time = False
         """One request at a time, whatever the limit."""
         self._loop = loop
         self._shared = shared
-        self._limit = AdaptiveLimit(ceiling)
+        self._limit = AdaptiveLimit(settings.api_concurrency)
+        self._longest_wait = settings.api_longest_wait
         self._pace = Pace()
         self._trouble = Streak()
         self._throttling = Streak()
@@ -151,12 +161,12 @@ class RateLimiter:
         self.totals.throttled += 1
         opens = self._throttling.bad(ticket, self._next_ticket, now)
         own = backoff(self._throttling.rounds) * random.uniform(0.5, 1.0) if opens else 0.0
-        wait = min(max(asked or 0.0, own), LONGEST_GATE)
+        wait = min(max(asked or 0.0, own), self._longest_wait)
         if self._throttling.lasts(now) > STARVED:
             wait = max(wait, LONGEST_WAIT + 1)
         if self._limit.overload(ticket, self._next_ticket, now, in_use, throttled=True, wait=wait):
             self._pace.throttled(now, wait)
-        reason = "the vendor asks for a wait" + (f" of {asked:.0f} s" if asked else "")
+        reason = wait_reason(asked, self._longest_wait)
         if self._close_gate(now, wait, reason):
             log.warning("the vendor wants no request for a while", extra={"seconds": round(wait, 2)})
             self._unshared_until = now + wait

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
+from aiohttp import ClientResponse
 from yarl import URL
 
 from gengfu.clock import Clock, monotonic
+from gengfu.settings import Settings
 from gengfu.store.logins import Token
 from gengfu.vendor.answers import AnswerKind, Expected, PageAnswer, excerpt, judge, judge_error, retry_after, with_wait
 from gengfu.vendor.auth import AuthService
@@ -79,8 +81,9 @@ class FetchSpec:
 class Requester:
     """Makes calls. Each waits for its turn and is counted; a dead token is renewed before it returns."""
 
-    def __init__(self, base: str, auth: AuthService, limiter: RateLimiter, clock: Clock) -> None:
-        self._base = base
+    def __init__(self, settings: Settings, auth: AuthService, limiter: RateLimiter, clock: Clock) -> None:
+        self._base = settings.api()[0]
+        self._page_bytes = settings.api_page_bytes
         self._auth = auth
         self._limiter = limiter
         self._clock = clock
@@ -118,19 +121,19 @@ class Requester:
 
     async def _call(self, address: str, token: Token, expected: Expected) -> tuple[PageAnswer, float | None]:
         """The answer on one call, and the seconds to wait that the vendor asked for."""
-        session = self._auth.loop.session()
-        url = URL(self._base + address, encoded=True)
+
+        def judged(response: ClientResponse, body: bytes) -> tuple[PageAnswer, float | None]:
+            answer = judge(response.status, body, expected, self._excerpt, response.headers.get("Link"))
+            if response.status not in (429, 503):
+                return answer, None
+            asked = retry_after(response.headers.get("Retry-After"), response.headers.get("Date"), self._clock())
+            return with_wait(answer, asked), asked
+
         try:
-            async with session.get(url, headers=self._headers_for(token), allow_redirects=False) as response:
-                body = await response.read()
+            url = URL(self._base + address, encoded=True)
+            return await self._auth.loop.ask("GET", url, self._page_bytes, judged, headers=self._headers_for(token))
         except Exception as error:
             return judge_error(error), None
-        answer = judge(response.status, body, expected, self._excerpt, response.headers.get("Link"))
-        if response.status not in (429, 503):
-            return answer, None
-        named = response.headers
-        asked = retry_after(named.get("Retry-After"), named.get("Date"), self._clock())
-        return with_wait(answer, asked), asked
 
     async def _revive(self, token: Token, answer: PageAnswer) -> PageAnswer:
         self._health.died(token)

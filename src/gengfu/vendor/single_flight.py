@@ -6,10 +6,11 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from gengfu.clock import monotonic
-from gengfu.errors import LoginRefused, StoreError
+from gengfu.errors import LoginRefused, Postpone, StoreError
 from gengfu.store.logins import LoginState, Refusal, Token
 from gengfu.vendor.http_loop import HttpLoop
 from gengfu.vendor.login import LoginAnswerKind
@@ -169,7 +170,12 @@ class SingleFlight:
 
     async def _log_in(self, fence: int, dead: Token | None) -> Token | None:
         identity = self._shared.identity
-        answer = await self._client.ask(identity)
+        try:
+            answer = await self._client.ask(identity)
+        except Postpone as wait:
+            with suppress(StoreError):
+                await self._loop.offload(partial(self._logins.close_gate, identity.account, str(wait), wait.seconds))
+            raise
         if answer.kind is LoginAnswerKind.REFUSED:
             raise self._refused(await self._loop.offload(partial(self._shared.refuse, answer.why, fence)))
         self._shared.hide(answer.token)
