@@ -269,9 +269,7 @@ def test_a_page_size_that_the_server_caps_silently_is_noticed(
     world.assert_true_copy()
 
 
-@pytest.mark.parametrize(
-    "kind", ["empty", "short", "no-results", "negative-total", "html", "half", "bare-array", "long"]
-)
+@pytest.mark.parametrize("kind", ["empty", "short", "no-results", "negative-total", "html", "half", "bare-array"])
 @pytest.mark.parametrize("page", ["0", "4"])
 def test_a_faulty_page_is_read_again_and_never_believed(world: World, kind: str, page: str) -> None:
     world.sim.control(pin=[f"{page}:{kind}:2"])
