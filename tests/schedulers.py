@@ -15,7 +15,6 @@ from sqlalchemy import select
 
 from gengfu.clock import Clock, utcnow
 from gengfu.schedule.enqueue import Enqueuer
-from gengfu.schedule.entry_logs import EntryLogs
 from gengfu.schedule.open_ticks import ScheduleContext
 from gengfu.schedule.policy import CatchUp, Entry, Overlap, Schedule
 from gengfu.schedule.running import Running
@@ -80,7 +79,7 @@ class Rig:
         clock = clock or (lambda: self.now)
         enqueuer = Enqueuer(lambda: self.settings, show, clock)
         context = ScheduleContext(enqueuer, self.earlier_work, clock, show, self.notify, self.over.append)
-        running = Running(self.settings, EntryLogs(self.settings), self.program)
+        running = Running(self.settings, self.program)
         return Scheduler(self.database.path or self.database, lambda: self.entries, running, context)
 
     def notify(self, queue: str, job_id: int) -> str | None:
@@ -154,7 +153,7 @@ def main(told: dict[str, Any]) -> None:
     db = database.path or database
     settings = Settings(home=home, gengfu_timezone="UTC")
     clock = ServerClock(TickStore(db), utcnow)
-    running = Running(settings, EntryLogs(settings), PROGRAM)
+    running = Running(settings, PROGRAM)
     enqueuer = Enqueuer(lambda: settings, str, utcnow)
     context = ScheduleContext(enqueuer, NoEarlierWork(), clock, str, lambda *_: None)
     scheduler = Scheduler(db, lambda: entries, running, context)

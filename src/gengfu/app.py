@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gengfu.queue.ledger import Ledger
     from gengfu.queue.notify import Notifier
     from gengfu.queue.options import WorkerOptions
-    from gengfu.schedule.earlier_work import EarlierWork
+    from gengfu.schedule.open_ticks import EarlierWork
     from gengfu.schedule.scheduler import Scheduler
     from gengfu.services.backups import BackupService
     from gengfu.services.database import DatabaseService
@@ -193,18 +193,19 @@ class App:
         Raises:
             StoreError: the database cannot be used.
         """
-        from gengfu.services.scheduler import open_scheduler
+        from gengfu.schedule.enqueue import Enqueuer
+        from gengfu.schedule.entries import EntryReader, load_entries
+        from gengfu.schedule.open_ticks import ScheduleContext
+        from gengfu.schedule.running import Running
+        from gengfu.schedule.scheduler import PATIENCE, Scheduler
+        from gengfu.schedule.server_clock import ServerClock
+        from gengfu.store.ticks import TickStore
 
-        return open_scheduler(
-            self.settings,
-            self.light_db,
-            self.catalogue,
-            earlier_work,
-            clock=self.clock,
-            show=show,
-            notify=self.notify,
-            on_over=on_over,
-        )
+        db, settings = self.light_db, self.settings
+        clock, enqueuer = ServerClock(TickStore(db, PATIENCE), self.clock), Enqueuer(load_settings, show, self.clock)
+        context = ScheduleContext(enqueuer, earlier_work, clock, show, self.notify, on_over)
+        entries = EntryReader(settings.home, lambda: load_entries(settings, self.catalogue))
+        return Scheduler(db, entries, Running(settings), context)
 
     @cached_property
     def scaffold(self) -> ScaffoldService:

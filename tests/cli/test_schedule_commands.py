@@ -16,10 +16,9 @@ from typing import Any
 import pytest
 
 from gengfu.cli.device_list import DeviceList
-from gengfu.cli.earlier_work import CommandEarlierWork
+from gengfu.cli.schedule import CommandEarlierWork
 from gengfu.errors import ConfigError
-from gengfu.schedule.entries import Entries, load_entries
-from gengfu.services.scheduler import EntryReader
+from gengfu.schedule.entries import Entries, EntryReader, load_entries
 from terminal import Home
 
 Wait = Callable[..., None]

@@ -157,7 +157,7 @@ def test_a_claimed_tick_that_was_handed_on_is_taken_at_once(rig: Rig) -> None:
 def test_the_command_of_a_killed_scheduler_is_ended_before_its_tick_is_lost(
     light: Rig, monkeypatch: pytest.MonkeyPatch, ignores: str
 ) -> None:
-    monkeypatch.setattr("gengfu.schedule.other_schedulers.KILL_AFTER", 0.5)
+    monkeypatch.setattr("gengfu.schedule.open_ticks.KILL_AFTER", 0.5)
     left = subprocess.Popen([*PROGRAM, ignores + UNTIL_TOLD], cwd=light.home, stdout=subprocess.PIPE, process_group=0)
     assert left.stdout is not None
     left.stdout.readline()

@@ -93,9 +93,7 @@ def test_a_class_says_what_it_guarantees() -> None:
         ),
         *(
             "cli.schedule",
-            "cli.earlier_work",
             "services.schedule",
-            "services.scheduler",
             "schedule.entries",
             "schedule.plan",
             "schedule.scheduler",

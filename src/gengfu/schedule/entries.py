@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,8 @@ from gengfu.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+log = logging.getLogger("gengfu.schedule.entries")
 
 FILE = "gengfu.toml"
 
@@ -85,6 +88,45 @@ def load_entries(settings: Settings, catalogue: Declarations) -> Entries:
             entries[name] = entry
         problems += reader.problems
     return Entries(entries, tuple(problems))
+
+
+class EntryReader:
+    """Gives the entries, read again when `gengfu.toml` changes. A file that cannot be read then changes nothing; what
+    is wrong with an entry is logged once."""
+
+    def __init__(self, home: Path, load: Callable[[], Entries]) -> None:
+        self._file = home / FILE
+        self._load = load
+        self._entries: Mapping[str, Entry] | None = None
+        self._seen: tuple[int, int, int] | None = None
+
+    def __call__(self) -> Mapping[str, Entry]:
+        """All of them, by name.
+
+        Raises:
+            ConfigError: the file cannot be read at the first call.
+        """
+        seen = self._stamp()
+        if self._entries is None or seen != self._seen:
+            try:
+                found = self._load()
+            except ConfigError as error:
+                if self._entries is None:
+                    raise
+                log.warning("the entries cannot be read again; the old ones stand", extra={"error": str(error)})
+            else:
+                self._entries = found.entries
+                for problem in found.problems:
+                    log.warning("an entry cannot be used: %s", problem)
+            self._seen = seen
+        return self._entries
+
+    def _stamp(self) -> tuple[int, int, int] | None:
+        try:
+            found = self._file.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,17 @@
-"""The commands that a scheduler has under way, each as a child process, and the ends that are not written down yet."""
+"""The commands that a scheduler has under way, each as a child process with a log per entry, and how they ended."""
 
 from __future__ import annotations
 
 import logging
 import signal
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from gengfu import logs
+from gengfu.errors import ConfigError
 from gengfu.process.child import Child, program
 from gengfu.process.pids import birth_of
-from gengfu.schedule.entry_logs import EntryLogs
+from gengfu.settings import Settings
 from gengfu.store.ticks import Tick, TickEnd, TickState
-
-if TYPE_CHECKING:
-    from gengfu.settings import Settings
 
 log = logging.getLogger("gengfu.schedule.running")
 
@@ -37,10 +34,10 @@ class Running:
     What it prints goes to its entry's log, and the end of it to the tick's row.
     """
 
-    def __init__(self, settings: Settings, entry_logs: EntryLogs, argv: Sequence[str] | None = None) -> None:
+    def __init__(self, settings: Settings, argv: Sequence[str] | None = None) -> None:
         """`argv`: what comes before the words of a command; by default it is this program."""
         self._settings = settings
-        self.logs = entry_logs
+        self.logs = EntryLogs(settings)
         self._argv = tuple(argv or program())
         self._commands: dict[int, _Command] = {}
         self.unwritten: list[tuple[Tick, TickEnd]] = []
@@ -166,3 +163,37 @@ def _name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+class EntryLogs:
+    """Writes lines of ticks to `<log folder>/<entry>.log`. One that cannot be written keeps nothing from running."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._files: dict[str, logging.Handler | None] = {}
+
+    def write(self, tick: Tick, line: str) -> None:
+        """Adds a line of that tick; may be called from any thread once the entry's file was opened."""
+        handler = self.open(tick.entry)
+        if handler is not None:
+            record = logging.LogRecord("gengfu.tick", logging.INFO, "", 0, line, None, None)
+            record.tick = tick.id
+            handler.handle(record)
+
+    def open(self, entry: str) -> logging.Handler | None:
+        """The entry's file; None where it cannot be written, which is logged."""
+        if self._files.get(entry) is None:
+            try:
+                self._files[entry] = logs.open_file(self._settings, f"{entry}.log")
+            except ConfigError as error:
+                if entry not in self._files:
+                    log.warning("the log of an entry cannot be written", extra={"entry": entry, "error": str(error)})
+                self._files[entry] = None
+        return self._files[entry]
+
+    def close(self) -> None:
+        """Closes the files."""
+        for handler in self._files.values():
+            if handler is not None:
+                handler.close()
+        self._files.clear()
