@@ -95,14 +95,10 @@ class Session:
         """The commands there are."""
         return self._given or Catalogue(working_folder())
 
-    @cached_property
-    def _settings(self) -> Settings:
-        return load_settings()
-
     def language(self) -> str:
         """The language of people's text: as the settings say, else as the locale."""
         try:
-            named = self._settings.gengfu_lang
+            named = load_settings().gengfu_lang
         except ConfigError:
             named = None
         return named or language_of(os.environ)
@@ -151,8 +147,10 @@ class Session:
     def open(self) -> App:
         """The app, put together at the first call, and the log as the command wants it."""
         if self._app is None:
-            self._log_to(self._settings)
-            self._app = App(self._settings, self.catalogue)
+            # The demonstration has moved into a working folder of its own since the language was looked for.
+            settings = load_settings()
+            self._log_to(settings)
+            self._app = App(settings, self.catalogue)
         return self._app
 
     def _log_to(self, settings: Settings, *, loud: bool = False) -> None:
