@@ -21,7 +21,17 @@ import pytest
 
 from gengfu.settings import Secret, Settings
 from gengfu.store.database import Database
-from servers import DatabaseServer, RedisServer, SocketRedis, absent, migrate, redis_binary, sqlite_url
+from servers import (
+    DatabaseServer,
+    MariaDb,
+    PgBouncer,
+    RedisServer,
+    SocketRedis,
+    absent,
+    migrate,
+    redis_binary,
+    sqlite_url,
+)
 
 if TYPE_CHECKING:
     from servers import SmallDisk
@@ -230,6 +240,38 @@ def redis_server() -> Iterator[RedisServer]:
     server = RedisServer(binary)
     yield server
     server.kill()
+
+
+@pytest.fixture
+def pgbouncer() -> Iterator[Callable[..., PgBouncer]]:
+    """`pgbouncer(database_url, mode, size=20, option=...)`: a pooler before that database."""
+    if shutil.which("pgbouncer") is None:
+        absent("PgBouncer", "apt-get install pgbouncer")
+    with ExitStack() as opened:
+
+        def start(database_url: str, mode: str, **options: Any) -> PgBouncer:
+            folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="gengfu-test-"))
+            pooler = PgBouncer(Path(folder), database_url, mode, **options)
+            opened.callback(pooler.close)
+            return pooler
+
+        yield start
+
+
+@pytest.fixture
+def mariadb() -> Iterator[Callable[..., MariaDb]]:
+    """`mariadb("--option=value", ...)`: a MariaDB server with these options, and in it an empty database."""
+    if shutil.which("mariadbd") is None:
+        absent("a MariaDB of the test's own", "apt-get install mariadb-server")
+    with ExitStack() as opened:
+
+        def start(*options: str) -> MariaDb:
+            folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="gengfu-test-"))
+            server = MariaDb(Path(folder), *options)
+            opened.callback(server.close)
+            return server
+
+        yield start
 
 
 @pytest.fixture(scope="session")

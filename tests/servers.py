@@ -118,6 +118,88 @@ class DatabaseServer:
             connection.execute(text(statement))
 
 
+class PgBouncer:
+    """A pooler of the test's own before a PostgreSQL server, until `close`."""
+
+    def __init__(self, folder: Path, database_url: str, mode: str, size: int = 20, **options: str) -> None:
+        behind = make_url(database_url)
+        folder.chmod(0o755)
+        (folder / "users.txt").write_text(f'"{behind.username}" "{behind.password or ""}"\n')
+        port = free_port()
+        server = f"host={behind.host} port={behind.port or 5432}"
+        settings = {
+            "listen_addr": "127.0.0.1",
+            "listen_port": port,
+            "unix_socket_dir": "",
+            "auth_type": "trust",
+            "auth_file": folder / "users.txt",
+            "pool_mode": mode,
+            "default_pool_size": size,
+            **options,
+        }
+        lines = [f"{name} = {value}" for name, value in settings.items()]
+        text = "\n".join([f"[databases]\n{behind.database} = {server}", "[pgbouncer]", *lines])
+        (folder / "pgbouncer.ini").write_text(text)
+        command = ["pgbouncer", "--quiet", str(folder / "pgbouncer.ini")]
+        # It does not serve as root.
+        self._process = subprocess.Popen(command, user="postgres" if os.geteuid() == 0 else None)
+        self.url = behind.set(host="127.0.0.1", port=port).render_as_string(hide_password=False)
+        await_port(port)
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+class MariaDb:
+    """A MariaDB server of the test's own with options of its own, until `close`."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        data = folder / "data"
+        folder.chmod(0o755)
+        data.mkdir()
+        ours = ["--no-defaults", f"--datadir={data}", f"--tmpdir={data}"]
+        if os.geteuid() == 0:
+            shutil.chown(data, "mysql")
+            ours.append("--user=mysql")
+        made = ["mariadb-install-db", *ours, "--auth-root-authentication-method=normal", "--skip-test-db"]
+        subprocess.run(made, stdout=subprocess.DEVNULL, check=True)
+        port = free_port()
+        quick = ["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M", "--skip-log-error"]
+        self._command = ["mariadbd", *ours, "--bind-address=127.0.0.1", f"--port={port}", f"--socket={data}/socket"]
+        self._command += [*quick, *options]
+        self._log = (folder / "log").open("wb")
+        self._process = subprocess.Popen(self._command, stdout=self._log, stderr=self._log)
+        await_port(port, 30)
+        self.url = f"mysql://root@127.0.0.1:{port}/gengfu"
+        with create_engine(self.url.replace("mysql://", "mysql+pymysql://").removesuffix("gengfu")).connect() as opened:
+            opened.execute(text("CREATE DATABASE gengfu"))
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._log.close()
+
+
+def free_port() -> int:
+    """A port of this machine that nobody uses."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def await_port(port: int, seconds: float = 10.0) -> None:
+    """Returns when somebody listens there."""
+    deadline = time.monotonic() + seconds
+    while not is_served(port):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def is_served(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def migrate(url: str) -> None:
     """Gives the database its tables."""
     database = Database(Secret(url), Path("/"))
@@ -175,22 +257,14 @@ class RedisServer:
 
     def __init__(self, binary: Path) -> None:
         self._binary = binary
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.start()
 
     def start(self) -> None:
         command = [str(self._binary), "--port", str(self.port), "--save", "", "--appendonly", "no"]
         self._process = subprocess.Popen([*command, "--bind", "127.0.0.1"], stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 10
-        while not self._answers():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-
-    def _answers(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        await_port(self.port)
 
     def wipe(self) -> None:
         with redis.Redis.from_url(self.url) as client:

@@ -37,6 +37,10 @@ class StoreError(GengfuError):
     """The database cannot do its work: unreachable, read-only, full, or not migrated."""
 
 
+class TooLarge(StoreError):
+    """One statement is longer than the database server takes; the connection goes on."""
+
+
 class BackupError(GengfuError):
     """A backup cannot be made, read or put back: a program or the room for it is missing, or the file is damaged."""
 

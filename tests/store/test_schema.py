@@ -173,7 +173,7 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     path.write_text("These are notes, not a database. " * 100)
     database = Database(Secret(sqlite_url(path)), tmp_path)
     for use in (schema.ensure, schema.upgrade):
-        with pytest.raises(StoreError, match=r"gengfu\.db cannot be read: file is not a database"):
+        with pytest.raises(StoreError, match=r"gengfu\.db failed: file is not a database; put it aside"):
             use(database)
 
 

@@ -17,6 +17,7 @@ from gengfu.retry import Patience
 from gengfu.settings import Secret
 from gengfu.store.address import sqlite_path
 from gengfu.store.engines import Begin, make_engine, parse_address, secrets_of
+from gengfu.store.failures import explained, is_transient
 
 T = TypeVar("T")
 
@@ -25,10 +26,6 @@ Transaction = Connection
 
 PATIENCE = 30.0
 """Seconds for which a transaction is tried again while the database is away or locked."""
-
-_MYSQL_TRANSIENT = {1040, 1053, 1203, 1205, 1213, 2002, 2003, 2006, 2013, 2055}
-_POSTGRES_TRANSIENT = ("08", "40", "53", "55P03", "57P")
-_SQLITE_TRANSIENT = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 class Database:
@@ -144,13 +141,7 @@ class Database:
 
     def explain(self, error: SQLAlchemyError) -> StoreError:
         """The error as one sentence that names the database but never its password."""
-        cause = getattr(error, "orig", None) or error
-        text = " ".join(str(cause).split())
-        for secret in secrets_of(self.url):
-            text = text.replace(secret, "******")
-        if "no such table" in text or getattr(cause, "sqlstate", "") == "42P01" or _mysql_code(cause) == 1146:
-            return StoreError(f"the database {self.where} has no tables yet; run: gengfu db:upgrade")
-        return StoreError(f"the database {self.where} failed: {text[:500]}")
+        return explained(self.where, getattr(error, "orig", None) or error, secrets_of(self.url))
 
     def changes(self) -> Changes | None:
         """What tells whether an SQLite file was written; None of a server."""
@@ -205,28 +196,11 @@ class _Trying:
         if not self._was_lost and isinstance(error, DBAPIError) and error.connection_invalidated:
             self._was_lost = True
             return True
-        return is_transient(error) and self._patience.lasts()
+        return _is_transient(error) and self._patience.lasts()
 
 
-def _mysql_code(cause: BaseException) -> int | None:
-    code = cause.args[0] if cause.args else None
-    return code if isinstance(code, int) else None
-
-
-def is_transient(error: SQLAlchemyError) -> bool:
-    """Whether the same transaction may well succeed in a moment: connection lost or refused, lock, deadlock."""
+def _is_transient(error: SQLAlchemyError) -> bool:
     if not isinstance(error, DBAPIError) or error.orig is None:
         return False
-    cause = error.orig
-    if isinstance(cause, sqlite3.Error):
-        code = getattr(cause, "sqlite_errorcode", 0)
-        return (code & 0xFF) in _SQLITE_TRANSIENT
-    if error.connection_invalidated:
-        return True
-    state = getattr(cause, "sqlstate", None)
-    if state is not None:
-        return str(state).startswith(_POSTGRES_TRANSIENT)
-    code = _mysql_code(cause)
-    if code is not None:
-        return code in _MYSQL_TRANSIENT
-    return isinstance(error, (OperationalError, InterfaceError))
+    operational = isinstance(error, (OperationalError, InterfaceError))
+    return is_transient(error.orig, lost=error.connection_invalidated, operational=operational)

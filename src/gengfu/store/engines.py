@@ -294,8 +294,10 @@ def _mysql_tls(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _connect_mysql(dialect: Any, _record: object, arguments: Sequence[Any], named: dict[str, Any]) -> Any:
+    from gengfu.store import mysql_connection
+
     try:
-        return dialect.connect(*arguments, **named)
+        return mysql_connection.Connection(*arguments, **named)
     except dialect.dbapi.Error:
         raise
     except (OSError, ValueError) as error:
@@ -308,8 +310,9 @@ def _prepare_mysql(command: str | None) -> Callable[..., None]:
 
     def prepare(connection: Any, _record: object) -> None:
         with connection.cursor() as cursor:
-            cursor.execute("SHOW VARIABLES WHERE variable_name IN ('log_bin', 'binlog_format')")
+            cursor.execute("SHOW VARIABLES WHERE variable_name IN ('log_bin', 'binlog_format', 'max_allowed_packet')")
             told = {name: value.upper() for name, value in cursor.fetchall()}
+            connection.max_allowed_packet = int(told["max_allowed_packet"])
             # InnoDB refuses to write with READ COMMITTED where statements are what is replicated.
             by_statement = told.get("log_bin") == "ON" and told.get("binlog_format") == "STATEMENT"
             level = "REPEATABLE READ" if by_statement else "READ COMMITTED"

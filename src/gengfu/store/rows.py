@@ -247,20 +247,21 @@ class MirrorTable:
     def _insert_mysql(
         self, connection: Connection, names: Sequence[str], rows: Sequence[tuple[Any, ...]], updates: str
     ) -> None:
-        head = f"INSERT INTO {self.name} (source_id,{','.join(names)}) VALUES "
-        tail = f" ON DUPLICATE KEY UPDATE {updates}"
+        head = f"INSERT INTO {self.name} (source_id,{','.join(names)}) VALUES ".encode()
+        tail = f" ON DUPLICATE KEY UPDATE {updates}".encode()
         cursor = _cursor(connection)
         marks = f"({self._source_id}," + ",".join(["%s"] * len(names)) + ")"
+        most = min(_BATCH_BYTES, cursor.connection.max_allowed_packet - len(head) - len(tail) - 100)
         batch: list[str] = []
         size = 0
         for row in rows:
-            piece: str = cursor.mogrify(marks, row)
-            if batch and size + len(piece) * 2 > _BATCH_BYTES:
-                cursor.execute(head + ",".join(batch) + tail)
+            piece: bytes = cursor.mogrify(marks, row).encode()
+            if batch and size + len(piece) > most:
+                cursor.execute(head + b",".join(batch) + tail)
                 batch, size = [], 0
             batch.append(piece)
-            size += len(piece) * 2
-        cursor.execute(head + ",".join(batch) + tail)
+            size += len(piece) + 1
+        cursor.execute(head + b",".join(batch) + tail)
 
 
 def _cursor(connection: Connection) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from gengfu.errors import FileError, StoreError
 from gengfu.locks import Held, held
 from gengfu.retry import Patience
+from gengfu.store.failures import explained
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -46,9 +47,31 @@ def ensure(db: Database) -> None:
     if db.path is not None:
         if quick_version(db.path) != HEAD:
             upgrade(db)
-    elif steps := pending(db):
-        state = "has no tables yet" if len(steps) == len(REVISIONS) else f"is behind ({steps[0]} is still to come)"
+    elif state := lack(db):
         raise StoreError(f"the database {db.where} {state}; run: gengfu db:upgrade")
+
+
+def lack(db: Database) -> str:
+    """What the tables lack, in words; empty where they are of this program's version.
+
+    Raises:
+        StoreError: the database belongs to a newer program, or it cannot be read.
+    """
+    steps = pending(db)
+    if not steps:
+        return ""
+    if len(steps) < len(REVISIONS):
+        return f"is behind ({steps[0]} is still to come)"
+    return "has some of its tables: an upgrade was interrupted" if _is_begun(db) else "has no tables yet"
+
+
+def _is_begun(db: Database) -> bool:
+    from sqlalchemy import inspect
+
+    if db.path is not None:
+        return False
+    with db.read() as connection:
+        return inspect(connection).has_table("alembic_version")
 
 
 def pending(db: Database) -> list[str]:
@@ -92,7 +115,7 @@ def quick_version(path: Path) -> str | None:
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
             version = str(row[0]) if row else None
     except (OSError, sqlite3.Error) as error:
-        raise StoreError(f"the database {path} cannot be read: {error}") from error
+        raise explained(str(path), error) from error
     if version is not None and "source" not in tables:
         _refuse_before_release(version, str(path), f"move the file away: mv {path} {path}.old")
     return version

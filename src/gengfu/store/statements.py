@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from gengfu.errors import StoreError
+from gengfu.store.failures import explained
 
 if TYPE_CHECKING:
     from gengfu.store.database import Database
@@ -81,7 +81,7 @@ def look(db: Database | Path, work: Callable[[Statements], T]) -> T:
                 connection.execute("BEGIN")
                 return work(_SqliteStatements(connection))
         except sqlite3.Error as error:
-            raise StoreError(f"the database {db} failed: {error}") from error
+            raise explained(str(db), error) from error
     from gengfu.store.core_statements import CoreStatements
 
     return db.look(lambda connection: work(CoreStatements(connection)))
@@ -168,4 +168,4 @@ def _with_sqlite(path: Path, work: Callable[[Statements], T]) -> T:
                 raise
             return done
     except sqlite3.Error as error:
-        raise StoreError(f"the database {path} failed: {error}") from error
+        raise explained(str(path), error) from error

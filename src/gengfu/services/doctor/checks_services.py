@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from gengfu.errors import ConfigError, GengfuError
-from gengfu.services.doctor.findings import PATIENCE, DoctorContext, Finding, error, ok, warning
+from gengfu.services.doctor.findings import PATIENCE, DoctorContext, Finding, Level, error, ok, warning
 from gengfu.services.doctor.reachability import Reachability, reach
 from gengfu.services.within import within
 
@@ -30,13 +30,11 @@ def database(context: DoctorContext) -> Iterator[Finding]:
     from gengfu.store.diagnosis import damage_of
 
     db = context.db()
-    steps = within(PATIENCE, f"the database {db.where}", lambda: schema.pending(db))
-    if steps and db.path is not None:
-        what = "has no tables yet" if len(steps) == len(schema.REVISIONS) else f"is behind ({', '.join(steps)})"
-        yield warning(f"the database {db.where} {what}", "gengfu db:upgrade", lambda: _upgrade(db))
-        return
-    if steps:
-        yield error(f"the database {db.where} is behind ({', '.join(steps)})", "gengfu db:upgrade")
+    lack = within(PATIENCE, f"the database {db.where}", lambda: schema.lack(db))
+    if lack:
+        is_file = db.path is not None
+        level, fix = (Level.WARNING, lambda: _upgrade(db)) if is_file else (Level.ERROR, None)
+        yield Finding(level, f"the database {db.where} {lack}", "gengfu db:upgrade", fix)
         return
     if db.path is not None and db.path.stat().st_size <= CHECKED_WHOLE:
         damage = damage_of(db.path, PATIENCE)
