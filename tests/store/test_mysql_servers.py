@@ -50,16 +50,25 @@ def test_an_upgrade_that_was_refused_half_way_is_told_as_such(mariadb: Callable[
 def test_statements_fit_what_the_server_takes(
     mariadb: Callable[..., MariaDb], open_system: Callable[..., System]
 ) -> None:
-    """A row that alone is larger is set aside, and so is one whose change is; every other row is right."""
+    """A row that is larger is set aside, and so is one whose change is; every other row is right."""
     server = mariadb("--max-allowed-packet=1M")
-    system = open_system({"devices": 3000}, database_url=server.url, API_PAGE_SIZE="500")
+    system = open_system({"devices": 1500}, database_url=server.url, API_PAGE_SIZE="100")
     system.tell("db:upgrade")
-    big, bigger = system.sim.fleet("change", count=2, pick="random", fields={"memo": "x" * 600_000})
-    system.sim.fleet("change", ids=[bigger], fields={"memo": "重" * 500_000})
+    large, larger = system.sim.fleet("change", count=2, pick="random", fields={"model": "x" * 600_000})
+    system.sim.fleet("change", ids=[larger], fields={"model": "重" * 400_000})
     worker = system.worker("--concurrency", "2").ready()
     told = system.ask("device:list", "--wait")
+    assert (told["verdict"], told["new"], told["rejected"]) == ("complete", 1499, 1)
+    assert "max_allowed_packet is 1048576" in system.tell("run:show", str(told["run"])).out
+    assert system.ask("device:show", str(large))["device"]["model"] == "x" * 600_000
+
+    system.sim.fleet("change", ids=[large], fields={"model": "y" * 600_000})
+    (other,) = system.sim.fleet("change", ids=[larger], fields={"model": "换机"})
+    told = system.ask("device:list", "--wait")
+    assert (told["verdict"], told["new"], told["rejected"]) == ("complete", 1, 1)
+    assert system.ask("device:show", str(other))["device"]["model"] == "换机"
+    assert system.ask("device:show", str(large))["device"]["model"] == "x" * 600_000
     assert worker.told_to_stop() == 0
-    assert told
 
 
 def test_a_statement_that_is_too_long_does_not_cost_the_connection(mariadb: Callable[..., MariaDb]) -> None:

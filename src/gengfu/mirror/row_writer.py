@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from gengfu.mirror.reconcile import pack
+from gengfu.errors import TooLarge
+from gengfu.mirror.reconcile import distinct, pack
 from gengfu.mirror.resource import Kind
 from gengfu.mirror.rows import UnreadableRow
 from gengfu.mirror.run_context import RunContext
@@ -23,6 +24,8 @@ from gengfu.vendor.listing import Page
 
 _LOOKUP_ROWS = 1_000
 _REJECT_CHARACTERS = 2_000
+_LARGE = 50_000
+"""Characters of a row that may make a statement too long for the database."""
 
 _Arrived = tuple[int, msgspec.Raw, int]
 """Key, row and row hash."""
@@ -154,8 +157,27 @@ class RowWriter:
         self._settle()
         window = self._window if last_page is None else replace(self._window, last_page=last_page)
         calls = self._context.new_calls()
-        self._context.db.write(lambda transaction: self._write(transaction, window, calls, shifted))
+        while True:
+            try:
+                self._context.db.write(lambda transaction: self._write(transaction, window, calls, shifted))
+                break
+            except TooLarge as problem:
+                self._set_aside_largest(problem)
         self._clear()
+
+    def _set_aside_largest(self, problem: TooLarge) -> None:
+        """Leaves out the row that has most text, since the database takes no statement with it."""
+        rows = {**self._new, **{key: values for key, (values, _, _) in self._changed.items()}}
+        sizes = {
+            key: sum(len(value) for value in values if isinstance(value, (str, bytes))) for key, values in rows.items()
+        }
+        key = max(sizes, key=sizes.__getitem__, default=0)
+        if sizes.get(key, 0) < _LARGE:
+            raise problem
+        page = next(page.page for page in self._pages if key in distinct([page.ids]))
+        self._rejects.append(Reject(page, f"the row {key} is too large: {problem}", f'{{"id": {key}}}'))
+        for kept in (self._new, self._changed):
+            kept.pop(key, None)
 
     def _write(self, transaction: Transaction, window: Window, calls: Mapping[str, int], shifted: bool) -> None:
         """May run again, where the transaction is tried again."""

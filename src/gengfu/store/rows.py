@@ -252,7 +252,7 @@ class MirrorTable:
         cursor = _cursor(connection)
         marks = f"({self._source_id}," + ",".join(["%s"] * len(names)) + ")"
         most = min(_BATCH_BYTES, cursor.connection.max_allowed_packet - len(head) - len(tail) - 100)
-        batch: list[str] = []
+        batch: list[bytes] = []
         size = 0
         for row in rows:
             piece: bytes = cursor.mogrify(marks, row).encode()
