@@ -471,7 +471,7 @@ def test_a_held_run_is_approved_by_a_person(held: tuple[Home, Simulator]) -> Non
     assert home.ask("device:export", "-", "--format", "csv", "--gone").err == "gengfu: 60 devices written\n"
     again = home.ask("device:approve", "2", "--yes", "--json")
     assert again.code == 1
-    assert again.json["error"] == {"type": "RunError", "message": "run 2 is not held; it is complete"}
+    assert again.json["error"] == {"type": "RunError", "message": "run 2 was approved already; see: gengfu run:show 2"}
 
 
 def test_a_held_run_is_discarded_by_a_person(held: tuple[Home, Simulator]) -> None:

@@ -281,6 +281,14 @@ def test_what_is_no_time_is_refused_with_examples(text: str) -> None:
         moment_of(text, "Asia/Shanghai", NOW)
 
 
+def test_a_table_of_ticks_has_an_end(home: Path, sqlite_database_url: str) -> None:
+    place = Home(home, DATABASE_URL=sqlite_database_url)
+    (home / "gengfu.toml").write_text('[schedule.each_second]\ncommand = "health"\ncron = "* * * * * *"\n')
+    told = place.ask("schedule:simulate", "--days", "1", "--ticks")
+    assert len([row for row in told.rows if row[-1] == "runs"]) == 10_000
+    assert "only the first 10000 of 86689 ticks are listed" in told.err
+
+
 def test_people_get_tables_and_sentences(home: Path, sqlite_database_url: str, sqlite_database: Database) -> None:
     place = Home(home, DATABASE_URL=sqlite_database_url)
     (home / "gengfu.toml").write_text(TOML)

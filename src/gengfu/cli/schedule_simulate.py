@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from gengfu.services.schedule import Played
 
 
+LISTED = 10_000
+"""The most ticks in a table: nobody reads more, and a terminal takes long over them."""
+
+
 class ScheduleSimulate(BaseCommand):
     """Forecast what would run when, and which ticks would overlap
 
@@ -62,8 +66,10 @@ class ScheduleSimulate(BaseCommand):
             self.out.say()
             zones = {played.entry.name: played.entry.schedule.timezone or "UTC" for played in entries}
             every = sorted((tick.due_at, played.entry.name, tick.fate) for played in entries for tick in played.ticks)
-            lines = [[name, local(due, zones[name]), zones[name], fate] for due, name, fate in every]
+            lines = [[name, local(due, zones[name]), zones[name], fate] for due, name, fate in every[:LISTED]]
             self.out.table([Column("entry"), Column("due"), Column("zone"), Column("forecast")], lines)
+            if len(every) > LISTED:
+                self.out.note(f"only the first {LISTED} of {len(every)} ticks are listed; for all of them: --json")
 
 
 def _line(played: Played) -> list[object]:

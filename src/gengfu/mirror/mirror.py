@@ -131,8 +131,7 @@ class Mirror:
     def _decide(self, run_id: int, decision: Decision, by: str) -> int:
         marked = closing.decide(self._context(self._get(run_id)), decision, by)
         if marked is None:
-            run = self._get(run_id)
-            raise RunError(f"run {run_id} is not held: {run.reason or run.verdict or run.state}")
+            raise RunError(self._get(run_id).why_not_held)
         return marked
 
     def _get(self, run_id: int) -> Run:

@@ -231,7 +231,7 @@ class RunService:
         """
         run = self.get(run_id)
         if run.state != RunState.HELD:
-            raise RunError(f"run {run_id} is not held; it is {run.verdict or run.state}")
+            raise RunError(run.why_not_held)
         number, rows = self._held_rows(run, limit)
         return HeldRun(run, number, rows)
 

@@ -111,6 +111,13 @@ class Run:
         """Whether workers may still write for it."""
         return self.active_key is not None
 
+    @property
+    def why_not_held(self) -> str:
+        """Why there is nothing to decide about it."""
+        if self.decision is not None:
+            return f"run {self.id} was {self.decision} already; see: gengfu run:show {self.id}"
+        return f"run {self.id} is not held; it is {self.verdict or self.state}"
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
