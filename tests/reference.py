@@ -76,7 +76,11 @@ def _metavar(option: click.Option) -> str:
 
 def settings() -> list[tuple[str, str, str]]:
     """Of each setting: its name, its default (empty if there is none), an example."""
-    return [(field.name.upper(), _default(field.default), field.metadata["example"]) for field in fields(Settings)[1:]]
+    return [
+        (field.name.upper(), _default(field.default), field.metadata["example"])
+        for field in fields(Settings)
+        if field.metadata
+    ]
 
 
 def _default(value: Any) -> str:

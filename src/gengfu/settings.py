@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from gengfu import addresses, readers
 from gengfu.errors import ConfigError
-from gengfu.language import language_of
+from gengfu.language import Message, tr
+from gengfu.readers import Reader, file, flag, folder, http_url, number, path, text, unreachable, word, zone
+from gengfu.setting_files import DOTENV, ENVIRONMENT, TOML, Contents, Given, flat, joined, read_dotenv, read_toml
+from gengfu.setting_names import misspelt
 
 
 class Secret:
@@ -38,104 +42,28 @@ class Secret:
         return "******"
 
 
-def _problem(name: str, wrong: str, example: str) -> ConfigError:
-    return ConfigError(f"{name} {wrong}; for example: {name}={example}")
+class Address(Secret):
+    """The address of a server; it prints with stars for its passwords."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return addresses.shown(self._value)
 
 
-def _text(name: str, value: str, example: str) -> str:
-    if not value.strip():
-        raise _problem(name, "is empty", example)
-    return value.strip()
+def _made(kind: Callable[[str], Any], read: Callable[[Any], str]) -> Reader:
+    return lambda value: kind(read(value))
 
 
-def _secret(name: str, value: str, example: str) -> Secret:
-    if not value:
-        raise _problem(name, "is empty", example)
-    return Secret(value)
+class _LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
 
 
-def _http_url(name: str, value: str, example: str) -> str:
-    value = value.strip()
-    try:
-        parts = urlsplit(value)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise _problem(name, "is not an http:// or https:// address", example)
-    if parts.query or parts.fragment or parts.username:
-        raise _problem(name, "must not carry a user, a query or a fragment", example)
-    return value.rstrip("/") + "/"
-
-
-def _database_url(name: str, value: str, example: str) -> Secret:
-    scheme = value.strip().partition("://")[0].partition("+")[0]
-    if "://" not in value or scheme not in ("sqlite", "postgresql", "postgres", "mysql", "mariadb"):
-        raise _problem(name, "is not a sqlite://, postgresql:// or mysql:// address", example)
-    return Secret(value.strip())
-
-
-def _redis_url(name: str, value: str, example: str) -> Secret:
-    if value.strip().partition("://")[0] not in ("redis", "rediss", "unix", "redis+sentinel"):
-        raise _problem(name, "is not a redis://, rediss://, unix:// or redis+sentinel:// address", example)
-    return Secret(value.strip())
-
-
-def _flag(name: str, value: str, example: str) -> bool:
-    word = value.strip().lower()
-    if word in ("1", "true", "yes", "on"):
-        return True
-    if word in ("0", "false", "no", "off"):
-        return False
-    raise _problem(name, f"is {value.strip()!r}, neither true nor false", example)
-
-
-def _zone(name: str, value: str, example: str) -> str:
-    from zoneinfo import ZoneInfo
-
-    try:
-        ZoneInfo(value.strip())
-    except (ValueError, OSError, LookupError):
-        raise _problem(name, f"is {value.strip()!r}, not a time zone that this machine knows", example) from None
-    return value.strip()
-
-
-def _language(name: str, value: str, example: str) -> str:
-    word = value.strip().lower()
-    if word[:2] not in ("en", "zh"):
-        raise _problem(name, f"is {value.strip()!r}, neither zh_CN nor en", example)
-    return language_of({name: word})
-
-
-def _level(name: str, value: str, example: str) -> str:
-    word = value.strip().lower()
-    if word not in ("debug", "info", "warning", "error"):
-        raise _problem(name, f"is {value.strip()!r}, not debug, info, warning or error", example)
-    return word
-
-
-def _file(name: str, value: str, example: str) -> Path:
-    path = Path(_text(name, value, example)).expanduser()
-    if not path.is_file():
-        raise _problem(name, f"names {path}, which is not a file", example)
-    return path
-
-
-def _number(low: float, high: float, kind: Callable[[str], Any]) -> Callable[[str, str, str], Any]:
-    def parse(name: str, value: str, example: str) -> Any:
-        try:
-            number = kind(value.strip())
-        except ValueError:
-            raise _problem(name, f"is {value.strip()!r}, not a number", example) from None
-        if not low <= number <= high:
-            raise _problem(name, f"is {value.strip()}, outside {low:g} to {high:g}", example)
-        return number
-
-    return parse
-
-
-def _setting(parse: Callable[[str, str, str], Any], example: str, default: Any = None) -> Any:
-    return field(default=default, metadata={"parse": parse, "example": example})
+def _setting(read: Reader, example: str, default: Any = None) -> Any:
+    return field(default=default, metadata={"read": read, "example": example})
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,64 +72,62 @@ class Settings:
 
     home: Path
     """The working folder: where `.env`, `gengfu.toml`, `var/` and `logs/` lie."""
+    remarks: tuple[Message, ...] = ()
+    """What is written among the settings and not used, or not as it may be meant, in sentences."""
 
-    api_wechat_url: str | None = _setting(_http_url, "https://vendor.example.com/")
+    api_wechat_url: str | None = _setting(http_url, "https://vendor.example.com/")
     """Base address of the vendor's API, always ending with one slash."""
-    api_username: str | None = _setting(_text, "operator")
-    api_password: Secret | None = _setting(_secret, "secret")
-    api_ca_file: Path | None = _setting(_file, "/etc/ssl/vendor-ca.pem")
+    api_username: str | None = _setting(text, "operator")
+    api_password: Secret | None = _setting(_made(Secret, readers.secret), "secret")
+    api_ca_file: Path | None = _setting(file, "/etc/ssl/vendor-ca.pem")
     """A file of PEM certificates to trust besides the system's."""
-    api_verify_tls: bool = _setting(_flag, "true", default=True)
-    api_timezone: str = _setting(_zone, "Asia/Shanghai", default="Asia/Shanghai")
+    api_verify_tls: bool = _setting(flag, "true", default=True)
+    api_timezone: str = _setting(zone, "Asia/Shanghai", default="Asia/Shanghai")
     """The zone of the vendor's times, which carry none."""
-    api_concurrency: int = _setting(_number(1, 256, int), "16", default=16)
+    api_concurrency: int = _setting(number(1, 256, int), "16", default=16)
     """The most requests at once per process; the client finds by itself how many of them the server bears."""
-    api_page_size: int = _setting(_number(1, 10_000, int), "100", default=100)
-    api_connect_timeout: float = _setting(_number(0.05, 600, float), "5", default=5.0)
+    api_page_size: int = _setting(number(1, 10_000, int), "100", default=100)
+    api_connect_timeout: float = _setting(number(0.05, 600, float), "5", default=5.0)
     """Seconds until a connection must stand."""
-    api_read_timeout: float = _setting(_number(0.05, 600, float), "15", default=15.0)
+    api_read_timeout: float = _setting(number(0.05, 600, float), "15", default=15.0)
     """Seconds of silence in the middle of an answer."""
-    api_total_timeout: float = _setting(_number(0.05, 3600, float), "60", default=60.0)
+    api_total_timeout: float = _setting(number(0.05, 3600, float), "60", default=60.0)
     """Seconds for one request as a whole."""
-    api_longest_wait: float = _setting(_number(1, 86_400, float), "900", default=900.0)
+    api_longest_wait: float = _setting(number(1, 86_400, float), "900", default=900.0)
     """Seconds for which no request is sent at most, whatever `Retry-After` says."""
-    api_page_bytes: int = _setting(_number(10_000, 1_000_000_000, int), "32000000", default=32_000_000)
+    api_page_bytes: int = _setting(number(10_000, 1_000_000_000, int), "32000000", default=32_000_000)
     """The most bytes of a page, unpacked; a longer answer is given up on while it comes in."""
-    api_login_bytes: int = _setting(_number(1_000, 10_000_000, int), "64000", default=64_000)
+    api_login_bytes: int = _setting(number(1_000, 10_000_000, int), "64000", default=64_000)
     """The same for the answer to a login."""
-    database_url: Secret = _setting(_database_url, "sqlite:///var/gengfu.db", default=Secret("sqlite:///var/gengfu.db"))
-    redis_url: Secret | None = _setting(_redis_url, "redis://127.0.0.1:6379/0")
+    database_url: Secret = _setting(
+        _made(Address, readers.database_url), "sqlite:///var/gengfu.db", default=Address("sqlite:///var/gengfu.db")
+    )
+    redis_url: Secret | None = _setting(_made(Address, readers.redis_url), "redis://127.0.0.1:6379/0")
     """Where workers are told of jobs at once; without it they look for themselves."""
-    redis_prefix: str = _setting(_text, "gengfu", default="gengfu")
+    redis_prefix: str = _setting(text, "gengfu", default="gengfu")
     """What the names of all keys in Redis begin with."""
-    redis_ca_file: Path | None = _setting(_file, "/etc/ssl/redis-ca.pem")
+    redis_ca_file: Path | None = _setting(file, "/etc/ssl/redis-ca.pem")
     """A file of PEM certificates to trust, in place of the system's, for `rediss://`."""
-    log_dir: Path = _setting(
-        lambda name, value, example: Path(_text(name, value, example)), "logs", default=Path("logs")
-    )
-    log_level: str = _setting(_level, "info", default="info")
-    gengfu_timezone: str = _setting(_zone, "Asia/Shanghai", default="Asia/Shanghai")
+    log_dir: Path = _setting(folder, "logs", default=Path("logs"))
+    log_level: str = _setting(word(_LogLevel), "info", default="info")
+    gengfu_timezone: str = _setting(zone, "Asia/Shanghai", default="Asia/Shanghai")
     """The zone in which people read times and the schedule is written."""
-    gengfu_lang: str | None = _setting(_language, "zh_CN")
+    gengfu_lang: str | None = _setting(readers.language, "zh_CN")
     """The language of people's text, `zh_CN` or `en`; without it, that of the locale."""
-    guard_percent: float = _setting(_number(0, 100, float), "20", default=20.0)
+    guard_percent: float = _setting(number(0, 100, float), "20", default=20.0)
     """A run in which more than this share of the live rows vanished at once is held ..."""
-    guard_minimum: int = _setting(_number(0, 1_000_000_000, int), "10", default=10)
+    guard_minimum: int = _setting(number(0, 1_000_000_000, int), "10", default=10)
     """... if at least this many vanished."""
-    unreadable_percent: float = _setting(_number(0, 100, float), "1", default=1.0)
+    unreadable_percent: float = _setting(number(0, 100, float), "1", default=1.0)
     """A run of which more than this share of the rows could not be read is partial ..."""
-    unreadable_minimum: int = _setting(_number(1, 1_000_000_000, int), "3", default=3)
+    unreadable_minimum: int = _setting(number(1, 1_000_000_000, int), "3", default=3)
     """... if at least this many could not. So is one with a page of which no row could be read."""
-    backup_dir: Path = _setting(
-        lambda name, value, example: Path(_text(name, value, example)).expanduser(),
-        "/mnt/backups/gengfu",
-        default=Path("var/backups"),
-    )
-    backup_keep_daily: int = _setting(_number(0, 3660, int), "7", default=7)
+    backup_dir: Path = _setting(folder, "/mnt/backups/gengfu", default=Path("var/backups"))
+    backup_keep_daily: int = _setting(number(0, 3660, int), "7", default=7)
     """The newest backup of each of so many days is kept, ..."""
-    backup_keep_weekly: int = _setting(_number(0, 1000, int), "4", default=4)
+    backup_keep_weekly: int = _setting(number(0, 1000, int), "4", default=4)
     """... of each of so many weeks, ..."""
-    backup_keep_monthly: int = _setting(_number(0, 1000, int), "6", default=6)
+    backup_keep_monthly: int = _setting(number(0, 1000, int), "6", default=6)
     """... and of each of so many months."""
 
     @property
@@ -228,7 +154,14 @@ class Settings:
         for name in ("api_wechat_url", "api_username", "api_password"):
             if getattr(self, name) is None:
                 example = next(f for f in fields(self) if f.name == name).metadata["example"]
-                raise _problem(name.upper(), f"is not set (in the environment, or in {self.home / '.env'})", example)
+                raise ConfigError(
+                    tr(
+                        "{name} is not set (in the environment, or in {file}); for example: {name}={example}",
+                        name=name.upper(),
+                        file=self.home / DOTENV,
+                        example=example,
+                    )
+                )
         assert self.api_wechat_url and self.api_username and self.api_password
         return self.api_wechat_url, self.api_username, self.api_password
 
@@ -242,10 +175,91 @@ def working_folder(environ: Mapping[str, str] | None = None) -> Path:
     named = (os.environ if environ is None else environ).get("GENGFU_HOME") or "."
     try:
         return Path(named).expanduser().resolve()
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
+        sentence = tr(
+            "the working folder {folder} cannot be found ({error}); go to a folder that is there",
+            folder=named,
+            error=error,
+        )
+        raise ConfigError(sentence) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What became of one setting."""
+
+    name: str
+    value: Any
+    """As it is used; the default where it is not set or wrong."""
+    source: str | None
+    """Where it is written; None for the default."""
+    overridden: Sequence[str]
+    """Other places where it is written, which do not count."""
+    problem: Message | None
+    """What is wrong with it, with an example."""
+
+    @property
+    def shown(self) -> bool | int | float | str | None:
+        """The value for people and for JSON, with stars for secrets."""
+        return str(self.value) if isinstance(self.value, (Secret, Path, StrEnum)) else self.value
+
+
+def explain(environ: Mapping[str, str] | None = None) -> tuple[Path, list[Explained], list[Message]]:
+    """The working folder, every setting in order, and what is written anywhere and not used, in sentences.
+
+    Raises:
+        ConfigError: one of the files cannot be read at all.
+    """
+    environ = os.environ if environ is None else environ
+    home = working_folder(environ)
+    if not home.is_dir():
         raise ConfigError(
-            f"the working folder {named} cannot be found ({error}); go to a folder that is there"
-        ) from None
+            tr("GENGFU_HOME names {folder}, which is not a folder; for example: GENGFU_HOME=/srv/gengfu", folder=home)
+        )
+    known = {each.name.upper(): each for each in fields(Settings) if each.metadata}
+    toml = read_toml(home / TOML)
+    schedule = toml.pop("schedule", {})
+    sources = [
+        Contents([Given(name, environ[name], ENVIRONMENT) for name in known if name in environ]),
+        joined(read_dotenv(home / DOTENV, known), known),
+        joined(Contents(list(flat(toml))), known),
+    ]
+    remarks = [remark for source in sources for remark in source.remarks]
+    remarks += misspelt(
+        [given for source in sources for given in source.given if given.name not in known], environ, schedule, known
+    )
+    explained = []
+    for name, setting in known.items():
+        # Compose sets a variable that has no value to nothing; as in a file, that is not to set it.
+        written = [given for source in sources for given in source.given if given.name == name]
+        counting = next((given for given in written if not _is_empty(given.value)), None)
+        explained.append(_explained(home, setting, counting, [each.place for each in written if each is not counting]))
+        problem = unreachable(explained[-1].value) if counting and setting.metadata["read"] is folder else None
+        if counting and problem:
+            remarks.append(tr("{name} ({place}) names {problem}", name=name, place=counting.place, problem=problem))
+    return home, explained, remarks
+
+
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, str) and not value.strip()
+
+
+def _explained(home: Path, setting: Field[Any], given: Given | None, overridden: list[str]) -> Explained:
+    name, example, read = setting.name.upper(), setting.metadata["example"], setting.metadata["read"]
+    if given is None:
+        return Explained(name, setting.default, None, overridden, None)
+    try:
+        value = given.value
+        if read in (file, folder):
+            value = str(home / path(value))
+        return Explained(name, read(value), given.place, overridden, None)
+    except ValueError as wrong:
+        values = {"name": name, "place": given.place, "wrong": wrong, "example": example}
+        if given.place is ENVIRONMENT:
+            problem = tr("{name} {wrong}; for example: {name}={example}", **values)
+        else:
+            problem = tr("{name} ({place}) {wrong}; for example: {name}={example}", **values)
+        return Explained(name, setting.default, given.place, overridden, problem)
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -254,81 +268,9 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     Raises:
         ConfigError: a setting or one of the files is malformed.
     """
-    environ = os.environ if environ is None else environ
-    home = working_folder(environ)
-    if not home.is_dir():
-        raise ConfigError(f"GENGFU_HOME names {home}, which is not a folder; for example: GENGFU_HOME=/srv/gengfu")
-    known = {f.name.upper(): f for f in fields(Settings) if f.metadata}
-    found: dict[str, str] = _read_toml(home / "gengfu.toml")
-    found.update(_read_dotenv(home / ".env", known))
-    found.update((name, environ[name]) for name in known if name in environ)
-    values: dict[str, Any] = {"home": home}
-    for name, setting in known.items():
-        if name in found:
-            values[setting.name] = setting.metadata["parse"](name, found[name], setting.metadata["example"])
-    return Settings(**values)
-
-
-def _read_dotenv(path: Path, known: Container[str]) -> dict[str, str]:
-    """`NAME=value`, `name.part = value`, and `[section]` followed by `part = value`; quotes and `#` comments.
-
-    A whole name stands for itself below a section too, unless that section has a part of this name.
-    """
-    found: dict[str, str] = {}
-    section = ""
-    for number, line in enumerate(_lines(path), 1):
-        line = line.strip().removeprefix("export ")
-        if not line or line[0] in "#;":
-            continue
-        if line[0] == "[" and line[-1] == "]":
-            section = line[1:-1].strip() + "."
-            continue
-        key, equals, value = line.partition("=")
-        if not equals or not key.strip():
-            raise ConfigError(f"{path}, line {number}: expected NAME=value, for example: API_USERNAME=operator")
-        name, whole = _canonical(section + key.strip()), _canonical(key.strip())
-        found[whole if name not in known and whole in known else name] = _unquote(value.strip())
-    return found
-
-
-def _canonical(key: str) -> str:
-    return key.replace(".", "_").upper()
-
-
-def _unquote(value: str) -> str:
-    if value[:1] in ("'", '"'):
-        end = value.find(value[0], 1)
-        if end > 0:
-            return value[1:end]
-    comment = value.find(" #")
-    return value[:comment].rstrip() if comment >= 0 else value
-
-
-def _read_toml(path: Path) -> dict[str, str]:
-    text = "\n".join(_lines(path))
-    if not text:
-        return {}
-    import tomllib
-
-    try:
-        tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from None
-    found: dict[str, str] = {}
-    stack: list[tuple[str, Any]] = list(tree.items())
-    while stack:
-        key, value = stack.pop()
-        if isinstance(value, dict):
-            stack.extend((f"{key}.{inner}", item) for inner, item in value.items())
-        else:
-            found[_canonical(key)] = str(value)
-    return found
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text("utf-8-sig").splitlines()
-    except FileNotFoundError:
-        return []
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
+    home, explained, remarks = explain(environ)
+    for each in explained:
+        if each.problem is not None:
+            raise ConfigError(each.problem)
+    values = {each.name.lower(): each.value for each in explained}
+    return Settings(home=home, remarks=tuple(remarks), **values)

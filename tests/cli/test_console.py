@@ -24,7 +24,7 @@ from terminal import PROGRAM, Home, read_terminal, read_until
 HEAVY = ("sqlalchemy", "redis", "aiohttp", "rich", "msgspec", "alembic", "xlsxwriter", "psycopg")
 COMMANDS = (
     *("account:list", "auth:login", "auth:reset", "auth:status", "backup:data", "backup:list", "backup:restore"),
-    *("db:upgrade", "demo", "deploy", "device:approve", "device:discard", "device:export", "device:find"),
+    *("config", "db:upgrade", "demo", "deploy", "device:approve", "device:discard", "device:export", "device:find"),
     *("device:list", "device:show", "device_group:list", "doctor", "health", "make:command", "make:job"),
     *("make:migration", "make:resource", "queue:failed", "queue:retry", "queue:status", "queue:work", "run:list"),
     *("run:show", "schedule:history", "schedule:list", "schedule:next", "schedule:pause", "schedule:resume"),
@@ -155,7 +155,7 @@ def test_wrong_usage_is_json_where_json_is_asked_for(capfdbinary: pytest.Capture
             "API_WECHAT_URL is not an http:// or https:// address; for example: API_WECHAT_URL=",
         ),
         ({"API_WECHAT_URL": "http://127.0.0.1:9"}, "API_USERNAME is not set"),
-        (VENDOR | {"API_PASSWORD": ""}, "API_PASSWORD is empty; for example: API_PASSWORD="),
+        (VENDOR | {"API_PASSWORD": ""}, "API_PASSWORD is not set"),
         (
             VENDOR | {"API_CONCURRENCY": "many"},
             "API_CONCURRENCY is 'many', not a number; for example: API_CONCURRENCY=16",
@@ -178,7 +178,7 @@ def test_a_missing_or_malformed_setting_is_one_sentence_and_exit_code_2(
     said = capfdbinary.readouterr()
     lines = [line for line in said.err.decode().splitlines() if line.startswith("gengfu: ")]
     assert len(lines) == 1
-    assert sentence in lines[0]
+    assert sentence in re.sub(r" \(\.env, line \d\)", "", lines[0])
     assert json.loads(said.out)["error"] == {"type": "ConfigError", "message": lines[0].removeprefix("gengfu: ")}
     assert not (place.folder / "var").exists()
 
@@ -348,3 +348,35 @@ def test_a_simulator_is_started_and_stopped(place: Home) -> None:
 
 def test_the_verdicts_that_can_be_asked_for_are_those_there_are() -> None:
     assert tuple(Verdict) == VERDICTS
+
+
+def test_what_is_set_in_vain_is_told_once_on_stderr_and_by_doctor(
+    place: Home, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    place.set(API_PAGESIZE="50")
+    assert main(["run:list", "--json"]) == 0
+    said = capfdbinary.readouterr()
+    remark = "API_PAGESIZE (.env, line 1) is no setting and is not used; did you mean API_PAGE_SIZE?"
+    assert said.err.decode().count(f"gengfu: {remark}\n") == 1
+    assert "API_PAGESIZE" not in said.out.decode()
+    main(["doctor", "--json"])
+    assert remark in [each["text"] for each in json.loads(capfdbinary.readouterr().out)["checks"]]
+
+
+def test_config_shows_values_and_places_and_no_secret(place: Home, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    place.set(API_PASSWORD="sesame", DATABASE_URL="mysql://u:sesame@db/x?passwd=sesame", API_CONCURRENCY="many")
+    (place.folder / "gengfu.toml").write_text('api_password = "other"\n')
+    assert main(["config", "--json"]) == 2
+    said = capfdbinary.readouterr()
+    told = json.loads(said.out)
+    assert told["home"] == str(place.folder)
+    by_name = {each.pop("name"): each for each in told["settings"]}
+    assert by_name["API_PASSWORD"] == {
+        "value": "******", "source": ".env, line 1", "overridden": ["gengfu.toml"], "problem": None
+    }  # fmt: skip
+    assert by_name["DATABASE_URL"]["value"] == "mysql://u:******@db/x?passwd=******"
+    assert by_name["API_CONCURRENCY"]["problem"].startswith("API_CONCURRENCY (.env, line 3) is 'many', not a number")
+    assert (by_name["API_PAGE_SIZE"]["value"], by_name["API_PAGE_SIZE"]["source"]) == (100, None)
+    assert b"sesame" not in said.out + said.err
+    assert main(["config"]) == 2
+    assert b"sesame" not in b"".join(capfdbinary.readouterr())

@@ -164,7 +164,7 @@ def test_a_check_that_fails_itself_is_an_error_line(place: Home) -> None:
 def test_a_malformed_setting_is_the_only_line(home: Path) -> None:
     place = Home(home, **VENDOR, API_CONCURRENCY="many")
     assert [line["text"] for line in told(place)["settings"]] == [
-        "API_CONCURRENCY is 'many', not a number; for example: API_CONCURRENCY=16"
+        "API_CONCURRENCY (.env, line 4) is 'many', not a number; for example: API_CONCURRENCY=16"
     ]
 
 

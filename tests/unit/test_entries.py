@@ -135,7 +135,7 @@ def test_the_zone_is_that_of_the_settings_unless_an_entry_names_one(home: Path) 
 @pytest.mark.parametrize(
     ("lines", "key", "told"),
     [
-        ('command = "floor:sweap"', "command", "there is no command 'floor:sweap'"),
+        ('command = "floor:sweap"', "command", "names a command 'floor:sweap' that is not there"),
         ('command = "gengfu floor:sweep"', "command", "write only what comes after gengfu"),
         ('command = "floor:sweep --rooms many"', "command", "'many' is not a valid integer"),
         ('command = "floor:sweep --walls 3"', "command", "No such option"),
@@ -143,25 +143,26 @@ def test_the_zone_is_that_of_the_settings_unless_an_entry_names_one(home: Path) 
         ('command = "floor:sweep --help"', "command", "No such option"),
         ('command = "floor:sweep \'north"', "command", "no closing quotation"),
         ('command = ""', "command", "for example"),
-        ("command = 3", "command", "for example"),
+        ("command = 3", "command", "names a command '3' that is not there"),
         ('cron = "61 * * * *"', "cron", "bad minute"),
         ("cron = 5", "cron", "for example"),
         ('timezone = "Mars/Olympus"', "timezone", "not a time zone"),
         ('overlap = "never"', "overlap", "none of skip, queue-one, cancel-running"),
         ("overlap = []", "overlap", "none of skip, queue-one, cancel-running"),
         ('catch_up = "some"', "catch_up", "none of none, latest, all"),
-        ("catch_up_limit = 0", "catch_up_limit", "from 1 to 1000"),
-        ("catch_up_limit = true", "catch_up_limit", "from 1 to 1000"),
-        ('grace = "soon"', "grace", "no length of time"),
+        ("catch_up_limit = 0", "catch_up_limit", "outside 1 to 1000"),
+        ("catch_up_limit = true", "catch_up_limit", "is True, not a number; for example: catch_up_limit = 10"),
+        ('grace = "soon"', "grace", "not a length of time"),
         ("grace = -1", "grace", "outside 0 s to"),
         ("grace = nan", "grace", "outside 0 s to"),
         ("timeout = 0", "timeout", "outside 1 s to"),
         ("timeout = inf", "timeout", "outside 1 s to"),
-        ("jitter = true", "jitter", "no length of time"),
+        ("jitter = true", "jitter", "not a length of time"),
         ('jitter = "2d"', "jitter", "outside 0 s to"),
-        ('enabled = "no"', "enabled", "neither true nor false"),
-        ("gracious = 1", "gracious", "there is no such key; there are: command, cron,"),
-        ("grace.soft = 1", "grace", "no length of time"),
+        ('enabled = "never"', "enabled", "neither true nor false"),
+        ('tiemout = "5m"', "tiemout", "is no key of an entry; did you mean timeout?"),
+        ("gracious = 1", "gracious", "is no key of an entry; there are: command, cron,"),
+        ("grace.soft = 1", "grace", "not a length of time"),
     ],
 )
 def test_a_mistake_is_told_with_its_place_and_stops_no_other_entry(home: Path, lines: str, key: str, told: str) -> None:
@@ -169,7 +170,7 @@ def test_a_mistake_is_told_with_its_place_and_stops_no_other_entry(home: Path, l
     rest = [line for name, line in valid.items() if name != key]
     found = entries(home, "\n".join(["[schedule.hall]", *rest, lines, '[schedule.attic]\ncron = "@daily"']), SWEEP)
     mine, other = sorted(found.problems, key=lambda problem: "attic" in problem)
-    assert mine.startswith(f"gengfu.toml, [schedule.hall], {key}: ")
+    assert mine.startswith(f"gengfu.toml, [schedule.hall], {key} ")
     assert told in mine
     assert other == 'gengfu.toml, [schedule.attic]: command is missing; for example: command = "device:list --is-del 1"'
     assert list(found.entries) == ["floor_sweep"]
@@ -200,11 +201,14 @@ def test_what_is_no_table_is_told(home: Path, toml: str) -> None:
     ("command", "told"),
     [
         (making("hall:dust", 5), "the command hall:dust, schedule: 5 is neither text nor a Schedule"),
-        (making("hall:dust", "61 * * * *"), "the command hall:dust, schedule, cron: the cron expression '61"),
+        (
+            making("hall:dust", "61 * * * *"),
+            "the command hall:dust, schedule, cron cannot be used: the cron expression '61",
+        ),
         (making("hall:dust", Schedule("@daily", command="--wet")), "No such option"),
-        (making("hall:dust", Schedule("@daily", overlap="often")), "schedule, overlap: 'often' is none of"),  # type: ignore[arg-type]
+        (making("hall:dust", Schedule("@daily", overlap="often")), "schedule, overlap is 'often', none of"),  # type: ignore[arg-type]
         (making("Hall:dust", "@daily"), "'Hall_dust' cannot be an entry's name"),
-        (making("floor:sweep:", Schedule("@daily", grace=-1)), "schedule, grace: -1 is outside"),
+        (making("floor:sweep:", Schedule("@daily", grace=-1)), "schedule, grace is -1, outside"),
     ],
 )
 def test_a_mistake_in_a_class_stops_no_other_entry(home: Path, command: type[BaseCommand], told: str) -> None:
@@ -259,7 +263,7 @@ def test_the_page_has_every_key_with_its_default(page: str) -> None:
 def test_the_real_commands_options_are_checked(home: Path) -> None:
     found = entries(home, '[schedule.odd]\ncommand = "device:list --is-del 7"\ncron = "@daily"\n')
     (problem,) = found.problems
-    assert problem.startswith("gengfu.toml, [schedule.odd], command: 'device:list --is-del 7' cannot be run: ")
+    assert problem.startswith("gengfu.toml, [schedule.odd], command is 'device:list --is-del 7', which cannot be run: ")
     assert problem.endswith("see: gengfu device:list --help")
 
 

@@ -149,6 +149,8 @@ class Session:
         if self._app is None:
             # The demonstration has moved into a working folder of its own since the language was looked for.
             settings = load_settings()
+            for remark in settings.remarks:
+                self.out.note(remark)
             self._log_to(settings)
             self._app = App(settings, self.catalogue)
         return self._app

@@ -8,15 +8,16 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, fields
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from gengfu.durations import duration
 from gengfu.errors import ConfigError
+from gengfu.readers import Reader, flag, number, seconds, text, word, zone
 from gengfu.schedule.cron import Cron
 from gengfu.schedule.policy import CatchUp, Entry, JobRequest, Overlap, RunRequest, Schedule
+from gengfu.setting_files import TOML, read_toml
+from gengfu.setting_names import meant
 from gengfu.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,12 +25,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("gengfu.schedule.entries")
 
-FILE = "gengfu.toml"
-
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_YEAR = 366 * 86400.0
-
-Word = TypeVar("Word", bound=StrEnum)
+_DAY = 86400.0
+_YEAR = 366 * _DAY
 
 
 class Declaring(Protocol):
@@ -75,10 +73,10 @@ def load_entries(settings: Settings, catalogue: Declarations) -> Entries:
     for declaring in catalogue.commands.values():
         if declaring.schedule is not None:
             _declared(declaring, drafts, problems)
-    for name, table in _tables(settings.home / FILE, problems):
-        draft = drafts.get(name) or _Draft(FILE, {})
-        values = {key: _Given(value, f"{FILE}, [schedule.{name}], {key}") for key, value in table.items()}
-        source = draft.source if draft.source == FILE else f"{draft.source}, with {FILE}"
+    for name, table in _tables(settings.home / TOML, problems):
+        draft = drafts.get(name) or _Draft(TOML, {})
+        values = {key: _Given(value, f"{TOML}, [schedule.{name}], {key}") for key, value in table.items()}
+        source = draft.source if draft.source == TOML else f"{draft.source}, with {TOML}"
         drafts[name] = _Draft(source, {**draft.values, **values})
     entries = {}
     for name, draft in sorted(drafts.items()):
@@ -95,7 +93,7 @@ class EntryReader:
     is wrong with an entry is logged once."""
 
     def __init__(self, home: Path, load: Callable[[], Entries]) -> None:
-        self._file = home / FILE
+        self._file = home / TOML
         self._load = load
         self._entries: Mapping[str, Entry] | None = None
         self._seen: tuple[int, int, int] | None = None
@@ -169,27 +167,18 @@ _NAMING = "it must be at most 64 lower-case letters, digits and underscores, a l
 def _tables(path: Path, problems: list[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The tables `[schedule.NAME]` of the file, with their names, as far as they are such."""
     try:
-        text = path.read_text("utf-8-sig")
-    except FileNotFoundError:
-        return
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"{path} cannot be read: {error}")
-        return
-    import tomllib
-
-    try:
-        schedule = tomllib.loads(text).get("schedule", {})
-    except tomllib.TOMLDecodeError as error:
-        problems.append(f"{path} is not valid TOML: {error}")
+        schedule = read_toml(path).get("schedule", {})
+    except ConfigError as error:
+        problems.append(str(error))
         return
     if not isinstance(schedule, dict):
-        problems.append(f"{FILE}, schedule: it is no table; for example: [schedule.nightly_list]")
+        problems.append(f"{TOML}, schedule: it is no table; for example: [schedule.nightly_list]")
         return
     for name, table in schedule.items():
         if not isinstance(table, dict):
-            problems.append(f"{FILE}, [schedule]: {name} is no table; for example: [schedule.nightly_list]")
+            problems.append(f"{TOML}, [schedule]: {name} is no table; for example: [schedule.nightly_list]")
         elif _NAME.fullmatch(name) is None:
-            problems.append(f"{FILE}, [schedule.{name}]: {name!r} cannot be an entry's name; {_NAMING}")
+            problems.append(f"{TOML}, [schedule.{name}]: {name!r} cannot be an entry's name; {_NAMING}")
         else:
             yield name, table
 
@@ -215,12 +204,14 @@ class _Reader:
         """The entry; None where `problems` says why there is none."""
         for key in self._draft.values:
             if key not in _READERS:
-                self._wrong(key, f"there is no such key; there are: {', '.join(_READERS)}")
+                near = meant(key, _READERS)
+                hint = f"did you mean {near}?" if near else f"there are: {', '.join(_READERS)}"
+                self._wrong(key, f"is no key of an entry; {hint}")
         values = {key: self._read(key, given) for key, given in self._draft.values.items() if key in _READERS}
         line = self._line(values.pop("command", None))
         cron = values.get("cron")
         if "cron" not in values:
-            self._missing("cron", '"0 2 * * *"')
+            self._missing("cron")
         if values.get("timezone") is None:
             values["timezone"] = self._zone
         if self.problems or line is None or cron is None:
@@ -230,33 +221,38 @@ class _Reader:
     def _read(self, key: str, given: _Given) -> Any:
         try:
             return _READERS[key](given.value)
-        except (ValueError, ConfigError) as error:
-            self._wrong(key, str(error))
-            return None
+        except ValueError as wrong:
+            self._wrong(key, f"{wrong}; for example: {key} = {_EXAMPLES[key]}")
+        except ConfigError as error:
+            self._wrong(key, f"cannot be used: {error}")
+        return None
 
     def _line(self, words: tuple[str, ...] | None) -> _Line | None:
         """The command line, if it is one of this program's; its options are parsed, and nothing is run."""
         if "command" not in self._draft.values:
-            self._missing("command", '"device:list --is-del 1"')
+            self._missing("command")
         if words is None:
             return None
         declaring = self._catalogue.command(words[0])
         if declaring is None:
             hint = "write only what comes after gengfu" if words[0].endswith("gengfu") else "see: gengfu --help"
-            self._wrong("command", f"there is no command {words[0]!r}; {hint}")
+            self._wrong("command", f"names a command {words[0]!r} that is not there; {hint}")
             return None
         try:
             options = _options(declaring, words)
             return _Line(words, declaring.mirrors(options), declaring.queues(options))
         except ValueError as wrong:
-            self._wrong("command", f"{shlex.join(words)!r} cannot be run: {wrong}; see: gengfu {words[0]} --help")
+            self._wrong(
+                "command", f"is {shlex.join(words)!r}, which cannot be run: {wrong}; see: gengfu {words[0]} --help"
+            )
             return None
 
-    def _missing(self, key: str, example: str) -> None:
-        self.problems.append(f"{FILE}, [schedule.{self._name}]: {key} is missing; for example: {key} = {example}")
+    def _missing(self, key: str) -> None:
+        example = f"{key} = {_EXAMPLES[key]}"
+        self.problems.append(f"{TOML}, [schedule.{self._name}]: {key} is missing; for example: {example}")
 
     def _wrong(self, key: str, wrong: str) -> None:
-        self.problems.append(f"{self._draft.values[key].place}: {wrong}")
+        self.problems.append(f"{self._draft.values[key].place} {wrong}")
 
 
 def _options(declaring: Declaring, words: Sequence[str]) -> dict[str, Any]:
@@ -287,75 +283,45 @@ def _unasked(parameter: click.Parameter) -> click.Parameter:
 
 
 def _command(value: Any) -> tuple[str, ...]:
-    line = _text(value, "device:list --is-del 1")
+    line = text(value)
     try:
         return tuple(shlex.split(line))
     except ValueError as error:
-        raise ValueError(f"{line!r} cannot be split into words: {str(error).lower()}") from None
-
-
-def _text(value: Any, example: str) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f'{value!r} is not what it takes; for example: "{example}"')
-    return value
+        raise ValueError(f"is {line!r}, which cannot be split into words: {str(error).lower()}") from None
 
 
 def _cron(value: Any) -> str:
-    return Cron(_text(value, "*/5 * * * *"), "UTC").expression
+    return Cron(text(value), "UTC").expression
 
 
 def _zone(value: Any) -> str | None:
     """None, as a class may say, for the setting."""
-    return None if value is None else Cron("* * * * *", _text(value, "Asia/Shanghai")).zone
+    return None if value is None else Cron("* * * * *", zone(value)).zone
 
 
-def _word(kind: type[Word]) -> Callable[[Any], Word]:
-    def read(value: Any) -> Word:
-        try:
-            return kind(value)
-        except ValueError:
-            raise ValueError(f"{value!r} is none of {', '.join(kind)}") from None
-
-    return read
-
-
-def _seconds(low: float, high: float) -> Callable[[Any], float]:
-    def read(value: Any) -> float:
-        if isinstance(value, str) and (span := duration(value, bare=1)) is not None:
-            seconds = span
-        elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            seconds = value
-        else:
-            raise ValueError(f'{value!r} is no length of time; for example: 90, "90s", "5m" or "1h"')
-        if not low <= seconds <= high:
-            raise ValueError(f"{value!r} is outside {low:g} s to {high:g} s")
-        return float(seconds)
-
-    return read
-
-
-def _count(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1000:
-        raise ValueError(f"{value!r} is no whole number from 1 to 1000")
-    return value
-
-
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"{value!r} is neither true nor false")
-    return value
-
-
-_READERS: Mapping[str, Callable[[Any], Any]] = {
+_READERS: Mapping[str, Reader] = {
     "command": _command,
     "cron": _cron,
     "timezone": _zone,
-    "overlap": _word(Overlap),
-    "catch_up": _word(CatchUp),
-    "catch_up_limit": _count,
-    "grace": _seconds(0, _YEAR),
-    "timeout": _seconds(1, _YEAR),
-    "jitter": _seconds(0, 86_400),
-    "enabled": _flag,
+    "overlap": word(Overlap),
+    "catch_up": word(CatchUp),
+    "catch_up_limit": number(1, 1000, int),
+    "grace": seconds(0, _YEAR),
+    "timeout": seconds(1, _YEAR),
+    "jitter": seconds(0, _DAY),
+    "enabled": flag,
 }
-"""How each key is read. A reader raises ValueError or ConfigError with what is wrong."""
+"""How each key is read; besides ValueError, a reader may raise ConfigError."""
+
+_EXAMPLES = {
+    "command": '"device:list --is-del 1"',
+    "cron": '"*/5 * * * *"',
+    "timezone": '"Asia/Shanghai"',
+    "overlap": '"skip"',
+    "catch_up": '"latest"',
+    "catch_up_limit": "10",
+    "grace": '"5m"',
+    "timeout": '"2h"',
+    "jitter": '"30s"',
+    "enabled": "false",
+}

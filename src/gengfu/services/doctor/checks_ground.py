@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
@@ -63,6 +64,8 @@ def settings(context: DoctorContext) -> Iterator[Finding]:
     """Whether the vendor's address and credentials are set, where cron finds them and where nobody else reads them."""
     home = context.settings.home
     file = home / ".env"
+    for remark in context.settings.remarks:
+        yield warning(remark, "gengfu config shows what counts")
     try:
         context.settings.api()
     except ConfigError as problem:
@@ -86,7 +89,8 @@ def settings(context: DoctorContext) -> Iterator[Finding]:
 def _only_here(home: Path, here: Settings) -> list[str]:
     """The settings that differ from what a process without this shell's environment reads."""
     bare = load_settings({"GENGFU_HOME": str(home)})
-    return [name.upper() for name in Settings.__dataclass_fields__ if getattr(bare, name) != getattr(here, name)]
+    names = [each.name for each in fields(Settings) if each.metadata]
+    return [name.upper() for name in names if getattr(bare, name) != getattr(here, name)]
 
 
 def _chmod(file: Path) -> str:
