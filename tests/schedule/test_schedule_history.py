@@ -286,7 +286,7 @@ def test_a_table_of_ticks_has_an_end(home: Path, sqlite_database_url: str) -> No
     (home / "gengfu.toml").write_text('[schedule.each_second]\ncommand = "health"\ncron = "* * * * * *"\n')
     told = place.ask("schedule:simulate", "--days", "1", "--ticks")
     assert len([row for row in told.rows if row[-1] == "runs"]) == 10_000
-    assert "only the first 10000 of 86689 ticks are listed" in told.err
+    assert "only the first 10000 of 86688 ticks are listed" in told.err
 
 
 def test_people_get_tables_and_sentences(home: Path, sqlite_database_url: str, sqlite_database: Database) -> None:
