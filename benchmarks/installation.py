@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -12,10 +11,9 @@ import time
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
-from gengfu_simulator.testing import Simulator
+from gengfu_simulator.testing import Simulator, end
 
 PROGRAM = Path(sys.executable).with_name("gengfu")
 COMMAND = [str(PROGRAM)] if PROGRAM.exists() else [sys.executable, "-m", "gengfu"]
@@ -49,12 +47,7 @@ class Worker:
 
     def end(self) -> None:
         """Ends it and waits."""
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(40)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end(self._process, 40)
 
 
 class Installation:
@@ -114,9 +107,7 @@ class Installation:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

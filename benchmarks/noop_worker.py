@@ -15,7 +15,6 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from sqlalchemy import event
@@ -26,6 +25,7 @@ from gengfu.queue.options import WorkerOptions
 from gengfu.queue.worker import run_worker
 from gengfu.settings import Secret, Settings
 from gengfu.store.database import Database
+from gengfu_simulator.testing import end
 
 JOB = "noop"
 
@@ -72,12 +72,8 @@ class NoopWorker:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._process.poll() is None:
-            self._process.terminate()
-            self._process.wait()
+    def __exit__(self, *_: object) -> None:
+        end(self._process, 40)
         self._folder.cleanup()
 
 

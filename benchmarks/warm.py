@@ -11,7 +11,6 @@ import threading
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter, process_time
-from types import TracebackType
 from typing import Any, Self
 
 from gengfu_simulator.testing import Simulator
@@ -73,9 +72,7 @@ class WarmWorker:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -23,10 +23,27 @@ class Patience:
 
     def lasts(self) -> bool:
         """Whether to try again, now that the pause is over; at once False where the time would be over then."""
-        if monotonic() + self._pause > self._deadline:
+        pause = self._next()
+        if pause is None:
             return False
+        self._sleep(pause)
+        return True
+
+    async def lasts_async(self) -> bool:
+        """The same in an event loop, which does other things meanwhile."""
+        pause = self._next()
+        if pause is None:
+            return False
+        import asyncio
+
+        await asyncio.sleep(pause)
+        return True
+
+    def _next(self) -> float | None:
+        if monotonic() + self._pause > self._deadline:
+            return None
         import random  # takes some milliseconds, which no start of the program needs
 
-        self._sleep(self._pause * random.uniform(0.5, 1.0))
+        pause = self._pause * random.uniform(0.5, 1.0)
         self._pause = min(self._pause * 2, self._longest)
-        return True
+        return pause

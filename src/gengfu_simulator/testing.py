@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterable, Mapping
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from gengfu_simulator.errors import SimulatorError
@@ -127,13 +126,7 @@ class Simulator:
 
     def close(self) -> None:
         """Ends the program and waits for it; may be called again."""
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+        end(self._process, _STOP_SECONDS)
         if self._process.stdout is not None:
             self._process.stdout.close()
         self.complaints()
@@ -142,9 +135,7 @@ class Simulator:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _ready(self, timeout: float) -> str:
@@ -181,6 +172,17 @@ class Simulator:
 
         # The certificate is whatever the test made up; this call goes to the process started here and to no other.
         return HTTPSConnection("127.0.0.1", self.port, timeout=60, context=ssl._create_unverified_context())
+
+
+def end(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Ends a process and waits for it; kills it where it takes longer than so many seconds."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _arguments(switches: Mapping[str, Any]) -> list[str]:

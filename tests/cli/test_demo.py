@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gengfu.services.demo import DemoFailed, differences, workshop
+from gengfu.services.demo import DemoFailed, demo_folder, differences
 from gengfu.services.devices import DeviceService
 from gengfu.settings import Secret
 from gengfu.store.database import Database
@@ -92,17 +92,17 @@ def test_a_folder_with_other_things_is_left_alone(home: Path, monkeypatch: pytes
     folder = home / "var" / "demo"
     folder.mkdir(parents=True)
     (folder / "precious").write_text("mine")
-    with pytest.raises(DemoFailed, match="holds what no demo has put there"), workshop():
+    with pytest.raises(DemoFailed, match="holds what no demo has put there"), demo_folder():
         pass
     assert (folder / "precious").read_text() == "mine"
 
 
 def test_the_next_demo_begins_with_an_empty_folder_and_two_do_not_meet(home: Path) -> None:
-    with workshop() as folder:
+    with demo_folder() as folder:
         (folder / "old").mkdir()
-        with pytest.raises(DemoFailed, match="another demo is running"), workshop():
+        with pytest.raises(DemoFailed, match="another demo is running"), demo_folder():
             pass
-    with workshop() as again:
+    with demo_folder() as again:
         assert again == folder
         assert not (folder / "old").exists()
 

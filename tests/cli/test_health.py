@@ -37,7 +37,7 @@ NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 OLD = NOW - timedelta(seconds=60)
 VENDOR = {"API_WECHAT_URL": "http://127.0.0.1:9/", "API_USERNAME": "operator", "API_PASSWORD": "s3cret word"}
 
-WORKER = Lease(1, "worker", "w", "here", 7, f"{machine()}7", {"queues": []}, 5, None, OLD, NOW, None)
+WORKER = Lease("worker", "w", "here", 7, f"{machine()}7", {"queues": []}, 1, 5, None, OLD, NOW, None)
 SCHEDULER = replace(WORKER, id=2, kind="scheduler", name="s", details={})
 ENTRY = EntrySeen(
     Entry(
@@ -173,7 +173,7 @@ def test_a_beat_that_seems_old_is_watched_and_found_to_move() -> None:
     pauses: list[float] = []
     found = examine(lambda: looks.pop(0), "here", lambda: NOW, pauses.append)
     assert [part.condition for part in found] == [Condition.OK, Condition.OK]
-    assert (looks, pauses) == ([], [1.0, 1.0])
+    assert (looks, len(pauses)) == ([], 2)
 
 
 def test_what_cannot_pass_is_told_at_once() -> None:

@@ -120,7 +120,7 @@ def test_rows_of_dead_processes_of_this_host_are_removed(database: Database) -> 
 def test_when_a_process_counts_as_dead(host: str, birth: str | None, silence: float, fate: ProcessLoss | None) -> None:
     now = utcnow()
     born = birth or birth_of(os.getpid()) or ""
-    seen = Lease(1, "worker", "name", host, os.getpid(), born, {}, 1, None, now, now, None)
+    seen = Lease("worker", "name", host, os.getpid(), born, {}, 1, 1, None, now, now, None)
     assert loss_of(seen, "here", silence) is fate
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import pairwise
 
 import pytest
@@ -25,6 +26,23 @@ def test_pauses_grow_to_the_longest_and_end_with_the_time(monkeypatch: pytest.Mo
     assert 0.05 <= pauses[0] <= 0.1
     assert all(0.5 <= pause <= 1.0 for pause in pauses[4:])
     assert all(later > earlier / 2 for earlier, later in pairwise(pauses))
+
+
+def test_an_event_loop_goes_on_between_two_tries() -> None:
+    async def tries() -> list[str]:
+        done: list[str] = []
+
+        async def other() -> None:
+            done.append("other work")
+
+        task = asyncio.create_task(other())
+        patience = Patience(0.05, first=0.02, longest=0.02)
+        while await patience.lasts_async():
+            done.append("a try")
+        await task
+        return done
+
+    assert asyncio.run(tries())[:2] == ["other work", "a try"]
 
 
 def test_without_time_there_is_no_second_try() -> None:

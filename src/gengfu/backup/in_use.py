@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gengfu.clock import monotonic
 from gengfu.errors import StoreError
 from gengfu.process.pids import host_name
+from gengfu.retry import Patience
 from gengfu.store.leases import Leases
 
 if TYPE_CHECKING:
@@ -28,9 +28,8 @@ def user_of(db: Database, patience: float = PATIENCE, pause: Callable[[float], N
         StoreError: the database cannot be read.
     """
     first = _renewals(db)
-    deadline = monotonic() + patience
-    while first and monotonic() < deadline:
-        pause(LOOK)
+    looks = Patience(patience, LOOK, LOOK, pause)
+    while first and looks.lasts():
         now = _renewals(db)
         for who, renewals in now.items():
             if first.get(who) != renewals:

@@ -37,13 +37,13 @@ class Demo(BaseCommand):
     )
 
     def handle(self, devices: int) -> int:
-        from gengfu.services.demo import Stage, workshop
+        from gengfu.services.demo import Demonstration, demo_folder
 
-        with workshop() as folder:
+        with demo_folder() as folder:
             self.out.say(
                 f"Starting a vendor with {devices} phones, which takes 0.25 to 0.5 s to answer, and a worker ..."
             )
-            with Stage(folder, devices) as stage:
+            with Demonstration(folder, devices) as stage:
                 self.out.say("\nFirst run: everything is new.")
                 runs = [self._run()]
                 made = stage.change_fleet()

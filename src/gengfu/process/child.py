@@ -8,13 +8,14 @@ import select
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import inf
 from pathlib import Path
 from signal import Signals
 
 from gengfu.clock import monotonic
 from gengfu.process.notify_socket import ALIVE, PARENT, READY, NotifySocket
+from gengfu.retry import Patience
 
 log = logging.getLogger("gengfu.process.child")
 
@@ -182,11 +183,10 @@ class Child:
         assert self._process.stdout is not None
         with self._process.stdout as pipe:
             self._read_lines(pipe.fileno())
-        pause = _SHORTEST_LOOK
+        pauses = Patience(inf, _SHORTEST_LOOK, _LOOK / 4)
         # It has ended, as a rule; but a process may close its output and go on.
         while self.code() is None:
-            time.sleep(pause)
-            pause = min(2 * pause, _LOOK / 4)
+            pauses.lasts()
         self._on_end()
 
     def _read_lines(self, pipe: int) -> None:

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from gengfu.clock import Clock, monotonic, utcnow
@@ -159,9 +158,7 @@ class Monitor:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.end()
 
     def answered_for(self) -> float:

@@ -28,6 +28,7 @@ from gengfu.queue.notify import Listener, Notifier
 from gengfu.queue.options import WorkerOptions
 from gengfu.queue.outcomes import Stopping
 from gengfu.queue.worker_role import worker_role
+from gengfu.retry import Patience
 from gengfu.store.jobs import Selection
 
 if TYPE_CHECKING:
@@ -211,11 +212,10 @@ class WorkerProcess:
 
     def _empty_within(self, seconds: float, *, heeds_signals: bool = True) -> bool:
         """Waits until no job runs, for at most so many seconds, or until the second signal."""
-        deadline = monotonic() + seconds
+        patience = Patience(seconds, 0.05, 0.05, self._listen)
         while self._executor.in_flight():
-            if (heeds_signals and self._signals > 1) or monotonic() >= deadline:
+            if (heeds_signals and self._signals > 1) or not patience.lasts():
                 return False
-            self._listen(0.05)
         return True
 
     def _leave(self, code: int) -> NoReturn:

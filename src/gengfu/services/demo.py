@@ -27,7 +27,7 @@ from gengfu.retry import Patience
 from gengfu.services.devices import COLUMNS, Presence, Which
 from gengfu.settings import Settings
 from gengfu_simulator.errors import SimulatorError
-from gengfu_simulator.testing import Simulator
+from gengfu_simulator.testing import Simulator, end
 
 if TYPE_CHECKING:
     from gengfu.services.devices import DeviceService
@@ -44,7 +44,7 @@ class DemoFailed(GengfuError):
 
 
 @contextmanager
-def workshop() -> Iterator[Path]:
+def demo_folder() -> Iterator[Path]:
     """The folder `var/demo` of the working folder, empty; a temporary one where that cannot be written.
 
     Raises:
@@ -85,7 +85,7 @@ class FleetChanges:
     deleted: int
 
 
-class Stage:
+class Demonstration:
     """A simulated vendor and a worker, for a working folder that is theirs alone.
 
     While the `with` block lasts, that folder is this process's working folder. However the block ends, no process is
@@ -156,13 +156,8 @@ class Stage:
 
     def _clear_up(self) -> None:
         with _undisturbed():
-            if self._worker is not None and self._worker.poll() is None:
-                self._worker.terminate()
-                try:
-                    self._worker.wait(STOP_PATIENCE)
-                except subprocess.TimeoutExpired:
-                    self._worker.kill()
-                    self._worker.wait()
+            if self._worker is not None:
+                end(self._worker, STOP_PATIENCE)
             if self._vendor is not None:
                 self._vendor.close()
 

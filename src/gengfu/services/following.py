@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 from gengfu.clock import monotonic
 from gengfu.errors import RunError, StoreError
+from gengfu.retry import Patience
 from gengfu.store.run_rows import Run, RunState
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Follower:
             StoreError: the database has been away for a minute.
             RunError: there is no such run, or nobody is left to work for it.
         """
-        pause = SHORTEST_PAUSE
+        pauses = Patience(inf, SHORTEST_PAUSE, LONGEST_PAUSE)
         moved = monotonic()
         last: Run | None = None
         rate = _Rate()
@@ -67,19 +68,17 @@ class Follower:
             if not run.active:
                 return run
             self._check(run, monotonic() - moved)
-            time.sleep(pause)
-            pause = min(pause * 1.1, LONGEST_PAUSE)
+            pauses.lasts()
 
     def _look(self, run_id: int) -> Run:
-        deadline = monotonic() + DATABASE_PATIENCE
+        patience = Patience(DATABASE_PATIENCE, LONGEST_PAUSE, LONGEST_PAUSE)
         while True:
             try:
                 run = self._runs.get(run_id)
             except StoreError as error:
-                if monotonic() > deadline:
-                    raise
                 self._warn("database", f"{error}; trying on")
-                time.sleep(LONGEST_PAUSE)
+                if not patience.lasts():
+                    raise
                 continue
             if run is None:
                 raise RunError(f"there is no run {run_id}")

@@ -9,9 +9,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from gengfu.clock import Clock, monotonic
+from gengfu.clock import Clock
 from gengfu.errors import GengfuError
 from gengfu.process.pids import host_name, is_here, lives
+from gengfu.retry import Patience
 from gengfu.schedule.cron import cron_of
 from gengfu.schedule.policy import Entry
 from gengfu.services.health_snapshot import HealthSnapshot, look
@@ -155,14 +156,13 @@ def examine(
         StoreError: the database cannot be read.
     """
     first = look()
-    deadline = monotonic() + LOOK_FOR
+    patience = Patience(LOOK_FOR, LOOK_EVERY, LOOK_EVERY, pause)
     seen, moved = first, frozenset[str]()
     while True:
         components = list(judge(seen, Observer(host, clock(), moved, locked=seen.locked)))
         passing = any(component.condition is Condition.PASSING for component in components)
-        if not passing or monotonic() >= deadline:
+        if not passing or not patience.lasts():
             return [replace(c, condition=Condition.OK if c.ok else Condition.WRONG) for c in components]
-        pause(LOOK_EVERY)
         seen = look()
         moved |= moved_between(first, seen)
 

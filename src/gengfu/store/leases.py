@@ -8,7 +8,7 @@ under the next fencing number. `HELD` is the condition by which a statement tell
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,16 +38,10 @@ class ProcessInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Lease:
-    """A row of `lease`."""
+class Lease(ProcessInfo):
+    """A row of `lease`: whose it is, and how it stands."""
 
     id: int
-    kind: str
-    name: str
-    host: str
-    pid: int
-    birth: str
-    details: Mapping[str, Any]
     renewals: int
     """Grows as long as the process lives."""
     progress: str | None
@@ -71,8 +65,7 @@ class Leases:
         Raises:
             StoreError: the database cannot do it.
         """
-        row = {"kind": who.kind, "name": who.name, "host": who.host, "pid": who.pid, "birth": who.birth}
-        row |= {"details": dict(who.details), "renewals": 0, "progress": None, "started_at": now, "renewed_at": now}
+        row = asdict(who) | {"renewals": 0, "progress": None, "started_at": now, "renewed_at": now}
 
         def work(statements: Statements) -> int:
             # One of the same name is left of an earlier run of this transaction whose answer was lost.
@@ -141,20 +134,5 @@ def leases_in(statements: Statements) -> list[Lease]:
 
 
 def _lease(row: Row) -> Lease:
-    started, renewed = moment(row["started_at"]), moment(row["renewed_at"])
-    assert started is not None
-    assert renewed is not None
-    return Lease(
-        row["id"],
-        row["kind"],
-        row["name"],
-        row["host"],
-        row["pid"],
-        row["birth"],
-        value(row["details"]) or {},
-        row["renewals"],
-        row["progress"],
-        started,
-        renewed,
-        moment(row["lost_at"]),
-    )
+    moments = {name: moment(row[name]) for name in ("started_at", "renewed_at", "lost_at")}
+    return Lease(**{**row, **moments, "details": value(row["details"]) or {}})

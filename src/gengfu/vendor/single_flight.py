@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from math import inf
 
 from gengfu.clock import monotonic
 from gengfu.errors import LoginRefused, Postpone, StoreError
+from gengfu.retry import Patience
 from gengfu.store.logins import LoginState, Refusal, Token
 from gengfu.vendor.http_loop import HttpLoop
 from gengfu.vendor.login import LoginAnswerKind
@@ -112,15 +113,14 @@ class SingleFlight:
         if await self._loop.offload(self._shared.take_up_changes):
             self._token = None
             state = await self._loop.offload(self._shared.look)
-        pause = FIRST_PAUSE
+        pauses = Patience(inf, FIRST_PAUSE, LONGEST_PAUSE)
         while (token := self._taken_from(state, dead, anew)) is None:
             await self._raise_if_refused(state)
             # Also while another is at it: only who has a lease finds out that the other is dead.
             lease_id = await self._loop.offload(self._lease)
             fence = await self._take(lease_id) if state.holder in (None, lease_id) else None
             if fence is None:
-                await asyncio.sleep(random.uniform(0.5, 1.0) * pause)
-                pause = min(pause * 1.5, LONGEST_PAUSE)
+                await pauses.lasts_async()
             elif (token := await self._under(fence, dead, anew)) is not None:
                 return token
             state = await self._loop.offload(self._shared.look)
@@ -160,13 +160,14 @@ class SingleFlight:
         release.add_done_callback(self._releases.discard)
 
     async def _release(self, fence: int) -> None:
+        pauses = Patience(inf, RELEASE_AGAIN, RELEASE_AGAIN)
         while True:
             try:
                 await self._loop.offload(partial(self._logins.release, self._shared.account, fence))
                 return
             except StoreError as error:
                 log.warning("the right to log in could not be given back; trying on", extra={"error": str(error)})
-            await asyncio.sleep(RELEASE_AGAIN)
+            await pauses.lasts_async()
 
     async def _log_in(self, fence: int, dead: Token | None) -> Token | None:
         identity = self._shared.identity
