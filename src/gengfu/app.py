@@ -7,9 +7,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gengfu.clock import Clock, utcnow
+from gengfu.errors import NotFound
 from gengfu.queue.registry import JobRegistry, Unimportable, make
 from gengfu.services.user_code import UserCode
 from gengfu.settings import Settings, load_settings
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from gengfu.services.doctor.checks import DoctorReport
     from gengfu.services.health import HealthService
     from gengfu.services.jobs import JobService
+    from gengfu.services.lists import ListService
     from gengfu.services.runs import RunService
     from gengfu.services.scaffolding import ScaffoldService
     from gengfu.services.schedule import ScheduleService, Tick
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from gengfu.vendor.client import VendorClient
 
 log = logging.getLogger("gengfu.app")
+
+AnyListService = TypeVar("AnyListService", bound="ListService")
 
 
 class App:
@@ -149,7 +153,13 @@ class App:
             self.settings,
             self.clock,
             Workings(
-                self.source, lambda: self.light_db, lambda: self.db, lambda: self.mirror, self.notify, self._inline
+                self.source,
+                lambda: self.light_db,
+                lambda: self.db,
+                lambda: self.mirror,
+                self.notify,
+                self._inline,
+                self.rows,
             ),
         )
 
@@ -164,12 +174,31 @@ class App:
             finally:
                 self.attach(None)
 
-    @cached_property
+    @property
     def devices(self) -> DeviceService:
         """The mirror's devices: searched, shown, exported."""
+        from gengfu.mirror.device import DEVICE
         from gengfu.services.devices import DeviceService
 
-        return DeviceService(self.db, self.source_id, self.settings.gengfu_timezone)
+        return self._rows(DeviceService, DEVICE)
+
+    def rows(self, name: str) -> ListService:
+        """The rows of the mirrored list of that name: searched, shown, exported.
+
+        Raises:
+            NotFound: there is no such list.
+        """
+        from gengfu.services.lists import ListService
+
+        if name == "device":
+            return self.devices
+        if name not in self.resources:
+            raise NotFound(f"there is no list {name!r}; there are: {', '.join(sorted(self.resources))}")
+        return self._rows(ListService, self.resources[name])
+
+    def _rows(self, service: type[AnyListService], resource: Resource) -> AnyListService:
+        zone = self.settings.gengfu_timezone
+        return service(resource, self.db, self.source_id, zone, self.clock, lambda: self.runs)
 
     @cached_property
     def queue(self) -> JobService:

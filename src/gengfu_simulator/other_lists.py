@@ -10,10 +10,9 @@ from gengfu_simulator import answers, names
 from gengfu_simulator.bad_rows import BadRows, RowKind
 from gengfu_simulator.faults import Faults
 from gengfu_simulator.listing import BadQueryError
-from gengfu_simulator.rows import encode
+from gengfu_simulator.rows import ACCOUNTS, encode
 from gengfu_simulator.values import FaultKind
 
-_ACCOUNTS = 260
 _FRIENDS = 330
 _FRIEND_BASE = 5_000_000
 _SIZE = 100
@@ -38,7 +37,7 @@ class OtherLists:
     def __init__(self, seed: int) -> None:
         dice = random.Random(seed)
         self.groups = [_group(number, name, dice) for number, name in enumerate(names.GROUPS, 1)]
-        self._accounts = [_account(number, dice) for number in range(1, _ACCOUNTS + 1)]
+        self._accounts = [_account(number, dice) for number in range(1, ACCOUNTS + 1)]
         self._friends = [_friend(number, dice) for number in range(1, _FRIENDS + 1)]
         self._lists: dict[str, Rows] = {
             "groups": list(enumerate(self.groups, 1)),
@@ -171,7 +170,7 @@ def _friend(number: int, dice: random.Random) -> bytes:
     return encode(
         {
             "id": _FRIEND_BASE + number,
-            "accountId": 700_001 + number % _ACCOUNTS,
+            "accountId": 700_001 + number % ACCOUNTS,
             "wechatId": f"wxid_{dice.getrandbits(48):012x}",
             "nickname": dice.choice(names.SURNAMES) + dice.choice(["总", "老师", "姐", "哥", "先生", "女士"]),
             "conRemark": dice.choice(["", "老客户", "潜在客户", None]),

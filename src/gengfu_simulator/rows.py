@@ -13,6 +13,7 @@ from gengfu_simulator import names
 from gengfu_simulator.numbers import mix
 
 FIRST_ID = 100_001
+ACCOUNTS = 260
 NULL_TIME = "0001-01-01T00:00:00"
 _IMEIS = 10**13
 _STRIDE = 7_368_787_940_921
@@ -89,7 +90,7 @@ class RowMaker:
             3 + bits % 7,
             device_id * 7_368_787 % 1_000_000_000,
             self._profiles[bits & 511],
-            700_000 + device_id,
+            _account(device_id),
             self._accounts(device_id, bits, person),
             (b"true" if bits % 16 else b"1") if bits >> 58 < 56 else (b"false" if bits % 16 else b"0"),
             b"false" if bits % 32 else b"0",
@@ -113,7 +114,7 @@ class RowMaker:
         return b'[{"wechatId":"wxid_%x","nickname":"%b","accountId":%d,"online":%b}]' % (
             bits >> 20,
             person,
-            700_000 + device_id,
+            _account(device_id),
             b"true" if bits & 1 else b"false",
         )
 
@@ -122,6 +123,11 @@ class RowMaker:
         if bits >> 58 < 56:
             return _TIMES % (seen, seen)
         return _ASLEEP[bits % 3] % seen
+
+
+def _account(device_id: int) -> int:
+    """The account of the customer service that has the device, which the list of accounts has, too."""
+    return 700_001 + device_id % ACCOUNTS
 
 
 def _profile(dice: random.Random) -> bytes:

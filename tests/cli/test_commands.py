@@ -18,10 +18,10 @@ from zoneinfo import ZoneInfo
 import openpyxl
 import pytest
 
+from gengfu.mirror.device import DEVICE
 from gengfu.settings import Secret
 from gengfu.store import schema
 from gengfu.store.database import Database
-from gengfu.store.devices import COLUMNS
 from gengfu.store.logins import Logins
 from gengfu_simulator.testing import Simulator
 from servers import sqlite_url
@@ -34,6 +34,7 @@ ODD = {
     100003: {"memo": "\x1b[31mred\x1b[0m 😀", "realName": "under_score", "extra": {"big": "x" * 40_000}},
 }
 GONE = (100010, 100011, 100012)
+COLUMNS = (*DEVICE.columns, "first_seen_at", "updated_at", "gone_at")
 
 
 @pytest.fixture(scope="module")
@@ -274,14 +275,14 @@ def test_devices_are_found_by_part_of_a_name_memo_or_number(fleet: Home, text: s
 def test_a_search_is_cut_at_its_limit_and_says_so(fleet: Home) -> None:
     found = fleet.ask("device:find", "1", "--limit", "5", "--json")
     assert (found.json["count"], found.json["more"]) == (5, True)
-    assert "there are more than 5" in found.err
+    assert "there are more: --after" in found.err
 
 
 def test_gone_devices_are_found_when_asked_for(fleet: Home) -> None:
     text = str(GONE[1])
     plain = fleet.ask("device:find", text)
     assert plain.out == ""
-    assert f"gone is {text}, see --all" in plain.err
+    assert f"one that is gone is {text}, see --all" in plain.err
     assert fleet.ask("device:find", text, "--gone").rows[1][-1] == "gone"
     assert fleet.ask("device:find", text, "--all", "--json").json["count"] == 1
     assert fleet.ask("device:find", "张三丰", "--gone", "--json").json["count"] == 0
@@ -290,7 +291,7 @@ def test_gone_devices_are_found_when_asked_for(fleet: Home) -> None:
 def test_a_pipe_gets_tabs_and_no_colour_or_box(fleet: Home) -> None:
     found = fleet.ask("device:find", "红", FORCE_COLOR="1")
     red = fleet.ask("device:find", "[31mred")
-    assert red.rows[0] == ["id", "imei", "name", "phone", "memo", "group", "state"]
+    assert red.rows[0] == ["id", "name", "IMEI", "phone", "memo", "group", "state"]
     assert [len(row) for row in red.rows] == [7, 7]
     assert red.rows[1][4] == "\\x1b[31mred\\x1b[0m 😀"
     assert "\x1b" not in red.out + found.out

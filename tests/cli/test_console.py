@@ -23,12 +23,16 @@ from terminal import PROGRAM, Home, read_terminal, read_until
 
 HEAVY = ("sqlalchemy", "redis", "aiohttp", "rich", "msgspec", "alembic", "xlsxwriter", "psycopg")
 COMMANDS = (
-    *("account:list", "auth:login", "auth:reset", "auth:status", "backup:data", "backup:list", "backup:restore"),
-    *("config", "db:upgrade", "demo", "deploy", "device:approve", "device:discard", "device:export", "device:find"),
-    *("device:list", "device:show", "device_group:list", "doctor", "health", "make:command", "make:job"),
-    *("make:migration", "make:resource", "queue:failed", "queue:retry", "queue:status", "queue:work", "run:list"),
-    *("run:show", "schedule:history", "schedule:list", "schedule:next", "schedule:pause", "schedule:resume"),
-    *("schedule:run", "schedule:simulate", "schedule:test", "schedule:why", "schedule:work", "simulate", "up"),
+    *("account:changes", "account:export", "account:find", "account:list", "account:show", "account:status"),
+    *("auth:login", "auth:reset", "auth:status", "backup:data", "backup:list", "backup:restore", "config"),
+    *("db:upgrade", "demo", "deploy", "device:accounts", "device:approve", "device:changes", "device:discard"),
+    *("device:export", "device:find", "device:list", "device:offline", "device:show", "device:status"),
+    *("device_group:changes", "device_group:export", "device_group:find", "device_group:list"),
+    *("device_group:show", "device_group:status", "doctor", "health", "make:command", "make:job"),
+    *("make:migration", "make:resource", "queue:failed", "queue:retry", "queue:status", "queue:work"),
+    *("run:list", "run:show", "schedule:history", "schedule:list", "schedule:next", "schedule:pause"),
+    *("schedule:resume", "schedule:run", "schedule:simulate", "schedule:test", "schedule:why", "schedule:work"),
+    *("simulate", "up"),
 )
 VENDOR = {"API_WECHAT_URL": "http://127.0.0.1:9/", "API_USERNAME": "operator", "API_PASSWORD": "s3cret word"}
 
@@ -111,7 +115,7 @@ def test_a_module_that_holds_no_command_is_none(typed: str, capsys: pytest.Captu
         (["device:list", "--wait", "--now"], "--wait and --now cannot be combined"),
         (["device:show"], "Missing argument 'ID'"),
         (["device:show", "abc"], "'abc' is not a valid integer"),
-        (["device:find", " "], "TEXT is empty"),
+        (["device:find", " "], "the text to search for is empty"),
         (["device:find", "x", "--gone", "--all"], "--gone and --all cannot be combined"),
         (["device:export", "fleet.txt"], "name it so, or give --format"),
         (["device:export", "-"], "give --format csv or --format jsonl"),

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from gengfu.app import App
 from gengfu.services.demo import DemoFailed, demo_folder, differences
-from gengfu.services.devices import DeviceService
-from gengfu.settings import Secret
-from gengfu.store.database import Database
+from gengfu.settings import load_settings
 from gengfu_simulator.testing import Simulator
 from terminal import Home, read_terminal, read_until
 
@@ -112,8 +111,8 @@ def test_any_difference_from_the_vendor_is_noticed(home: Path, wait_until: Calla
         place = Home(home, API_WECHAT_URL=vendor.url, API_USERNAME="demo", API_PASSWORD="demo")
         assert place.ask("device:list", "--now").code == 0
         truth = vendor.snapshot()
-    database = Database(Secret("sqlite:///var/gengfu.db"), home)
-    devices = DeviceService(database, 1, "Asia/Shanghai")
+    app = App(load_settings({"GENGFU_HOME": str(home)}))
+    devices = app.devices
     try:
         assert differences(truth, truth, devices) == []
         for change, noticed in (
@@ -129,4 +128,4 @@ def test_any_difference_from_the_vendor_is_noticed(home: Path, wait_until: Calla
             "device 100002 should be gone",
         ]
     finally:
-        database.dispose()
+        app.close()

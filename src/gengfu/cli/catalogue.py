@@ -1,4 +1,4 @@
-"""The commands that the program consists of: its own, those of user code, and one for each list of user code."""
+"""The commands that the program consists of: its own, those of user code, and those of each mirrored list."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from functools import cached_property
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from gengfu import cli
 from gengfu.cli.base import BaseCommand
 from gengfu.discovery import COMMAND_NAME, Broken, Finder
-from gengfu.services.user_code import UserCode
+from gengfu.services.user_code import UserCode, own_lists
+
+if TYPE_CHECKING:
+    from gengfu import Resource
 
 
 class Catalogue(UserCode):
     """All commands, jobs and resources there are, found without registration.
 
     A command of the program lives in `cli/<family>.py`, or, where a family needs more than one file, in
-    `cli/<family>_<part>.py`.
+    `cli/<family>_<part>.py`. The commands of a list are made from its description, where nobody wrote one.
     """
 
     def command(self, name: str) -> type[BaseCommand] | None:
@@ -31,16 +35,13 @@ class Catalogue(UserCode):
         found: dict[str, type[BaseCommand]] = {}
         for module in self._modules:
             found.update(_commands_in(import_module(f"{cli.__name__}.{module}")))
-        return dict(sorted({**self._list_commands, **self._user_commands.all, **found}.items()))
+        made = {**self._list_commands, **self._user_commands.all, **_commands_of(own_lists())}
+        return dict(sorted({**made, **found}.items()))
 
     @cached_property
     def _list_commands(self) -> Mapping[str, type[BaseCommand]]:
         """The commands of the resources of user code."""
-        if not self.resources:
-            return {}
-        from gengfu.cli.listing import list_command
-
-        return {resource.command: list_command(resource) for resource in self.resources.values()}
+        return _commands_of(self.resources) if self.resources else {}
 
     @property
     def broken(self) -> Sequence[Broken]:
@@ -58,7 +59,7 @@ class Catalogue(UserCode):
                 found = _commands_in(import_module(f"{cli.__name__}.{module}")).get(name)
                 if found is not None:
                     return found
-        return None
+        return _commands_of(own_lists()).get(name) if name.endswith(LIST_VERBS) else None
 
     @cached_property
     def _modules(self) -> list[str]:
@@ -74,6 +75,16 @@ class Catalogue(UserCode):
             wrong=_wrong_with_command,
             built_in=lambda name: self._built_in(name) is not None,
         )
+
+
+LIST_VERBS = (":list", ":find", ":show", ":changes", ":status", ":offline", ":export")
+"""How the names of commands end that are made for lists: for others nothing of lists is imported."""
+
+
+def _commands_of(resources: Mapping[str, Resource]) -> Mapping[str, type[BaseCommand]]:
+    from gengfu.cli.rows import commands_of
+
+    return {name: command for each in resources.values() for name, command in commands_of(each).items()}
 
 
 def _commands_in(module: ModuleType) -> dict[str, type[BaseCommand]]:

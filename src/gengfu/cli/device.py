@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,14 +9,70 @@ import click
 from gengfu.cli.base import BaseCommand
 from gengfu.cli.output import Column
 from gengfu.cli.person import person
+from gengfu.cli.rows import (
+    AFTER,
+    CHANGED_SINCE,
+    CHANGES,
+    FILE,
+    LIMIT,
+    ONLINE,
+    PRESENCE,
+    SINCE_WHEN,
+    SORT,
+    TEXT,
+    VALUES,
+    WHAT_CHANGED,
+    ChangesCommand,
+    ExportCommand,
+    FindCommand,
+    OfflineCommand,
+    RowsCommand,
+    ShowCommand,
+    StatusCommand,
+    show_rows,
+)
 from gengfu.errors import UsageError
 
 if TYPE_CHECKING:
-    from gengfu.services.devices import Device, Presence
+    from gengfu.services.devices import AccountOnDevice, DeviceFilter
     from gengfu.services.runs import HeldRun
 
+_CHOICE = (
+    click.Option(["--group"], help="Only of the group with this name or id."),
+    click.Option(["--brand"], help="Only of this brand."),
+    click.Option(["--model"], help="Only of this model."),
+    click.Option(["--account"], metavar="TEXT", help="Only of the customer service with this account id or name."),
+    click.Option(["--wechat"], metavar="TEXT", help="Only with a WeChat account with this in its id or nickname."),
+    click.Option(
+        ["--wechat-online/--wechat-offline"], default=None, help="Only with a WeChat account that is online, or is not."
+    ),
+)
+"""The filters of devices that other lists do not have."""
 
-class DeviceShow(BaseCommand):
+
+class _DeviceCommand(RowsCommand):
+    """Asks the mirror of the device list."""
+
+    resource = "device"
+
+    def chosen(
+        self,
+        *,
+        group: str | None = None,
+        account: str | None = None,
+        wechat: str | None = None,
+        wechat_online: bool | None = None,
+        **others: Any,
+    ) -> DeviceFilter:
+        """What these options choose."""
+        from gengfu.services.devices import DeviceFilter
+
+        chosen = super().chosen(**others)
+        told = {name: getattr(chosen, name) for name in chosen.__dataclass_fields__}
+        return DeviceFilter(**told, group=group, account=account, wechat=wechat, wechat_online=wechat_online)
+
+
+class DeviceShow(_DeviceCommand, ShowCommand):
     """Show one device with all its fields and latest changes
 
     Examples:
@@ -27,78 +81,123 @@ class DeviceShow(BaseCommand):
     """
 
     name = "device:show"
-    options = (
-        click.Argument(["device_id"], metavar="ID", type=int),
-        click.Option(["--changes"], type=click.IntRange(0), default=10, show_default=True, help="How many changes."),
-    )
-
-    def handle(self, device_id: int, changes: int) -> int:
-        from gengfu.cli.wording import ends_of
-
-        found = self.app.devices.one(device_id, changes)
-        values = {name: getattr(found.device, name) for name in type(found.device).__dataclass_fields__}
-        self.out.record([("status", found.status), *values.items()])
-        if found.changes:
-            self.out.say()
-            columns = [Column("changed"), Column("run", right=True), Column("field"), Column("old", shrinks=True)]
-            lines = [[change.changed_at, change.run_id, change.field, *ends_of(change)] for change in found.changes]
-            self.out.table([*columns, Column("new", shrinks=True)], lines)
-        self.out.answer(found)
-        return 0
+    options = (click.Argument(["row_id"], metavar="ID", type=int), CHANGES)
 
 
-class DeviceFind(BaseCommand):
-    """Find devices by id, imei, name, memo or phone
+class DeviceFind(_DeviceCommand, FindCommand):
+    """Find devices by id, imei, name, memo or phone, by filters, or all
 
     Capitals do not matter, and part of a word is enough; an id must be whole.
+    --account asks for the customer service that has the phone, by its account id
+    or, once account:list has run, by its name.
 
     Examples:
       gengfu device:find 张三
+      gengfu device:find --group 华东 --offline --sort -last_alive_time
+      gengfu device:find --account kefu001
+      gengfu device:find --wechat wxid_7f --wechat-online
       gengfu device:find 8612 --all --limit 200
     """
 
     name = "device:find"
+    options = (TEXT, *_CHOICE, ONLINE, *PRESENCE, CHANGED_SINCE, SORT, LIMIT, AFTER)
+
+
+class DeviceAccounts(_DeviceCommand):
+    """List the WeChat accounts on the devices, and who has each device
+
+    One row for each WeChat account, as the vendor tells them. The customer
+    service is named once account:list has run. The accounts of one device stay
+    on one page.
+
+    Examples:
+      gengfu device:accounts --device 100001
+      gengfu device:accounts --nickname 王 --wechat-offline
+      gengfu device:accounts --account kefu001
+    """
+
+    name = "device:accounts"
     options = (
-        click.Argument(["text"], metavar="TEXT"),
-        click.Option(["--limit"], type=click.IntRange(1), default=50, show_default=True, help="The most rows."),
-        click.Option(["--gone"], is_flag=True, help="Only devices that the vendor no longer lists."),
-        click.Option(["--all", "everything"], is_flag=True, help="Also those that the vendor no longer lists."),
+        click.Option(["--device", "id"], type=int, metavar="ID", help="Only those on this device."),
+        click.Option(["--nickname", "--wechat", "wechat"], metavar="TEXT", help="With this in the id or nickname."),
+        *(option for option in _CHOICE if option.name != "wechat"),
+        ONLINE,
+        *PRESENCE,
+        LIMIT,
+        AFTER,
     )
 
-    def handle(self, text: str, limit: int, gone: bool, everything: bool) -> int:
-        found = self.app.devices.search(text, _presence(gone, everything), limit)
-        columns = [Column("id", right=True), Column("imei"), Column("name", shrinks=True), Column("phone")]
-        columns += [Column("memo", shrinks=True), Column("group", shrinks=True), Column("state")]
-        if found.devices:
-            self.out.table(columns, map(_line, found.devices))
-        elif found.gone is not None:
-            self.out.note(f"no device found that is present; gone is {found.gone}, see --all")
+    def handle(self, limit: int, after: int | None, **chosen: Any) -> int:
+        found = self.app.devices.accounts(self.chosen(**chosen), after=after, limit=limit)
+        columns = [Column("device", right=True), Column("name", shrinks=True), Column("phone")]
+        columns += [Column("state"), Column("WeChat id", shrinks=True), Column("nickname", shrinks=True)]
+        columns += [Column("online"), Column("account", shrinks=True)]
+        if found.accounts:
+            self.out.table(columns, map(_account_line, found.accounts))
         else:
-            self.out.note("no device found")
+            self.out.note("no WeChat account found")
         if found.more:
-            self.out.note(f"there are more than {limit}; see --limit")
+            self.out.note(f"there are more: --after {found.accounts[-1].device.id}, or --limit")
         self.out.answer(found)
         return 0
 
 
-def _line(device: Device) -> list[object]:
-    return [device.id, device.imei, device.name, device.phone, device.memo, device.group_name, device.state]
+def _account_line(account: AccountOnDevice) -> list[object]:
+    device, wechat = account.device, account.wechat
+    told = [device.id, device.name, device.fields["phone"], device.state, wechat.id, wechat.nickname, wechat.online]
+    return [*told, " ".join(filter(None, (account.account_name, account.account_id)))]
 
 
-def _presence(gone: bool, everything: bool) -> Presence:
-    """What `--gone` and `--all` ask for.
+class DeviceChanges(_DeviceCommand, ChangesCommand):
+    """Tell what changed in the devices: came, changed in a field, went, returned
 
-    Raises:
-        UsageError: both are given.
+    The newest first, or with --oldest-first in the order in which it was
+    recorded: who goes on from the last SEQ misses nothing.
+
+    Examples:
+      gengfu device:changes --since 昨天
+      gengfu device:changes --device 100001 --field memo
+      gengfu device:changes --since yesterday --kind gone --json
     """
-    from gengfu.services.devices import Presence
 
-    if gone and everything:
-        raise UsageError("--gone and --all cannot be combined")
-    return Presence.GONE if gone else Presence.ALL if everything else Presence.PRESENT
+    name = "device:changes"
+    options = (
+        *WHAT_CHANGED,
+        click.Option(["--device", "row_id"], type=int, metavar="ID", help="Only changes of this device."),
+    )
 
 
-class DeviceExport(BaseCommand):
+class DeviceStatus(_DeviceCommand, StatusCommand):
+    """Tell how many devices there are: by state, group, brand and version
+
+    Example:
+      gengfu device:status
+    """
+
+    name = "device:status"
+    options = (VALUES,)
+
+
+class DeviceOffline(_DeviceCommand, OfflineCommand):
+    """Tell which devices are offline and since when, and which came back
+
+    A device went offline when a run found it offline that an earlier run had
+    found online. One that was offline already when it was first seen is offline
+    since the vendor's last_alive_time, if there is one; else it is offline at
+    least since it is known, and does not count as gone offline since a time.
+    Times: yesterday, 昨天, 3天前, 2h, 09:00, 2026-11-20; see also --longer-than.
+
+    Examples:
+      gengfu device:offline --since 昨天
+      gengfu device:offline --longer-than 3d
+      gengfu device:offline --back --since 09:00
+    """
+
+    name = "device:offline"
+    options = (*SINCE_WHEN, *_CHOICE[:4], LIMIT, AFTER)
+
+
+class DeviceExport(_DeviceCommand, ExportCommand):
     """Write devices to a .csv, .xlsx or .jsonl file
 
     FILE `-` is stdout; say then which format. Times are in GENGFU_TIMEZONE. The
@@ -107,59 +206,13 @@ class DeviceExport(BaseCommand):
 
     Examples:
       gengfu device:export fleet.xlsx
-      gengfu device:export dead.csv --dead --group 华东
+      gengfu device:export offline.csv --offline --group 华东
       gengfu device:export - --format jsonl --changed-since 24h | jq .id
       gengfu device:export ids.csv --all --columns id,imei,gone_at
     """
 
     name = "device:export"
-    options = (
-        click.Argument(["file"], metavar="FILE"),
-        click.Option(["--format", "kind"], type=click.Choice(["csv", "xlsx", "jsonl"]), help="In place of the ending."),
-        click.Option(["--group"], help="Only of the group with this name or id."),
-        click.Option(["--brand"], help="Only of this brand."),
-        click.Option(["--model"], help="Only of this model."),
-        click.Option(["--alive/--dead"], default=None, help="Only those that are alive, or that are not."),
-        click.Option(["--gone"], is_flag=True, help="Only devices that the vendor no longer lists."),
-        click.Option(["--all", "everything"], is_flag=True, help="Also those that the vendor no longer lists."),
-        click.Option(["--changed-since"], metavar="TIME", help="Changed or gone since: 90m, 7d, 2026-01-31, ..."),
-        click.Option(["--columns"], metavar="NAMES", help="Which columns, separated by commas; all by default."),
-        click.Option(["--force"], is_flag=True, help="Overwrite the file if it is there."),
-    )
-
-    def handle(
-        self,
-        file: str,
-        kind: str | None,
-        columns: str | None,
-        force: bool,
-        gone: bool,
-        everything: bool,
-        changed_since: str | None,
-        **equal: Any,
-    ) -> int:
-        from gengfu.services.devices import Which, columns_named
-        from gengfu.services.times import moment_of
-
-        names, presence = columns_named(columns), _presence(gone, everything)
-        zone, now = self.app.settings.gengfu_timezone, self.app.clock()
-        since = moment_of(changed_since, zone, now) if changed_since is not None else None
-        which = Which(presence, changed_since=since, **equal)
-        if file == "-" and self.out.as_json:
-            raise UsageError("--json and the file - cannot be combined: both want stdout")
-        with self.out.progress("writing", "devices") as bar:
-            if file == "-":
-                done = self.app.devices.export_stream(sys.stdout.buffer, which, names, kind, bar.show)
-            else:
-                done = self.app.devices.export_file(Path(file), which, names, kind, force=force, tell=bar.show)
-        if file == "-":
-            self.out.note(f"{done.count} devices written")
-            return 0
-        for note in done.notes:
-            self.out.note(note)
-        self.out.say(f"{done.count} devices written to {file}.")
-        self.out.answer(done)
-        return 0
+    options = (*FILE[:2], *_CHOICE, ONLINE, *PRESENCE, CHANGED_SINCE, *FILE[2:])
 
 
 class _Decision(BaseCommand):
@@ -192,15 +245,10 @@ class _Decision(BaseCommand):
 
     def _show(self, held: HeldRun) -> None:
         """The first of the rows that wait for a word."""
-        columns = [Column("id", right=True)]
-        lines: list[list[object]] = [[row.id] for row in held.rows]
-        if held.run.resource == "device":
-            columns += [Column("imei"), Column("name", shrinks=True), Column("memo", shrinks=True)]
-            lines = [[row.id, row.imei, row.name, row.memo] for row in held.rows]
-        if lines:
-            self.out.table(columns, lines)
-        if held.number > len(lines):
-            self.out.say(f"... and {held.number - len(lines)} more.")
+        if held.rows:
+            show_rows(self.out, self.app.rows(held.run.resource), held.rows)
+        if held.number > len(held.rows):
+            self.out.say(f"... and {held.number - len(held.rows)} more.")
 
     def refused(self, run_id: int) -> int:
         """Nothing was done, as the person wanted."""

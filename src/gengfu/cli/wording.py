@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from gengfu.services.times import seconds
 from gengfu.text import visible
 
 if TYPE_CHECKING:
-    from gengfu.services.devices import Change
+    from gengfu.services.lists import Change
     from gengfu.services.runs import Run
 
 COUNTS = ("new", "changed", "gone", "returned", "unchanged")
@@ -54,3 +54,17 @@ def ends_of(change: Change) -> tuple[Any, Any]:
 
 def _moment(kept: Any) -> Any:
     return datetime.fromisoformat(kept) if kept is not None else None
+
+
+def span_words(span: timedelta) -> str:
+    """How long something lasts, in its two greatest units: `3 d 4 h`, `2 h 5 min`, `40 s`."""
+    seconds = max(0, int(span.total_seconds()))
+    units = [("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)]
+    first = next((place for place, (_, length) in enumerate(units) if seconds >= length), len(units) - 1)
+    (unit, length), rest = units[first], units[first + 1 : first + 2]
+    more = [
+        f"{seconds % length // shorter} {name}"
+        for name, shorter in rest
+        if unit != "min" and seconds % length >= shorter
+    ]
+    return " ".join([f"{seconds // length} {unit}", *more])

@@ -11,11 +11,13 @@ DEVICE_GROUP = Resource(
     title="list of device groups",
     listing=Listing("api/DeviceGroup/list", paging=BareArray()),
     fields=(
-        Field("tenantId"),
-        Field("groupName", searched=True),
-        Field("groupMemo", searched=True),
-        Field("count"),
-        Field("createTime", kind=Kind.MOMENT),
+        Field("tenantId", en="tenant id", zh="租户编号"),
+        Field("groupName", searched=True, en="group", zh="分组"),
+        Field("groupMemo", searched=True, en="memo", zh="备注"),
+        Field("count", en="devices", zh="设备数"),
+        Field("createTime", kind=Kind.MOMENT, en="created", zh="创建时间"),
     ),
+    names=("groupName",),
+    shown=("groupMemo", "count"),
 )
 """One array without pages."""

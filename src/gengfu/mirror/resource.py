@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 NAME = r"[a-z][a-z0-9_]{0,23}"
 """What a list may be called."""
 
+OPTIONS = (
+    *("text", "file", "all", "gone", "changed_since", "sort", "limit", "after", "columns", "format", "preset", "force"),
+    *("mode", "per_account", "online", "offline", "json", "help"),
+)
+"""The options that commands of lists have by themselves."""
+
 
 class Kind(StrEnum):
     """How a field's value is read and kept."""
@@ -46,10 +52,20 @@ class Field:
     """Moves on nearly every read: kept fresh, but no change of the row."""
     searched: bool = False
     """Whether a search for a text looks into it. Only texts that are not volatile."""
+    en: str = ""
+    """What people call it, in English: the column's name, unless told otherwise."""
+    zh: str = ""
+    """What people call it, in Chinese: as in English, unless told otherwise."""
+    filtered: bool = False
+    """Whether `<name>:find` and `<name>:export` have an option for it, named after its column. Only texts and flags."""
 
     def __post_init__(self) -> None:
         if not self.column:
             object.__setattr__(self, "column", column_name(self.name))
+        if not self.en:
+            object.__setattr__(self, "en", self.column.replace("_", " "))
+        if not self.zh:
+            object.__setattr__(self, "zh", self.en)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +103,18 @@ class Resource:
     """The field by which a single row can be asked for, if the vendor has such a filter."""
     schedule: str | None = None
     """When the schedule brings it up to date, as a cron expression."""
+    names: tuple[str, ...] = ()
+    """The fields by which people know a row: the first that has a value is its name."""
+    shown: tuple[str, ...] = ()
+    """The fields that a table of rows shows beside id and name; the first four, unless told otherwise."""
+    totals: tuple[str, ...] = ()
+    """The fields whose values `<name>:status` counts; those that are filtered, unless told otherwise."""
+    report: tuple[str, ...] = ()
+    """The fields that a report shows; all, unless told otherwise."""
+    online: str | None = None
+    """The flag that says whether a row is online. With it there is `<name>:offline`."""
+    last_online: str | None = None
+    """The field that tells when the row was last online, by the vendor's word."""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(NAME, self.name) or column_name(self.name) != self.name:
@@ -98,10 +126,26 @@ class Resource:
         double = sorted({column for column in columns if columns.count(column) > 1})
         if double:
             raise ConfigError(f"the list {self.name} has more than one field for the column {', '.join(double)}")
+        self._check_fields()
         if self.probe is not None and not isinstance(self.listing.paging, Numbered):
             raise ConfigError(f"the list {self.name} cannot ask for single rows, since its pages have no numbers")
         if not self.title:
             object.__setattr__(self, "title", f"list {self.name}")
+
+    def _check_fields(self) -> None:
+        kinds = {field.name: field.kind for field in self.fields}
+        fitting = {"online": (Kind.FLAG,), "last_online": (Kind.MOMENT,)}
+        for what in ("names", "shown", "totals", "report", "online", "last_online"):
+            named = getattr(self, what) or ()
+            for name in (named,) if isinstance(named, str) else named:
+                if kinds.get(name) not in fitting.get(what, tuple(Kind)):
+                    raise ConfigError(f"the list {self.name} has no fitting field {name!r}, which its {what} names")
+        for each in self.fields:
+            if each.filtered and (each.kind not in (Kind.TEXT, Kind.FLAG) or each.column in OPTIONS):
+                raise ConfigError(
+                    f"the list {self.name} cannot be filtered by {each.name}: that is for texts and flags, and these"
+                    f" options are taken: {', '.join(OPTIONS)}"
+                )
 
     @property
     def command(self) -> str:

@@ -24,7 +24,7 @@ from gengfu.mirror.device import DEVICE
 from gengfu.mirror.resource import Kind
 from gengfu.process.notify_socket import PARENT
 from gengfu.retry import Patience
-from gengfu.services.devices import COLUMNS, Presence, Which
+from gengfu.services.lists import Filter, Presence
 from gengfu.settings import Settings
 from gengfu_simulator.errors import SimulatorError
 from gengfu_simulator.testing import Simulator, end
@@ -193,8 +193,10 @@ def _undisturbed() -> Iterator[None]:
 
 def differences(before: Mapping[int, Any], after: Mapping[int, Any], devices: DeviceService) -> list[str]:
     """What the mirror does not have as the vendor has it; `before` and `after` are its rows by id, at both runs."""
-    present = {row[0]: dict(zip(COLUMNS, row, strict=True)) for row in devices.stream(Which(), COLUMNS)}
-    gone = {row[0] for row in devices.stream(Which(Presence.GONE), ["id"])}
+    present = {
+        row[0]: dict(zip(devices.columns, row, strict=True)) for row in devices.stream(Filter(), devices.columns)
+    }
+    gone = {row[0] for row in devices.stream(Filter(presence=Presence.GONE), ["id"])}
     wrong = [f"device {key} is not in the mirror" for key in after.keys() - present.keys()]
     wrong += [f"device {key} is in the mirror alone" for key in present.keys() - after.keys()]
     wrong += [f"device {key} should be gone" for key in (before.keys() - after.keys()) - gone]

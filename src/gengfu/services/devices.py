@@ -1,247 +1,169 @@
-"""Devices: search them, show one with its history, write them to a file."""
+"""What is asked of the devices alone: who uses which phone, and whose WeChat is on it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
-from typing import IO, Any
-from zoneinfo import ZoneInfo
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from gengfu.errors import NotFound, UsageError
-from gengfu.services import export
-from gengfu.services.export import Format
+from gengfu.mirror.account import ACCOUNT
 from gengfu.services.json import object_of, to_json
-from gengfu.store.changes import Change, ChangeStore
-from gengfu.store.database import Database
-from gengfu.store.devices import COLUMNS, DeviceStore, Presence, Which
+from gengfu.services.lists import Filter, ListService, Row, checked_text
+from gengfu.store.lists import Condition, ListStore, Order, Presence, Which
 
-__all__ = [
-    "COLUMNS",
-    "Change",
-    "Device",
-    "DeviceDetail",
-    "DeviceService",
-    "Exported",
-    "Format",
-    "Found",
-    "Presence",
-    "Which",
-]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceFilter(Filter):
+    """Chooses devices."""
+
+    group: str | None = None
+    """The name or the id of their group."""
+    account: str | None = None
+    """The customer service that has the phone: the id of the account, or a name of it as the list of accounts has it,
+    or else a part of one."""
+    wechat: str | None = None
+    """A part of the id or of the nickname of a WeChat account on the phone, in capitals or not."""
+    wechat_online: bool | None = None
+    """Whether such an account, or any at all, is online."""
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
-    """A row of the mirror: the vendor's fields, what else its row holds, and since when it is known, changed, gone."""
+class WechatAccount:
+    """A WeChat account on a phone, as far as the vendor tells."""
 
-    id: int
-    imei: str | None
-    user_name: str | None
+    id: str | None
     nickname: str | None
-    real_name: str | None
-    memo: str | None
-    phone: str | None
-    brand: str | None
-    model: str | None
-    operating_system: str | None
-    software_version: str | None
-    group_id: str | None
-    group_name: str | None
-    tenant_id: str | None
-    current_account_id: str | None
-    wechat_accounts: Any
-    extra: Any
-    alive: bool | None
-    rooted: bool | None
-    x_posed: bool | None
-    is_deleted: bool | None
-    deleted_and_stop: bool | None
-    create_time: datetime | None
-    delete_time: datetime | None
-    last_alive_time: datetime | None
-    last_update_time: datetime | None
-    other: Any
-    first_seen_at: datetime
-    updated_at: datetime
-    gone_at: datetime | None
-
-    @property
-    def name(self) -> str | None:
-        """The name by which people know it: the first there is of real name, nickname and user name."""
-        return self.real_name or self.nickname or self.user_name
-
-    @property
-    def state(self) -> str | None:
-        """`alive` or `dead`, as the vendor has it, or `gone`."""
-        if self.gone_at is not None:
-            return "gone"
-        return {True: "alive", False: "dead", None: None}[self.alive]
+    online: bool | None
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceDetail:
-    """A device with its latest changes, the newest first."""
+class AccountOnDevice:
+    """A WeChat account with the phone that it is on, and the customer service that has it."""
 
-    status: str
-    """`present`, `gone`, or since which run it is missing."""
-    device: Device
-    changes: Sequence[Change]
+    device: Row
+    wechat: WechatAccount
+    account_id: str | None
+    """That of the customer service, which the vendor tells of the phone."""
+    account_name: str | None
+    """As the list of accounts has it, if that is mirrored."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """The first devices that a search found, by id."""
+class AccountsFound:
+    """WeChat accounts by device; those of one device are never apart."""
 
-    devices: Sequence[Device]
-    count: int
+    accounts: Sequence[AccountOnDevice]
     more: bool
-    """Whether there are others."""
-    gone: int | None
-    """Where none is present: one that the search would find among those that are gone."""
+    """Whether others follow: those of the devices after the last one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Exported:
-    """A file of devices that was written; None where it was a stream."""
-
-    file: Path | None
-    format: Format
-    count: int
-    notes: Sequence[str]
-    """What was not written as it is."""
-
-
-class DeviceService:
+class DeviceService(ListService):
     """The devices of one source, as the mirror has them."""
 
-    def __init__(self, db: Database, source_id: int, zone: str) -> None:
-        """`zone`: in which people read times."""
-        self._store = DeviceStore(db, source_id)
-        self._changes = ChangeStore(db, source_id)
-        self._zone = zone
+    def accounts(self, chosen: DeviceFilter, *, after: int | None = None, limit: int = 50) -> AccountsFound:
+        """The WeChat accounts of the chosen devices, by device, and of these only the accounts that fit; of the devices
+        that follow the device `after`, so many that there are `limit` accounts or a few more."""
+        which = self._which(chosen)
+        found: list[tuple[int, WechatAccount]] = []
+        more = False
+        for device_id, told in self._store.stream(which, ["id", "wechat_accounts"], Order(), after):
+            accounts = [account for account in wechat_accounts(told) if _fits(account, chosen)]
+            if accounts and len(found) >= limit:
+                more = True
+                break
+            found += [(device_id, account) for account in accounts]
+        devices = {row.id: row for row in self._named(list(dict.fromkeys(key for key, _ in found)))}
+        ids = {key: row.fields["current_account_id"] for key, row in devices.items()}
+        names = self.account_names(ids.values())
+        rows = [
+            AccountOnDevice(devices[key], account, ids[key], names.get(ids[key]))
+            for key, account in found
+            if key in devices
+        ]
+        return AccountsFound(rows, more)
 
-    def search(self, text: str, presence: Presence, limit: int) -> Found:
-        """The first `limit` devices with this text in their imei, a name, the memo or the phone, in capitals or not, or
-        whose id it is.
+    def account_names(self, ids: Iterable[str | None]) -> Mapping[str | None, str]:
+        """What the accounts of those ids are called, as far as the list of accounts is mirrored."""
+        known = sorted({int(each) for each in ids if each is not None and re.fullmatch("[0-9]{1,18}", each)})
+        found: dict[str | None, str] = {}
+        for start in range(0, len(known), 1_000):
+            for row in self._accounts().named(known[start : start + 1_000]):
+                if name := row["real_name"] or row["user_name"]:
+                    found[str(row["id"])] = name
+        return found
 
-        Raises:
-            UsageError: the text is empty.
-        """
-        if not text.strip():
-            raise UsageError("TEXT is empty; to list all devices: gengfu device:export -")
-        found = self._store.find(text, presence, limit + 1)
-        past = self._store.find(text, Presence.GONE, 1) if not found and presence is Presence.PRESENT else []
-        devices = [Device(**row) for row in found[:limit]]
-        return Found(devices, len(devices), len(found) > limit, past[0]["id"] if past else None)
+    def _accounts(self) -> ListStore:
+        return ListStore(self._db, ACCOUNT.table, self._source_id)
 
-    def one(self, device_id: int, changes: int) -> DeviceDetail:
-        """A device with its latest changes.
+    def _which(self, chosen: Filter) -> Which:
+        which = super()._which(chosen)
+        if not isinstance(chosen, DeviceFilter):
+            return which
+        conditions = [*which.conditions]
+        if chosen.group is not None:
+            conditions.append(Condition(["group_name", "group_id"], [chosen.group]))
+        if chosen.account is not None:
+            conditions.append(Condition(["current_account_id"], self._account_ids(chosen.account)))
+        return replace(which, conditions=conditions)
 
-        Raises:
-            NotFound: the mirror has none of that id.
-        """
-        row = self._store.get(device_id)
-        if row is None:
-            raise NotFound(f"there is no device {device_id} in the mirror; search with: gengfu device:find TEXT")
-        device = Device(**row)
-        missed = self._store.missed_by(device_id)
-        status = "gone" if device.gone_at else "present" if missed is None else f"missing since run {missed}"
-        return DeviceDetail(status, device, self.timeline(device_id, changes))
+    def _account_ids(self, text: str) -> list[str]:
+        """The accounts that a text means: those of that id or name, or else those of which it is a part of a name."""
+        found = self._accounts().find(Which(Presence.ALL, checked_text(text)), Order(), None, _MOST_ACCOUNTS)
+        named = [
+            row for row in found if text.lower() in {str(row[name]).lower() for name in ("user_name", "real_name")}
+        ]
+        return [text, *(str(row["id"]) for row in named or found)]
 
-    def timeline(self, device_id: int, limit: int) -> list[Change]:
-        """The latest changes of a device, the newest first."""
-        return self._changes.of_row("device", device_id, limit)
-
-    def stream(self, which: Which, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-        """The chosen devices by id, as of one moment, as tuples of these columns; in flat memory."""
-        return self._store.stream(which, columns)
-
-    def export_file(
-        self,
-        path: Path,
-        which: Which,
-        columns: Sequence[str],
-        asked: str | None,
-        *,
-        force: bool,
-        tell: Callable[[int, int], None],
-    ) -> Exported:
-        """Writes the chosen devices to a file, which is there only when it is whole.
-
-        Args:
-            asked: the format, in place of the one that the ending names.
-            force: overwrite the file if it is there.
-            tell: hears how many of how many are written.
-
-        Raises:
-            UsageError: the file is there, its format is not known, or the devices do not fit into it.
-            FileError: it cannot be written.
-        """
-        form = export.format_of(path, asked)
-        if path.exists() and not force:
-            raise UsageError(f"{path} is there already; give --force to overwrite it")
-        with export.whole(path) as part:
-            count, notes = self._write(form, part, which, columns, tell)
-        return Exported(path.absolute(), form, count, notes)
-
-    def export_stream(
-        self,
-        stream: IO[bytes],
-        which: Which,
-        columns: Sequence[str],
-        asked: str | None,
-        tell: Callable[[int, int], None],
-    ) -> Exported:
-        """Writes them to a stream, which stays open.
-
-        Raises:
-            UsageError: no format is named, or one that cannot go to a stream.
-        """
-        if asked is None:
-            raise UsageError("which format is stdout to get? give --format csv or --format jsonl")
-        count, notes = self._write(Format(asked), stream, which, columns, tell)
-        return Exported(None, Format(asked), count, notes)
-
-    def _write(
-        self,
-        form: Format,
-        place: Path | IO[bytes],
-        which: Which,
-        columns: Sequence[str],
-        tell: Callable[[int, int], None],
-    ) -> tuple[int, list[str]]:
-        total = self._store.count(which)
-        if form is Format.XLSX and total > export.XLSX_ROWS:
-            raise UsageError(export.too_many_rows(total))
-        writer = export.writer(form, place, columns, ZoneInfo(self._zone))
-        number = export.copy(self._store.stream(which, columns), writer, lambda done: tell(done, total))
-        return number, writer.notes
+    def _test(self, chosen: Filter) -> tuple[Sequence[str], Callable[..., bool]] | None:
+        if not isinstance(chosen, DeviceFilter) or (chosen.wechat is None and chosen.wechat_online is None):
+            return None
+        return ["wechat_accounts"], lambda told: any(_fits(account, chosen) for account in wechat_accounts(told))
 
 
-def columns_named(text: str | None) -> Sequence[str]:
-    """The columns of the device table that a list names; all of them for None.
+_MOST_ACCOUNTS = 1_000
 
-    Raises:
-        UsageError: one of them does not exist.
-    """
-    if text is None:
-        return COLUMNS
-    named = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in named if name not in COLUMNS]
-    if unknown or not named:
-        wrong = ", ".join(unknown) or text
-        raise UsageError(f"there is no column {wrong!r}; there are: {', '.join(COLUMNS)}")
-    return list(dict.fromkeys(named))
+_NAMES = {
+    "id": ("wechatid", "wxid", "wechat", "id"),
+    "nickname": ("nickname", "name"),
+    "online": ("online", "alive", "isonline", "isalive"),
+}
+"""How the vendor may call what is known of a WeChat account, in small letters without anything between the words."""
+_TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 
 
-@to_json.register(DeviceDetail)
-def _detail(detail: DeviceDetail) -> dict[str, Any]:
-    told = ("run_id", "field", "old", "new", "changed_at")
-    changes = [{name: to_json(getattr(change, name)) for name in told} for change in detail.changes]
-    return {"status": detail.status, "device": to_json(detail.device), "changes": changes}
+def wechat_accounts(told: Any) -> list[WechatAccount]:
+    """The WeChat accounts of a device, as its field tells them; whatever is none is left out."""
+    found = []
+    for each in told if isinstance(told, list) else [told]:
+        if not isinstance(each, dict):
+            continue
+        known = {re.sub(r"[^a-z]", "", str(name).lower()): value for name, value in each.items()}
+        values = [
+            next((known[name] for name in names if known.get(name) is not None), None) for names in _NAMES.values()
+        ]
+        if any(value is not None for value in values):
+            key, nickname, online = (None if value is None else str(value) for value in values)
+            found.append(WechatAccount(key, nickname, _TRUTHS.get((online or "").lower())))
+    return found
 
 
-@to_json.register(Found)
-def _found(found: Found) -> dict[str, Any]:
-    return object_of(found, without=("gone",))
+def _fits(account: WechatAccount, chosen: DeviceFilter) -> bool:
+    text = (chosen.wechat or "").lower()
+    told = text in (account.id or "").lower() or text in (account.nickname or "").lower()
+    return told and chosen.wechat_online in (None, account.online)
+
+
+@to_json.register(AccountOnDevice)
+def _account(account: AccountOnDevice) -> dict[str, Any]:
+    device = account.device
+    told = {"device_id": device.id, "device_name": device.name, "phone": device.fields["phone"], "state": device.state}
+    told |= {f"wechat_{name}": value for name, value in object_of(account.wechat).items()}
+    return {**told, "account_id": account.account_id, "account_name": account.account_name}
+
+
+@to_json.register(AccountsFound)
+def _accounts(found: AccountsFound) -> dict[str, Any]:
+    rows = found.accounts
+    told = {"count": len(rows), "more": found.more, "next": rows[-1].device.id if found.more else None}
+    return {"accounts": to_json(rows), **told}

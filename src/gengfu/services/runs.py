@@ -19,6 +19,7 @@ from gengfu.store.run_rows import PageRow, RejectRow, Run, RunState, Verdict, Wi
 
 if TYPE_CHECKING:
     from gengfu.mirror.mirror import Mirror
+    from gengfu.services.lists import ListService, Row
     from gengfu.settings import Settings
     from gengfu.store.changes import Change
     from gengfu.store.database import Database
@@ -77,22 +78,12 @@ class RunDetail:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldRow:
-    """A row that a held run did not find."""
-
-    id: int
-    imei: str | None = None
-    name: str | None = None
-    memo: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class HeldRun:
     """A held run with what is at stake: so many rows would be marked as gone; the first of them are told."""
 
     run: Run
     number: int
-    rows: Sequence[HeldRow]
+    rows: Sequence[Row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +109,8 @@ class Workings:
     """Tells the workers of a queue of a job; why they could not be told."""
     inline: Callable[[str], AbstractContextManager[None]]
     """Does the jobs of a subject in this process, as long as the block lasts."""
+    rows: Callable[[str], ListService]
+    """The rows of the list of that name."""
 
 
 class RunService:
@@ -232,22 +225,8 @@ class RunService:
         run = self.get(run_id)
         if run.state != RunState.HELD:
             raise RunError(run.why_not_held)
-        number, rows = self._held_rows(run, limit)
+        number, rows = self._workings.rows(run.resource).held_back(run_id, limit)
         return HeldRun(run, number, rows)
-
-    def _held_rows(self, run: Run, limit: int) -> tuple[int, list[HeldRow]]:
-        from gengfu.services.devices import Device
-        from gengfu.store import absences
-        from gengfu.store.devices import DeviceStore
-
-        db = self._workings.db()
-        if run.resource == "device":
-            number, rows = DeviceStore(db, run.source_id).held_back(run.id, limit)
-            devices = [Device(**row) for row in rows]
-            return number, [HeldRow(device.id, device.imei, device.name, device.memo) for device in devices]
-        with db.read() as connection:
-            keys = sorted(absences.held_back(connection, run))
-        return len(keys), [HeldRow(key) for key in keys[:limit]]
 
     def approve(self, run_id: int, by: str) -> Decided:
         """Marks what is still missing since a held run as gone, on that person's word.

@@ -76,7 +76,7 @@ class UserCode:
             pick=_resource,
             name_of=lambda resource: resource.name,
             wrong=lambda resource: None if resource.name else "a resource without a name",
-            built_in=lambda name: name in _own_resources(),
+            built_in=lambda name: name in own_lists(),
         )
 
 
@@ -103,18 +103,19 @@ def own_jobs() -> tuple[type[Job], ...]:
 
 def _built_in_jobs() -> set[str]:
     """The names of the program's own jobs."""
-    return {resource.job for resource in _own_resources().values()} | {job.__name__ for job in own_jobs()}
+    return {resource.job for resource in own_lists().values()} | {job.__name__ for job in own_jobs()}
 
 
 def _resource(thing: object) -> Resource | None:
     """A resource; one of the program's own, imported to be varied, is none of user code."""
     from gengfu.mirror.resource import Resource
 
-    own = isinstance(thing, Resource) and any(thing is each for each in _own_resources().values())
+    own = isinstance(thing, Resource) and any(thing is each for each in own_lists().values())
     return thing if isinstance(thing, Resource) and not own else None
 
 
-def _own_resources() -> Mapping[str, Resource]:
+def own_lists() -> Mapping[str, Resource]:
+    """The lists that the program brings along, by name."""
     from gengfu.mirror.lists import BUILT_IN
 
     return BUILT_IN

@@ -56,6 +56,21 @@ class Change:
     changed_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class ChangeQuery:
+    """Which changes of a list, and in which order; what is None does not matter."""
+
+    resource: str
+    since: datetime | None = None
+    """At that moment or later."""
+    field: str | None = None
+    row_id: int | None = None
+    kind: ChangeKind | None = None
+    after: int | None = None
+    """Those that follow the change of that number."""
+    oldest_first: bool = False
+
+
 class ChangeStore:
     """Records and reads the changes of one source.
 
@@ -109,6 +124,18 @@ class ChangeStore:
         query = select(change).where(change.c.source_id == self._source_id, change.c.seq > seq)
         return list(self._changes(query.order_by(change.c.seq).limit(limit)))
 
+    def listed(self, asked: ChangeQuery, limit: int) -> list[Change]:
+        """The first `limit` changes that are asked for."""
+        seq = change.c.seq
+        query = select(change).where(self._in(asked.resource, by_row=asked.row_id is not None))
+        equal = {"field": asked.field, "row_id": asked.row_id, "kind": asked.kind}
+        query = query.where(*(change.c[name] == value for name, value in equal.items() if value is not None))
+        if asked.since is not None:
+            query = query.where(change.c.changed_at >= asked.since)
+        if asked.after is not None:
+            query = query.where(seq > asked.after if asked.oldest_first else seq < asked.after)
+        return list(self._changes(query.order_by(seq if asked.oldest_first else seq.desc()).limit(limit)))
+
     def of_row(self, resource: str, row_id: int, limit: int) -> list[Change]:
         """The latest changes of the fields of a row, the newest first."""
         query = select(change).where(self._in(resource), change.c.row_id == row_id, _of_fields())
@@ -126,8 +153,11 @@ class ChangeStore:
         with self._db.read() as connection:
             return {r.field: r.number for r in connection.execute(query.group_by(field).order_by(number.desc(), field))}
 
-    def _in(self, resource: str) -> ColumnElement[bool]:
-        return (change.c.source_id == self._source_id) & (change.c.resource == resource)
+    def _in(self, resource: str, *, by_row: bool = True) -> ColumnElement[bool]:
+        """`by_row`: whether the index by rows is of use; SQLite would take it, and sort, where the order of numbers is
+        asked for."""
+        source = change.c.source_id if by_row else change.c.source_id + 0
+        return (source == self._source_id) & (change.c.resource == resource)
 
     def _changes(self, query: Select[Any]) -> Iterator[Change]:
         with self._db.read() as connection:

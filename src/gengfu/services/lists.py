@@ -1,0 +1,552 @@
+"""The rows of any mirrored list: find them, show one with its history, what changed, totals, who is offline."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+from zoneinfo import ZoneInfo
+
+from gengfu.clock import Clock
+from gengfu.errors import NotFound, UsageError
+from gengfu.mirror.resource import Field, Kind, Resource
+from gengfu.services import export
+from gengfu.services.export import Format
+from gengfu.services.json import object_of, to_json
+from gengfu.services.runs import RunService, Verdict
+from gengfu.store.changes import Change, ChangeKind, ChangeQuery, ChangeStore
+from gengfu.store.database import Database
+from gengfu.store.lists import (
+    Condition,
+    ListStore,
+    OfflineQuery,
+    Order,
+    Presence,
+    SinceKnownBy,
+    StateSince,
+    Which,
+)
+from gengfu.store.retention import CHANGES_KEPT
+
+__all__ = ["Change", "ChangeKind", "Presence", "SinceKnownBy"]
+
+LONGEST_TEXT = 1_000
+"""Characters of a text that is searched for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the mirror, and since when it is known, changed, gone. As JSON it is one object with all its columns."""
+
+    id: int
+    fields: Mapping[str, Any]
+    """The vendor's fields by column, and what else its row holds as `other`."""
+    first_seen_at: datetime
+    updated_at: datetime
+    gone_at: datetime | None
+    name: str | None
+    """By which people know it."""
+    state: str
+    """`online`, `offline`, `unknown`; of a list without that `present`; or `gone`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Chooses rows; what is None or empty does not matter."""
+
+    presence: Presence = Presence.PRESENT
+    text: str | None = None
+    """A part of a searched field, in capitals or not, or the whole id."""
+    equal: Mapping[str, Any] = field(default_factory=dict)
+    """Values by column; None does not matter."""
+    online: bool | None = None
+    changed_since: datetime | None = None
+    """Changed, come or gone at that moment or later; a heartbeat is no change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The rows that a search found, in its order."""
+
+    resource: str
+    rows: Sequence[Row]
+    more: bool
+    """Whether others follow: those after the last one."""
+    gone: int | None = None
+    """Where no row is found that is present: one that the search would find among those that are gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowDetail:
+    """A row with its latest changes, the newest first."""
+
+    resource: str
+    status: str
+    """`present`, `gone`, or since which run it is missing."""
+    row: Row
+    changes: Sequence[Change]
+
+
+@dataclass(frozen=True, slots=True)
+class ChangesFound:
+    """Changes of the rows of a list, in the order that was asked for."""
+
+    resource: str
+    changes: Sequence[Change]
+    more: bool
+    """Whether others follow: those after the last one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How many present rows have a value, and how many of these are online."""
+
+    value: Any
+    rows: int
+    online: int | None
+    """None where the list has no such field."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListStatus:
+    """How many rows a list has, by state and by the values of a few fields."""
+
+    list: str
+    as_of: datetime | None
+    """When the last complete run of the live list ended."""
+    present: int
+    states: Mapping[str, int]
+    """`missing`: not listed by the last complete run, and `held`: these wait for a decision. Both are present."""
+    totals: Mapping[str, Sequence[Share]]
+    """By column, the most frequent value first."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineRow:
+    """A row that is offline, or back online, and since when."""
+
+    row: Row
+    since: datetime
+    known_by: SinceKnownBy
+    last_online: datetime | None
+    """By the vendor's word."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineFound:
+    """The rows that are offline, or came back online."""
+
+    resource: str
+    as_of: datetime
+    total: int
+    """How many there are, shown or not."""
+    rows: Sequence[OfflineRow]
+    more: bool
+    """Whether others follow: those after the last one."""
+    unknown: int
+    """How many more are offline of which is not known since when."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A file of rows that was written; None where it was a stream."""
+
+    file: Path | None
+    format: Format
+    count: int
+    notes: Sequence[str]
+    """What was not written as it is."""
+
+
+class ListService:
+    """The rows of one list of one source, as the mirror has them."""
+
+    def __init__(
+        self, resource: Resource, db: Database, source_id: int, zone: str, clock: Clock, runs: Callable[[], RunService]
+    ) -> None:
+        """`zone`: in which people read times."""
+        self.resource = resource
+        self._db = db
+        self._source_id = source_id
+        self._store = ListStore(db, resource.table, source_id)
+        self._changes = ChangeStore(db, source_id)
+        self._zone = zone
+        self._clock = clock
+        self._runs = runs
+        self._fields = {field.name: field for field in resource.fields}
+        self.columns = self._store.columns
+        """All columns, in the order in which a file has them."""
+
+    def find(self, chosen: Filter, *, sort: str | None = None, after: int | None = None, limit: int = 50) -> Found:
+        """The first `limit` rows that the filter chooses; of those that follow the row `after`.
+
+        Args:
+            sort: a column by its name or its label, with a `-` in front for the other direction; None for the id.
+
+        Raises:
+            UsageError: the text is empty or too long, or there is no such column.
+        """
+        order = self._order(sort)
+        rows = self._sought(chosen, order, after, limit + 1)
+        past = None
+        if not rows and after is None and chosen.text is not None and chosen.presence is Presence.PRESENT:
+            gone = self._store.find(Which(Presence.GONE, chosen.text), Order(), None, 1)
+            past = gone[0]["id"] if gone else None
+        return Found(self.resource.name, rows[:limit], len(rows) > limit, past)
+
+    def _sought(self, chosen: Filter, order: Order, after: int | None, limit: int) -> list[Row]:
+        which, test = self._which(chosen), self._test(chosen)
+        if test is None:
+            return [self.row(found) for found in self._store.find(which, order, after, limit)]
+        columns, fits = test
+        stream = self._store.stream(which, ["id", *columns], order, after)
+        return self._named([key for key, *values in islice((v for v in stream if fits(*v[1:])), limit)])
+
+    def _named(self, ids: Sequence[int]) -> list[Row]:
+        return [self.row(found) for found in self._store.named(ids)]
+
+    def one(self, row_id: int, changes: int) -> RowDetail:
+        """A row with its latest changes.
+
+        Raises:
+            NotFound: the mirror has none of that id.
+        """
+        found = self._store.get(row_id)
+        if found is None:
+            name = self.resource.name
+            raise NotFound(
+                f"there is no {_rows_of(name)[:-1]} {row_id} in the mirror; search with: gengfu {name}:find TEXT"
+            )
+        row = self.row(found)
+        missed = self._store.missed_by(row_id)
+        status = "gone" if row.gone_at else "present" if missed is None else f"missing since run {missed}"
+        return RowDetail(self.resource.name, status, row, self.timeline(row_id, changes))
+
+    def timeline(self, row_id: int, limit: int) -> list[Change]:
+        """The latest changes of a row, the newest first."""
+        return self._changes.of_row(self.resource.name, row_id, limit)
+
+    def changes(
+        self,
+        *,
+        since: datetime | None = None,
+        column: str | None = None,
+        row_id: int | None = None,
+        kind: ChangeKind | None = None,
+        after: int | None = None,
+        limit: int = 50,
+        oldest_first: bool = False,
+    ) -> ChangesFound:
+        """The first `limit` changes of the list, the newest first unless told otherwise; of those that follow the
+        change `after`.
+
+        Raises:
+            UsageError: there is no such column.
+        """
+        field = self.column(column) if column is not None else None
+        asked = ChangeQuery(self.resource.name, since, field, row_id, kind, after, oldest_first)
+        found = self._changes.listed(asked, limit + 1)
+        return ChangesFound(self.resource.name, found[:limit], len(found) > limit)
+
+    def status(self, values: int) -> ListStatus:
+        """How many rows there are; of each field that is counted, the `values` most frequent values."""
+        resource = self.resource
+        flag = self._fields[resource.online].column if resource.online is not None else None
+        states: Counter[str] = Counter(dict.fromkeys(("online", "offline", "unknown") if flag else ("present",), 0))
+        states["gone"] = 0
+        for *online, gone, number in self._store.totals([flag] if flag else []):
+            states[_state(online, gone=gone)] += number
+        absent, held = self._store.absent()
+        present = sum(states.values()) - states["gone"]
+        counted = resource.totals or [field.name for field in resource.fields if field.filtered]
+        columns = [self._fields[name].column for name in counted]
+        totals = {column: self._shares(column, flag)[:values] for column in columns}
+        live = resource.scopes[0].name
+        last = self._runs().latest(1, resource=resource.name, scope=live, verdict=Verdict.COMPLETE)
+        as_of = last[0].finished_at if last else None
+        return ListStatus(resource.name, as_of, present, {**states, "missing": absent - held, "held": held}, totals)
+
+    def _shares(self, column: str, flag: str | None) -> list[Share]:
+        rows: Counter[Any] = Counter()
+        online: Counter[Any] = Counter()
+        for value, *is_online, gone, number in self._store.totals([column, *([flag] if flag else [])]):
+            if not gone:
+                rows[value] += number
+                online[value] += number if is_online == [True] else 0
+        return [Share(value, number, online[value] if flag else None) for value, number in rows.most_common()]
+
+    def offline(
+        self,
+        chosen: Filter,
+        *,
+        since: datetime | None = None,
+        longer_than: timedelta | None = None,
+        after: int | None = None,
+        limit: int = 50,
+    ) -> OfflineFound:
+        """The rows that the vendor lists as offline: those that went offline `since` a moment, the latest first; or are
+        offline longer than that, the longest first.
+
+        Since when: the run that found it offline where an earlier one had found it online; else, as where it was
+        offline before the first run, the vendor's word on when it was last online; else it is known since when the
+        mirror has it, and may be offline for longer: such a row is none that went offline `since` a moment.
+        """
+        now = self._clock()
+        until = now - longer_than if longer_than is not None else None
+        flag, told = self._online_columns()
+        asked = OfflineQuery(flag, told, now - CHANGES_KEPT, since, until)
+        which = self._which(chosen)
+        total, found = self._store.offline(asked, which, after, limit + 1)
+        unknown = self._store.offline_unknown(asked, which) if since is not None or until is not None else 0
+        return OfflineFound(
+            self.resource.name, now, total, self._since(found[:limit], told), len(found) > limit, unknown
+        )
+
+    def back(self, chosen: Filter, *, since: datetime, after: int | None = None, limit: int = 50) -> OfflineFound:
+        """The rows that are online and that a run found to have come online `since` a moment, the latest first."""
+        flag, told = self._online_columns()
+        total, found = self._store.back(flag, since, self._which(chosen), after, limit + 1)
+        return OfflineFound(
+            self.resource.name, self._clock(), total, self._since(found[:limit], told), len(found) > limit, 0
+        )
+
+    def _online_columns(self) -> tuple[str, str | None]:
+        online, last = self.resource.online, self.resource.last_online
+        assert online is not None
+        return self._fields[online].column, self._fields[last].column if last is not None else None
+
+    def _since(self, found: Sequence[StateSince], told: str | None) -> list[OfflineRow]:
+        rows = {row.id: row for row in self._named([each.id for each in found])}
+        return [
+            OfflineRow(rows[each.id], each.since, each.known_by, rows[each.id].fields[told] if told else None)
+            for each in found
+            if each.id in rows
+        ]
+
+    def stream(self, chosen: Filter, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        """The chosen rows by id, as of one moment, as tuples of these columns; in flat memory."""
+        which, test = self._which(chosen), self._test(chosen)
+        if test is None:
+            return self._store.stream(which, columns)
+        tested, fits = test
+        found = self._store.stream(which, [*columns, *tested])
+        return (values[: len(columns)] for values in found if fits(*values[len(columns) :]))
+
+    def count(self, chosen: Filter) -> int:
+        """How many rows the filter chooses."""
+        if self._test(chosen) is None:
+            return self._store.count(self._which(chosen))
+        return sum(1 for _ in self.stream(chosen, ["id"]))
+
+    def held_back(self, run_id: int, limit: int) -> tuple[int, list[Row]]:
+        """How many rows wait for a person's word on the held run, and the first `limit` of them."""
+        number, found = self._store.held_back(run_id, limit)
+        return number, [self.row(row) for row in found]
+
+    def export_file(
+        self,
+        path: Path,
+        chosen: Filter,
+        columns: Sequence[str],
+        asked: str | None,
+        *,
+        force: bool,
+        tell: Callable[[int, int], None],
+    ) -> Exported:
+        """Writes the chosen rows to a file, which is there only when it is whole.
+
+        Args:
+            asked: the format, in place of the one that the ending names.
+            force: overwrite the file if it is there.
+            tell: hears how many of how many are written.
+
+        Raises:
+            UsageError: the file is there, its format is not known, or the rows do not fit into it.
+            FileError: it cannot be written.
+        """
+        form = export.format_of(path, asked)
+        if path.exists() and not force:
+            raise UsageError(f"{path} is there already; give --force to overwrite it")
+        with export.whole(path) as part:
+            count, notes = self._write(form, part, chosen, columns, tell)
+        return Exported(path.absolute(), form, count, notes)
+
+    def export_stream(
+        self,
+        stream: IO[bytes],
+        chosen: Filter,
+        columns: Sequence[str],
+        asked: str | None,
+        tell: Callable[[int, int], None],
+    ) -> Exported:
+        """Writes them to a stream, which stays open.
+
+        Raises:
+            UsageError: no format is named, or one that cannot go to a stream.
+        """
+        if asked is None:
+            raise UsageError("which format is stdout to get? give --format csv or --format jsonl")
+        count, notes = self._write(Format(asked), stream, chosen, columns, tell)
+        return Exported(None, Format(asked), count, notes)
+
+    def _write(
+        self,
+        form: Format,
+        place: Path | IO[bytes],
+        chosen: Filter,
+        columns: Sequence[str],
+        tell: Callable[[int, int], None],
+    ) -> tuple[int, list[str]]:
+        total = self.count(chosen)
+        if form is Format.XLSX and total > export.XLSX_ROWS:
+            raise UsageError(export.too_many_rows(total))
+        writer = export.writer(form, place, columns, ZoneInfo(self._zone))
+        number = export.copy(self.stream(chosen, columns), writer, lambda done: tell(done, total))
+        return number, writer.notes
+
+    def row(self, found: Mapping[str, Any]) -> Row:
+        """A stored row."""
+        fields = {name: found[name] for name in self.resource.columns[1:]}
+        names = (fields[self._fields[name].column] for name in self.resource.names)
+        online = [fields[self._online_columns()[0]]] if self.resource.online is not None else []
+        state = _state(online, gone=found["gone_at"] is not None)
+        known = (found["first_seen_at"], found["updated_at"], found["gone_at"])
+        return Row(found["id"], fields, *known, next(filter(None, names), None), state)
+
+    def column(self, word: str) -> str:
+        """The column that goes by this name: its own, the vendor's, or its label in either language.
+
+        Raises:
+            UsageError: there is none.
+        """
+        sought = word.strip().lower()
+        for name in self.columns:
+            field = self._field_of(name)
+            if sought in (name, field.name.lower(), field.en.lower(), field.zh.lower()):
+                return name
+        raise UsageError(f"there is no column {word.strip()!r}; there are: {', '.join(self.columns)}")
+
+    @property
+    def shown(self) -> Sequence[str]:
+        """The columns that a table of rows shows beside id and name."""
+        names = self.resource.shown or [field.name for field in self.resource.fields if field.kind is Kind.TEXT][:4]
+        return [self._fields[name].column for name in names]
+
+    def label(self, column: str) -> str:
+        """What people call a column."""
+        return self._field_of(column).en
+
+    def _field_of(self, column: str) -> Field:
+        return next((field for field in self.resource.fields if field.column == column), None) or _OWN[column]
+
+    def columns_named(self, text: str | None) -> Sequence[str]:
+        """The columns that a list of names separated by commas names; all for None.
+
+        Raises:
+            UsageError: one of them does not exist, or there is none.
+        """
+        if text is None:
+            return self.columns
+        words = text.replace("，", ",").split(",")
+        return list(dict.fromkeys(self.column(word) for word in words if word.strip() or len(words) == 1))
+
+    def _order(self, sort: str | None) -> Order:
+        if sort is None:
+            return Order()
+        column = self.column(sort.strip().removeprefix("-"))
+        if (
+            any(field.column == column and field.kind is Kind.JSON for field in self.resource.fields)
+            or column == "other"
+        ):
+            raise UsageError(f"rows cannot be sorted by {column}, which holds objects; sort by another column")
+        return Order(column, sort.strip().startswith("-"))
+
+    def _which(self, chosen: Filter) -> Which:
+        """What of a filter the database decides."""
+        text = checked_text(chosen.text) if chosen.text is not None else None
+        equal = [Condition([name], [value]) for name, value in chosen.equal.items() if value is not None]
+        if chosen.online is not None:
+            equal.append(Condition([self._online_columns()[0]], [chosen.online]))
+        return Which(chosen.presence, text, equal, chosen.changed_since)
+
+    def _test(self, chosen: Filter) -> tuple[Sequence[str], Callable[..., bool]] | None:
+        """What of a filter is left to be decided row by row: by which columns, and how."""
+        return None
+
+
+_OWN = {
+    "id": Field("id", en="id", zh="编号"),
+    "other": Field("other", en="other", zh="其他"),
+    "first_seen_at": Field("first_seen_at", en="first seen", zh="首次出现"),
+    "updated_at": Field("updated_at", en="updated", zh="更新时间"),
+    "gone_at": Field("gone_at", en="gone", zh="下架时间"),
+}
+"""The columns that every mirrored list has, with their labels."""
+
+
+def checked_text(text: str) -> str:
+    """A text that can be searched for.
+
+    Raises:
+        UsageError: it is empty or too long.
+    """
+    if not text.strip():
+        raise UsageError("the text to search for is empty; to see all, leave it out")
+    if len(text) > LONGEST_TEXT:
+        raise UsageError(f"the text to search for has {len(text)} characters; at most {LONGEST_TEXT} can be")
+    return text
+
+
+def _state(online: Sequence[bool | None], *, gone: bool) -> str:
+    """`online`: empty where the list has no such field."""
+    if gone:
+        return "gone"
+    return {True: "online", False: "offline", None: "unknown"}[online[0]] if online else "present"
+
+
+def _rows_of(resource: str) -> str:
+    return "devices" if resource == "device" else "rows"
+
+
+@to_json.register(Row)
+def _row(row: Row) -> dict[str, Any]:
+    known = {name: getattr(row, name) for name in ("first_seen_at", "updated_at", "gone_at")}
+    return {name: to_json(value) for name, value in {"id": row.id, **row.fields, **known}.items()}
+
+
+@to_json.register(Found)
+def _found(found: Found) -> dict[str, Any]:
+    rows = found.rows
+    told = {"count": len(rows), "more": found.more, "next": rows[-1].id if found.more else None}
+    return {_rows_of(found.resource): to_json(rows), **told}
+
+
+@to_json.register(RowDetail)
+def _detail(detail: RowDetail) -> dict[str, Any]:
+    told = ("run_id", "field", "old", "new", "changed_at")
+    changes = [{name: to_json(getattr(change, name)) for name in told} for change in detail.changes]
+    return {"status": detail.status, _rows_of(detail.resource)[:-1]: to_json(detail.row), "changes": changes}
+
+
+@to_json.register(ChangesFound)
+def _changes(found: ChangesFound) -> dict[str, Any]:
+    key = "device_id" if found.resource == "device" else "row_id"
+    changes = []
+    for change in found.changes:
+        told = object_of(change, without=("source_id", "resource", "row_id"))
+        changes.append({"seq": told.pop("seq"), key: change.row_id, **told})
+    last = found.changes[-1].seq if found.more else None
+    return {"changes": changes, "count": len(changes), "more": found.more, "next": last}
+
+
+@to_json.register(OfflineFound)
+def _offline(found: OfflineFound) -> dict[str, Any]:
+    name = _rows_of(found.resource)
+    rows = [{**object_of(each, without=("row",)), name[:-1]: to_json(each.row)} for each in found.rows]
+    last = found.rows[-1].row.id if found.more else None
+    told = {"as_of": to_json(found.as_of), "total": found.total, "count": len(rows), "unknown": found.unknown}
+    return {name: rows, **told, "more": found.more, "next": last}
