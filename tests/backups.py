@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, String, Table, insert, select, text
 from sqlalchemy.sql.expression import func
 
-from gengfu.backup.contents import LEFT_OUT
+from gengfu.backup.folder import BackupFolder
 from gengfu.backup.making import BackupMaker, MadeBackup
+from gengfu.backup.manifest import manifest_path
+from gengfu.backup.restoring import Restorer
+from gengfu.backup.rows import LEFT_OUT
 from gengfu.backup.streams import Progress
 from gengfu.clock import Clock, utcnow
 from gengfu.settings import Secret, Settings
@@ -51,6 +58,11 @@ class BackupHome:
     def maker(self, clock: Clock = utcnow, progress: Progress | None = None) -> BackupMaker:
         return BackupMaker(self.db, self.settings, clock, progress or Progress())
 
+    def restorer(self, progress: Progress | None = None) -> Restorer:
+        """Of the newest backup."""
+        backup = BackupFolder(self.folder).find("latest", self.db.kind, self.folder)
+        return Restorer(self.db, self.settings, utcnow, backup, progress or Progress())
+
     def make(self, clock: Clock = utcnow) -> MadeBackup:
         return self.maker(clock).make()
 
@@ -62,6 +74,28 @@ class BackupHome:
     def files(self) -> set[str]:
         """What lies in the folder of backups, but for the lock."""
         return {path.name for path in self.folder.iterdir()} - {".lock"}
+
+
+def rewrite(
+    path: Path,
+    change: Callable[[list[bytes]], object] = lambda lines: None,
+    *,
+    versions: Mapping[str, Any] = MappingProxyType({}),
+    manifest: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """Makes another backup of one, with a manifest that fits unless something of it is given."""
+    lines = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
+    lines[0] = json.dumps(json.loads(lines[0]) | dict(versions)).encode() + b"\n"
+    change(lines)
+    path.write_bytes(gzip.compress(b"".join(lines)))
+    vouch(path, **{"unpacked": sum(map(len, lines)), **manifest})
+
+
+def vouch(path: Path, **told: Any) -> None:
+    """Lets the manifest beside a backup fit what the file is now, and say that besides."""
+    beside = manifest_path(path)
+    fitting = {"size": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    beside.write_text(json.dumps(json.loads(beside.read_text()) | fitting | told))
 
 
 def fill(db: Database, rows: int = 12) -> None:

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import NullPool, create_engine, text
-from sqlalchemy.engine import make_url
+from sqlalchemy import text
 
 from backups import BackupHome, contents, count, fill, swell
 from gengfu.backup.folder import BackupFolder
 from gengfu.store.tables import change
-from servers import DatabaseServer, SmallDisk
-
-PASSWORD = "p\"a's\\s #%4711"
+from servers import SmallDisk
 
 Wait = Callable[..., None]
 
@@ -41,23 +35,65 @@ def test_a_backup_that_is_killed_leaves_no_half_file_and_the_next_one_clears_up(
     assert place.files == {made.json["file"], f"{made.json['file']}.json"}
 
 
-def test_a_restore_that_is_killed_can_be_undone(place: BackupHome, wait_until: Wait) -> None:
+@pytest.mark.parametrize("moment", ["restore begun", "restoring", "committing"])
+def test_a_restore_that_is_killed_leaves_the_old_rows_or_the_new_ones(
+    place: BackupHome, wait_until: Wait, moment: str
+) -> None:
     fill(place.db)
     swell(place.db, 8000, 1024)
+    after = contents(place.db)
     place.make()
     place.db.write(lambda connection: connection.execute(change.delete()))
     before = contents(place.db)
-    log = place.home.folder / "logs" / "backup_data.log"
-    process = place.home.start("backup:restore", "latest", "--yes", "--force")
-    wait_until(lambda: log.exists() and "restore begun" in log.read_text(), 30, 0.005)
+    mark = place.home.folder / "reached"
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, moment, str(mark), "backup:restore", "latest", "--yes", "--force"],
+        env=place.home.environment(),
+        cwd=place.home.folder,
+        stderr=subprocess.PIPE,
+    )
+    wait_until(lambda: mark.exists() or process.poll() is not None, 60, 0.005)
     process.kill()
-    process.communicate()
-    if place.db.kind == "mysql":
-        safety = next(name for name in place.files if name.endswith("before-restore.sql.gz"))
-        assert place.home.ask("backup:restore", safety, "--yes", "--force").code == 0
-    assert contents(place.db) == before
+    _, said = process.communicate()
+    assert mark.exists(), said
+    place.db.dispose()
+    assert contents(place.db) == before if moment != "committing" else contents(place.db) in (before, after)
     assert place.home.ask("backup:restore", "latest", "--yes", "--force").code == 0
-    assert count(place.db, "change") == 12
+    assert contents(place.db) == after
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from gengfu.backup import restoring
+from gengfu.cli.console import main
+
+moment, mark = sys.argv[1], Path(sys.argv[2])
+restorer = restoring.Restorer
+true_switch, true_told = restorer._switch, restorer._told
+
+def reached(*_):
+    mark.touch()
+    time.sleep(600)
+
+def some(self, batches, total):
+    for number, batch in enumerate(true_told(self, batches, total)):
+        if number == 30:
+            reached()
+        yield batch
+
+def commit(self, *arguments):
+    true_switch(self, *arguments)
+    mark.touch()
+
+if moment == "restore begun":
+    restorer._switch = reached
+elif moment == "restoring":
+    restorer._told = some
+else:
+    restorer._switch = commit
+sys.exit(main(sys.argv[3:]))
+"""
 
 
 def test_a_restore_is_seen_whole_or_not_at_all_by_who_has_the_file_open(small: BackupHome) -> None:
@@ -118,94 +154,6 @@ def test_a_full_disk_is_told_before_and_leaves_nothing(
     assert full.code == 1
     assert "No space left on device" in full.err or "disk is full" in full.err
     assert list(folder.iterdir()) == []
-
-
-@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
-def test_a_missing_client_is_named_with_its_package(
-    kind: str, request: pytest.FixtureRequest, home: Path, tmp_path: Path
-) -> None:
-    server = request.getfixturevalue("database_servers")[kind]
-    if server.absence is not None:
-        pytest.skip(f"{server.label}: not reachable ({server.absence})")
-    with server.migrated() as url:
-        place = BackupHome(home, url)
-        empty = tmp_path / "bin"
-        empty.mkdir()
-        missing = place.home.ask("backup:data", PATH=str(empty))
-        assert missing.code == 1
-        package = {"postgresql": "postgresql-client", "mysql": "default-mysql-client"}[kind]
-        assert f"on Debian and Ubuntu: sudo apt-get install {package}" in missing.err
-        if kind == "postgresql":
-            _script(empty / "pg_dump", "echo 'pg_dump (PostgreSQL) 9.6.24'")
-            old = place.home.ask("backup:data", PATH=str(empty))
-            assert old.code == 1
-            assert "is of version 9, older than the server's" in old.err
-            _script(
-                empty / "pg_dump", "echo 'pg_dump (PostgreSQL) 99.1'; [ $1 = --version ] || { echo no >&2; exit 3; }"
-            )
-            failed = place.home.ask("backup:data", PATH=f"{empty}{os.pathsep}{os.environ['PATH']}")
-            assert "pg_dump failed (exit code 3): no" in failed.err
-        place.db.dispose()
-
-
-def _script(path: Path, line: str) -> None:
-    path.write_text(f"#!/bin/sh\n{line}\n")
-    path.chmod(0o755)
-
-
-@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
-def test_the_password_is_never_on_a_command_line(
-    kind: str, request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server: DatabaseServer = request.getfixturevalue("database_servers")[kind]
-    if server.absence is not None:
-        pytest.skip(f"{server.label}: not reachable ({server.absence})")
-    started: list[Any] = []
-    popen = subprocess.Popen
-
-    def spy(argv: Any, **options: Any) -> Any:
-        started.append((argv, options.get("env") or {}))
-        return popen(argv, **options)
-
-    with server.migrated() as url, user_of(server, url) as own:
-        place = BackupHome(home, own)
-        fill(place.db)
-        monkeypatch.setattr(subprocess, "Popen", spy)
-        done = [place.home.ask("backup:data"), place.home.ask("backup:restore", "latest", "--yes", "--force")]
-        monkeypatch.undo()
-        place.db.dispose()
-    assert [ended.code for ended in done] == [0, 0], done
-    tools = [(argv, given) for argv, given in started if "--version" not in argv]
-    assert len(tools) >= 3
-    for argv, given in tools:
-        assert not any("4711" in part for part in argv)
-        holding = [name for name, value in given.items() if "4711" in value]
-        assert holding == (["PGPASSWORD"] if kind == "postgresql" else [])
-    assert "4711" not in place.home.logged("backup_data.log")
-
-
-@contextmanager
-def user_of(server: DatabaseServer, url: str) -> Iterator[str]:
-    """The address of the database for a user of its own, whose password is full of odd characters."""
-    address = make_url(url)
-    name = str(address.database)[-20:]
-    if server.label == "PostgreSQL":
-        driver, quoted = "postgresql+psycopg", PASSWORD.replace("'", "''")
-        begin = [f"CREATE ROLE {name} LOGIN SUPERUSER PASSWORD '{quoted}'"]
-        end = [f"REASSIGN OWNED BY {name} TO CURRENT_USER", f"DROP ROLE {name}"]
-    else:
-        driver, quoted = "mysql+pymysql", PASSWORD.replace("\\", "\\\\").replace("'", "\\'")
-        begin = [f"CREATE USER {name}@'%' IDENTIFIED BY '{quoted}'", f"GRANT ALL ON {address.database}.* TO {name}@'%'"]
-        end = [f"DROP USER {name}@'%'"]
-    engine = create_engine(address.set(drivername=driver), isolation_level="AUTOCOMMIT", poolclass=NullPool)
-    with engine.connect() as connection:
-        for statement in begin:
-            connection.execute(text(statement))
-        try:
-            yield address.set(username=name, password=PASSWORD).render_as_string(hide_password=False)
-        finally:
-            for statement in end:
-                connection.execute(text(statement))
 
 
 PEAK = """

@@ -102,13 +102,13 @@ def test_a_name_can_be_read_again(moment: datetime, kind: str, label: str) -> No
     "file",
     [
         "gengfu.db",
-        "gengfu-sqlite-20261122T020000Z.sqlite",
-        "gengfu-sqlite-20261122T020000Z.sql.gz",
-        "gengfu-mysql-20261122T020000Z.sqlite.gz",
-        "gengfu-sqlite-20261322T020000Z.sqlite.gz",
-        "gengfu-sqlite-20261122T020000Z-mine.sqlite.gz",
-        "my-gengfu-sqlite-20261122T020000Z.sqlite.gz",
-        "gengfu-sqlite-20261122T020000Z.sqlite.gz.bad",
+        "gengfu-sqlite-20261122T020000Z.jsonl",
+        "gengfu-sqlite-20261122T020000Z.sqlite.gz",
+        "gengfu-oracle-20261122T020000Z.jsonl.gz",
+        "gengfu-sqlite-20261322T020000Z.jsonl.gz",
+        "gengfu-sqlite-20261122T020000Z-mine.jsonl.gz",
+        "my-gengfu-sqlite-20261122T020000Z.jsonl.gz",
+        "gengfu-sqlite-20261122T020000Z.jsonl.gz.bad",
     ],
 )
 def test_other_files_are_no_backups(file: str) -> None:

@@ -19,6 +19,9 @@ LATEST = "latest"
 BAD = ".bad"
 """What is added to the name of a backup that was not as it should be when it was read back."""
 
+MARGIN = 16_000_000
+"""Bytes of the disk that are left for others."""
+
 _PARTIAL = ".partial-"
 
 
@@ -90,7 +93,7 @@ class BackupFolder:
         name = parse_name(path.name)
         if name is None:
             raise NotFound(
-                f"{path.name} is not named as a backup is; for example: gengfu-sqlite-20261122T020000Z.sqlite.gz"
+                f"{path.name} is not named as a backup is; for example: gengfu-sqlite-20261122T020000Z.jsonl.gz"
             )
         return Backup(path, name, path.stat().st_size, read_manifest(path))
 

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from gengfu import __version__
-from gengfu.backup.contents import Contents, Copied, difference
-from gengfu.backup.copiers import copier_of, read_back
-from gengfu.backup.folder import BackupFolder, megabytes
+from gengfu.backup import rows
+from gengfu.backup.checking import check
+from gengfu.backup.folder import MARGIN, Backup, BackupFolder, megabytes
 from gengfu.backup.manifest import Manifest, Name, write_manifest
 from gengfu.backup.retention import Candidate, Rule, outdated
-from gengfu.backup.streams import Progress
+from gengfu.backup.streams import Progress, packed
 from gengfu.clock import Clock
 from gengfu.errors import BackupError
+from gengfu.store import app_schema, schema
 
 if TYPE_CHECKING:
     from gengfu.settings import Settings
     from gengfu.store.database import Database
 
 log = logging.getLogger("gengfu.backup")
-
-MARGIN = 16_000_000
-"""Bytes of the disk that are left for others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +35,8 @@ class MadeBackup:
 
     path: Path
     manifest: Manifest
+    strangers: Sequence[str]
+    """Tables of the database that are not in it, since neither the program nor `app/migrations` makes them."""
     removed: Sequence[str]
     """The files of those that had had their time."""
 
@@ -52,12 +53,11 @@ class MadeBackup:
 
 class BackupMaker:
     """Makes backups of one database into one folder. A file that bears a backup's name has been read back, and held
-    what the database held."""
+    what the database held at one moment."""
 
     def __init__(self, db: Database, settings: Settings, clock: Clock, progress: Progress) -> None:
         self.folder = BackupFolder(settings.backups)
         self._db = db
-        self._copier = copier_of(db)
         self._settings = settings
         self._clock = clock
         self._progress = progress
@@ -72,45 +72,61 @@ class BackupMaker:
         """
         with self.folder.alone("a backup", self._clock()):
             made = self.make_alone()
-            removed = self._remove_outdated(made.manifest)
-        return MadeBackup(made.path, made.manifest, removed)
+            return replace(made, removed=self._remove_outdated(made.manifest))
 
     def make_alone(self, label: str = "") -> MadeBackup:
         """The same by a process that has the folder alone, and without removing any."""
         started = self._clock()
-        size = self._copier.size()
-        self.folder.demand_room(self._copier.room(size) + MARGIN, f"a backup of {megabytes(size)}")
         name = self.folder.free_name(self._db.kind, started, label)
-        log.info("backup begun", extra={"file": name.file, "bytes": size})
-        partial = self.folder.scratch()
-        copied = self._copier.copy(partial, self.folder.scratch(), self._progress)
-        contents = self._read_back(partial, name, copied)
-        told = Manifest(
-            file=name.file,
-            kind=self._db.kind,
-            program=__version__,
-            schema_version=contents.schema_version,
-            tables=contents.tables,
-            size=partial.stat().st_size,
-            sha256=contents.sha256,
-            started_at=started,
-            finished_at=self._clock(),
-        )
-        write_manifest(told, manifest := self.folder.scratch())
-        path = self.folder.put(partial, manifest, name)
-        log.info("backup made", extra={"file": name.file, "rows": told.rows, "bytes": told.size})
-        return MadeBackup(path, told, ())
-
-    def _read_back(self, partial: Path, name: Name, copied: Copied) -> Contents:
+        log.info("backup begun", extra={"file": name.file})
+        told, strangers = self._copy(name, started, partial := self.folder.scratch())
         try:
-            contents = read_back(self._db.kind, partial, self.folder.scratch(), self._progress)
-            if problem := _problem(contents, copied):
-                raise BackupError(problem)
+            check(Backup(partial, name, told.size, told), self._progress)
         except BackupError as error:
             kept = self.folder.set_aside(partial, name)
             log.error("backup found bad", extra={"file": kept.name, "error": str(error)})
             raise BackupError(f"the new backup is not as it should be, and is kept as {kept}: {error}") from error
-        return contents
+        told = replace(told, finished_at=self._clock())
+        write_manifest(told, manifest := self.folder.scratch())
+        path = self.folder.put(partial, manifest, name)
+        log.info("backup made", extra={"file": name.file, "rows": told.rows, "bytes": told.size})
+        return MadeBackup(path, told, strangers, ())
+
+    def _copy(self, name: Name, started: datetime, partial: Path) -> tuple[Manifest, list[str]]:
+        """Writes the backup; what is known of it, and the tables of the database that are not in it."""
+        size = 0
+        with packed(partial) as out, rows.snapshot(self._db) as connection:
+            if (version := schema.version(connection, self._db.where)) is None:
+                raise BackupError(f"the database {self._db.where} has no tables yet; run: gengfu db:upgrade")
+            tables = rows.tables_of(connection, rows.known(self._settings.home))
+            counts = rows.count(connection, tables)
+            versions = rows.Versions(rows.FORMAT, version, tuple(sorted(app_schema.versions(connection))))
+            for lines in rows.encode(versions, self._told(rows.dump(connection, tables), sum(counts.values()))):
+                size += out.write(lines)
+            strangers = rows.strangers(connection, tables)
+        with partial.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        told = Manifest(
+            file=name.file,
+            kind=name.kind,
+            program=__version__,
+            schema_version=version,
+            tables=counts,
+            size=partial.stat().st_size,
+            unpacked=size,
+            sha256=sha256,
+            started_at=started,
+            finished_at=started,
+        )
+        return told, strangers
+
+    def _told(self, batches: Iterable[rows.Batch], total: int) -> Iterator[rows.Batch]:
+        done = 0
+        for head, batch in batches:
+            self.folder.demand_room(MARGIN, "the backup")
+            done += len(batch)
+            self._progress.step("copying", done, total)
+            yield head, batch
 
     def _remove_outdated(self, made: Manifest) -> list[str]:
         settings = self._settings
@@ -120,23 +136,13 @@ class BackupMaker:
             settings.backup_keep_monthly,
             ZoneInfo(settings.gengfu_timezone),
         )
-        removed = self.outdated(rule, self._clock(), made.file)
-        for file in removed:
-            self.folder.remove(file)
-            log.info("backup removed", extra={"file": file})
-        return removed
-
-    def outdated(self, rule: Rule, now: datetime, spared: str) -> list[str]:
-        """The files of the good backups of this kind of database that the rule does not keep."""
         good = [
             Candidate(backup.path.name, backup.name.moment)
             for backup in self.folder.backups()
             if backup.name.kind == self._db.kind and backup.problem is None
         ]
-        return outdated(good, rule, now, {spared})
-
-
-def _problem(contents: Contents, copied: Copied) -> str | None:
-    if contents.sha256 != copied.sha256:
-        return f"its SHA-256 is {contents.sha256}, not {copied.sha256} as it was written"
-    return difference(copied.tables, contents.tables) if copied.tables is not None else None
+        removed = outdated(good, rule, self._clock(), {made.file})
+        for file in removed:
+            self.folder.remove(file)
+            log.info("backup removed", extra={"file": file})
+        return removed

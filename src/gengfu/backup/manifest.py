@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+import msgspec
 
 SAFETY = "before-restore"
 """The label of a copy that was made of what a restore was about to replace."""
 
-_NAME = re.compile(r"gengfu-(sqlite|postgresql|mysql)-(\d{8}T\d{6})Z(?:-(before-restore))?\.(?:sqlite|sql)\.gz")
+LONGEST = 1 << 20
+"""Bytes that a manifest may take."""
+
+_NAME = re.compile(r"gengfu-(sqlite|postgresql|mysql)-(\d{8}T\d{6})Z(?:-(before-restore))?\.jsonl\.gz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,17 +25,16 @@ class Name:
     """The parts of a backup's file name."""
 
     kind: str
-    """`sqlite`, `postgresql` or `mysql`."""
+    """Of the database that it was made of: `sqlite`, `postgresql` or `mysql`."""
     moment: datetime
     """When it was begun, to the second."""
     label: str = ""
 
     @property
     def file(self) -> str:
-        """`gengfu-sqlite-20261122T020000Z.sqlite.gz`."""
+        """`gengfu-sqlite-20261122T020000Z.jsonl.gz`."""
         time = self.moment.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
-        suffix = "sqlite" if self.kind == "sqlite" else "sql"
-        return f"gengfu-{self.kind}-{time}{'-' if self.label else ''}{self.label}.{suffix}.gz"
+        return f"gengfu-{self.kind}-{time}{'-' if self.label else ''}{self.label}.jsonl.gz"
 
 
 def parse_name(file: str) -> Name | None:
@@ -55,12 +58,15 @@ class Manifest:
     kind: str
     program: str
     """The version of the program that made it."""
-    schema_version: str | None
+    schema_version: str
     tables: Mapping[str, int]
     """The number of rows of each table."""
     size: int
     """Bytes of the packed file."""
+    unpacked: int
+    """Bytes of what is packed in it."""
     sha256: str
+    """Of the packed file."""
     started_at: datetime
     finished_at: datetime
 
@@ -77,13 +83,8 @@ def manifest_path(backup: Path) -> Path:
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
     """Writes it to the disk, readable by its owner alone."""
-    values = asdict(manifest) | {
-        "tables": dict(manifest.tables),
-        "started_at": manifest.started_at.astimezone(UTC).isoformat(),
-        "finished_at": manifest.finished_at.astimezone(UTC).isoformat(),
-    }
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(json.dumps(values, ensure_ascii=False, indent=2) + "\n")
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
         file.flush()
         os.fsync(file.fileno())
 
@@ -91,11 +92,8 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
 def read_manifest(backup: Path) -> Manifest | None:
     """The manifest of that backup; None where there is none, or none that can be read."""
     try:
-        values = json.loads(manifest_path(backup).read_text("utf-8"))
-        for name in ("started_at", "finished_at"):
-            values[name] = datetime.fromisoformat(values[name])
-        tables = {str(table): int(rows) for table, rows in values.pop("tables").items()}
-        found = Manifest(tables=tables, **values)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        with manifest_path(backup).open("rb") as file:
+            found = msgspec.json.decode(file.read(LONGEST), type=Manifest)
+    except (OSError, msgspec.DecodeError):
         return None
     return found if found.file == backup.name else None

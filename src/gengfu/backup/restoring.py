@@ -1,90 +1,69 @@
-"""Puts a backup in place of what the database holds, after a look at it and a copy of what is there."""
+"""Puts a backup in place of what the database holds, after it was proved in a database of its own.
+
+1. The file is read and held against its manifest.
+2. Its rows are put into a new SQLite file, into tables that the migrations make, and counted there; that file is
+   then brought up to date.
+3. What the database holds is copied.
+4. One transaction empties the database's tables, puts the rows of that file there and counts them. Until it is
+   committed the database holds what it held.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gengfu.backup.contents import Contents
-from gengfu.backup.copiers import copier_of, read_back
-from gengfu.backup.folder import Backup
-from gengfu.backup.making import MARGIN, BackupMaker, MadeBackup
+from gengfu.backup import rows
+from gengfu.backup.checking import check, demand_rows, opened
+from gengfu.backup.folder import MARGIN, Backup
+from gengfu.backup.making import BackupMaker, MadeBackup
 from gengfu.backup.manifest import SAFETY
 from gengfu.backup.streams import Progress
+from gengfu.clock import Clock
 from gengfu.errors import BackupError, StoreError
-from gengfu.store import schema
+from gengfu.settings import Secret, Settings
+from gengfu.store import app_schema, schema
+from gengfu.store.ticks import TickStore
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from gengfu.store.database import Database
 
 log = logging.getLogger("gengfu.backup")
 
 
-def check(backup: Backup, scratch: Path, progress: Progress) -> Contents:
-    """Reads a backup from its beginning to its end and holds it against its manifest, where it has one.
-
-    Raises:
-        BackupError: it is damaged, or not what its manifest says.
-    """
-    contents = read_back(backup.name.kind, backup.path, scratch, progress)
-    told = backup.manifest
-    if told is not None and told.sha256 != contents.sha256:
-        raise BackupError(f"the backup {backup.path} has been changed: its SHA-256 is not that of its manifest")
-    if told is not None and dict(told.tables) != dict(contents.tables):
-        raise BackupError(f"the backup {backup.path} does not hold the rows that its manifest tells")
-    return contents
-
-
-@dataclass(frozen=True, slots=True)
-class Restored:
-    """What a restore did."""
-
-    contents: Contents
-    upgraded: Sequence[str]
-    """The revisions that ran afterwards, on SQLite."""
-    pending: Sequence[str]
-    """The revisions that `db:upgrade` still has to run, on a server."""
-
-
 class Restorer:
-    """Restores one backup, step by step, by a process that has the folder alone. On SQLite and PostgreSQL the database
-    holds either all of the backup or what it held before."""
+    """Restores one backup, step by step, by a process that has the folder alone. Whenever it ends, the database holds
+    either all of the backup or what it held before."""
 
-    def __init__(self, db: Database, maker: BackupMaker, backup: Backup, progress: Progress) -> None:
+    def __init__(self, db: Database, settings: Settings, clock: Clock, backup: Backup, progress: Progress) -> None:
         self._db = db
-        self._maker = maker
-        self._copier = copier_of(db)
+        self._home = settings.home
+        self._clock = clock
+        self._maker = BackupMaker(db, settings, clock, progress)
         self._progress = progress
         self.backup = backup
 
-    def examine(self) -> Contents:
-        """What the backup holds.
+    def examine(self) -> None:
+        """Reads the backup, and changes nothing.
 
         Raises:
-            BackupError: it is damaged, of another kind of database, or of a newer program.
+            BackupError: it is damaged, or of versions that this program or `app/migrations` lack.
         """
-        name = self.backup.name
-        if name.kind != self._db.kind:
+        versions, file = check(self.backup, self._progress), self.backup.path.name
+        if versions.tables not in schema.REVISIONS:
             raise BackupError(
-                f"{name.file} is of a {name.kind} database, and DATABASE_URL names a {self._db.kind} one; "
-                "a backup can only be restored into its own kind"
+                f"{file} was made by a newer Gengfu (its tables are of version {versions.tables}, this program knows "
+                f"{schema.HEAD}); upgrade the program first"
             )
-        folder = self._maker.folder
-        if name.kind == "sqlite":
-            # What is unpacked takes about as much as it may; how much it takes only unpacking tells.
-            folder.demand_room(self.backup.size + MARGIN, "unpacking the backup")
-        contents = check(self.backup, folder.scratch(), self._progress)
-        if contents.schema_version is None:
-            raise BackupError(f"{name.file} holds no tables of Gengfu")
-        if contents.schema_version not in schema.REVISIONS:
+        here = {step for steps in app_schema.revisions(self._home).values() for step in steps}
+        if lacking := sorted({*versions.app} - here):
             raise BackupError(
-                f"{name.file} was made by a newer Gengfu (its tables are of version {contents.schema_version}, this "
-                f"program knows {schema.HEAD}); upgrade the program first"
+                f"{file} has tables of your own, made by {', '.join(lacking)}, which {app_schema.folder(self._home)} "
+                "lacks; copy the folder app of the installation that made the backup, and restore again"
             )
-        return contents
 
     def present_rows(self) -> int | None:
         """How many rows the database holds now; None where it has no tables.
@@ -92,11 +71,40 @@ class Restorer:
         Raises:
             BackupError: it cannot be read.
         """
+        if self._db.path is not None and not self._db.path.exists():
+            return None
         try:
-            tables = self._copier.tables()
+            with rows.snapshot(self._db) as connection:
+                tables = rows.tables_of(connection, rows.known(self._home))
+                return sum(rows.count(connection, tables).values()) if tables else None
         except (BackupError, StoreError) as error:
             raise BackupError(self._unreadable(error)) from error
-        return sum(tables.values()) if tables else None
+
+    def prove(self) -> Database:
+        """An SQLite database of its own that holds what the backup holds, for `restore`.
+
+        Raises:
+            BackupError, StoreError: the backup does not fit into the tables.
+        """
+        from gengfu.store.database import Database
+
+        folder, told = self._maker.folder, self.backup.manifest
+        folder.demand_room(2 * told.unpacked + MARGIN if told else 0, "unpacking the backup")
+        path = folder.scratch()
+        scratch = Database(Secret(f"sqlite:///{path.name}"), path.parent)
+        try:
+            with opened(self.backup, self._progress, "checking") as reading:
+                schema.upgrade(scratch, reading.versions.tables)
+                app_schema.upgrade(scratch, self._home, reading.versions.app)
+                with scratch.read() as connection:
+                    tables = rows.tables_of(connection, rows.known(self._home))
+                found = scratch.write(lambda connection: rows.load(connection, reading.batches(), tables), 0)
+        except BackupError as error:
+            raise BackupError(f"{self.backup.path.name} cannot be restored: {error}") from error
+        finally:
+            scratch.dispose()
+        demand_rows(self.backup, found)
+        return scratch
 
     def save_present(self) -> MadeBackup:
         """Copies what is there now.
@@ -109,23 +117,47 @@ class Restorer:
         except (BackupError, StoreError) as error:
             raise BackupError(self._unreadable(error)) from error
 
-    def restore(self, contents: Contents, safety: MadeBackup | None) -> Restored:
-        """Puts the backup in place; brings SQLite's tables to this program's version.
+    def restore(self, scratch: Database, safety: MadeBackup | None) -> list[str]:
+        """Puts what was proved in place; the revisions that the backup lacked.
 
         Raises:
             BackupError, StoreError: it did not succeed; the text says where the copy of what was there is.
         """
-        file = self.backup.name.file
+        file = self.backup.path.name
         log.info("restore begun", extra={"file": file, "safety": safety.manifest.file if safety else "-"})
         try:
-            self._copier.restore(self.backup.path, contents, self._maker.folder.scratch(), self._progress)
-            upgraded = schema.upgrade(self._db) if self._db.kind == "sqlite" else []
-            pending = schema.pending(self._db)
-        except (BackupError, StoreError, OSError) as error:
+            upgraded, _ = [[*schema.upgrade(db), *app_schema.upgrade(db, self._home)] for db in (scratch, self._db)]
+            # No scheduler is left that fired them, and nobody is to run what a file says.
+            reason = "the database was restored from a backup"
+            TickStore(scratch).write(lambda ticks: ticks.lose_open(reason, self._clock()))
+            with rows.snapshot(scratch) as source:
+                self._db.write(lambda connection: self._switch(source, connection))
+        except (BackupError, StoreError) as error:
             back = f"; what was there before: gengfu backup:restore {safety.manifest.file}" if safety else ""
             raise BackupError(f"{file} was not restored: {error}{back}") from error
-        log.info("restored", extra={"file": file, "rows": sum(contents.tables.values())})
-        return Restored(contents, upgraded, pending)
+        finally:
+            scratch.dispose()
+        log.info("restored", extra={"file": file})
+        return upgraded
+
+    def _switch(self, source: Connection, target: Connection) -> None:
+        names = rows.known(self._home)
+        tables = rows.tables_of(source, names)
+        expected = rows.count(source, tables)
+        there = rows.tables_of(target, names)
+        rows.load(target, self._told(rows.dump(source, tables), sum(expected.values())), there)
+        if (found := rows.count(target, there)) != expected:
+            wrong = next(name for name in expected if found.get(name) != expected[name])
+            raise BackupError(
+                f"the table {wrong} has {found.get(wrong)} rows, not {expected[wrong]}; who else writes there?"
+            )
+
+    def _told(self, batches: Iterator[rows.Batch], total: int) -> Iterator[rows.Batch]:
+        done = 0
+        for head, batch in batches:
+            done += len(batch)
+            self._progress.step("restoring", done, total)
+            yield head, batch
 
     def _unreadable(self, error: Exception) -> str:
         text = f"what the database {self._db.where} holds now cannot be saved first: {error}"

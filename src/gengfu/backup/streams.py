@@ -1,21 +1,19 @@
-"""Packed files, written and read in chunks, with the SHA-256 of what passes."""
+"""Packed files of lines, written and read in order, and how long work tells of itself."""
 
 from __future__ import annotations
 
 import gzip
-import hashlib
-import io
 import os
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from gengfu.errors import BackupError, Stopped
 
-CHUNK = 1 << 20
-"""Bytes that are handled at a time."""
+LONGEST_LINE = 64 << 20
+"""Bytes of the longest row that a backup may hold: twice what one answer of the vendor may take."""
 
 
 class Progress:
@@ -23,14 +21,14 @@ class Progress:
 
     def __init__(
         self,
-        show: Callable[[str, int, int | None], None] = lambda what, done, total: None,
+        show: Callable[[str, int, int], None] = lambda what, done, total: None,
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`show(what, done, total)`: what is being done, and how many bytes of how many are behind it."""
+        """`show(what, done, total)`: what is being done, and how many rows of how many are behind it."""
         self._show = show
         self._stopped = stopped
 
-    def step(self, what: str, done: int, total: int | None = None) -> None:
+    def step(self, what: str, done: int, total: int) -> None:
         """Between two pieces of work.
 
         Raises:
@@ -41,108 +39,34 @@ class Progress:
         self._show(what, done, total)
 
 
-class _Hashing(io.RawIOBase):
-    """A file that hashes what is read from it or written to it, from its beginning."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._hash = hashlib.sha256()
-        self.passed = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def writable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        return self._through(self._file.read(size))
-
-    def write(self, data: Any) -> int:
-        self._file.write(self._through(bytes(data)))
-        return len(data)
-
-    def _through(self, data: bytes) -> bytes:
-        self._hash.update(data)
-        self.passed += len(data)
-        return data
-
-    @property
-    def sha256(self) -> str:
-        return self._hash.hexdigest()
-
-
-class Packer:
-    """Packs what is written to it."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._through = _Hashing(file)
-        self._gzip = gzip.GzipFile("", "wb", 6, self._through)
-
-    def write(self, data: bytes) -> None:
-        self._gzip.write(data)
-
-    def close(self) -> None:
-        self._gzip.close()
-
-    @property
-    def sha256(self) -> str:
-        """Of the packed file, once it is closed."""
-        return self._through.sha256
-
-
 @contextmanager
-def packed(path: Path) -> Iterator[Packer]:
+def packed(path: Path) -> Iterator[gzip.GzipFile]:
     """A new packed file, readable by its owner alone; on the disk when the block has ended."""
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        packer = Packer(file)
-        yield packer
-        packer.close()
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as file:
+        with gzip.GzipFile("", "wb", 4, file) as packer:
+            yield packer
         file.flush()
         os.fsync(file.fileno())
 
 
-class Unpacked:
-    """A packed file as it is read: its chunks or its lines, once, from the beginning to the end.
+def unpacked(file: IO[bytes], most: int) -> Iterator[bytes]:
+    """The lines of a packed file, one by one.
 
-    Reading raises BackupError where it is damaged or cut off.
+    Args:
+        most: bytes that they may take together.
+
+    Raises:
+        BackupError: it is damaged or cut off, or holds more.
     """
-
-    def __init__(self, path: Path, progress: Progress, what: str) -> None:
-        self._path = path
-        self._progress = progress
-        self._what = what
-        self.sha256 = ""
-        """Of the packed file, after its end."""
-
-    def chunks(self) -> Iterator[bytes]:
-        """What is in it, about a megabyte at a time."""
-        with self._opened() as (unpacked, tell):
-            while chunk := unpacked.read(CHUNK):
-                tell()
-                yield chunk
-
-    def lines(self) -> Iterator[bytes]:
-        """What is in it, line by line."""
-        with self._opened() as (unpacked, tell):
-            told = 0
-            for line in unpacked:
-                told += len(line)
-                if told > CHUNK:
-                    tell()
-                    told = 0
+    taken = 0
+    try:
+        with gzip.GzipFile("", "rb", fileobj=file) as reader:
+            while line := reader.readline(min(LONGEST_LINE, most - taken) + 1):
+                taken += len(line)
+                if taken > most or len(line) > LONGEST_LINE:
+                    raise BackupError(f"the backup {file.name} holds more than its manifest says; do not use it")
                 yield line
-
-    @contextmanager
-    def _opened(self) -> Iterator[tuple[gzip.GzipFile, Callable[[], None]]]:
-        try:
-            with self._path.open("rb") as file:
-                total = os.fstat(file.fileno()).st_size
-                through = _Hashing(file)
-                with gzip.GzipFile("", "rb", fileobj=through) as unpacked:
-                    yield unpacked, lambda: self._progress.step(self._what, through.passed, total)
-                self.sha256 = through.sha256
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise BackupError(f"the backup {self._path} is damaged: {error}") from error
-        except OSError as error:
-            raise BackupError(f"the backup {self._path} cannot be read: {error.strerror or error}") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise BackupError(f"the backup {file.name} is damaged: {error}") from error
+    except OSError as error:
+        raise BackupError(f"the backup {file.name} cannot be read: {error.strerror or error}") from error

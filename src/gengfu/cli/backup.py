@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("gengfu.cli.backup")
 
 LOG = "backup_data.log"
-MB = 1_000_000
 
 
 @contextmanager
@@ -32,17 +31,12 @@ def _showing(out: Output, label: str) -> Iterator[Progress]:
     """Shows on stderr how far the work is."""
     from gengfu.services.backups import Progress
 
-    with out.progress(label, "MB") as bar:
-
-        def show(what: str, done: int, total: int | None) -> None:
-            more = what if total is not None else f"{what}, {done // MB} MB"
-            bar.show(done // MB, None if total is None else -(-total // MB), more)
-
-        yield Progress(show)
+    with out.progress(label, "rows") as bar:
+        yield Progress(lambda what, done, total: bar.show(done, total, what))
 
 
 class BackupData(BaseCommand):
-    """Copy the whole database into one packed file, and read it back
+    """Copy all tables into one packed file, and read it back
 
     Workers may go on writing: the copy is of one moment. Outdated backups are
     removed afterwards. A second one at the same time is skipped.
@@ -83,6 +77,8 @@ class BackupData(BaseCommand):
             self.out.answer({"status": "skipped", "reason": str(busy)})
             return 0
         self.out.say(f"Backup {made.words}.")
+        if made.strangers:
+            self.out.note(f"not in it, since neither Gengfu nor app/migrations makes them: {', '.join(made.strangers)}")
         if made.removed:
             self.out.say(f"Removed as outdated: {', '.join(made.removed)}.")
         self.out.answer(to_json(made))
@@ -158,13 +154,13 @@ class BackupRestore(BaseCommand):
     """Put a backup in place of what the database holds
 
     Reads the backup first, refuses while workers or schedulers are at the
-    database, and makes a safety copy of what is there. On SQLite and PostgreSQL
-    all of it happens or nothing. FILE is a name from backup:list, a path, or
-    latest.
+    database, and makes a safety copy of what is there. All of it happens or
+    nothing. A backup of another kind of database does as well. FILE is a name
+    from backup:list, a path, or latest.
 
     Examples:
       gengfu backup:restore latest
-      gengfu backup:restore gengfu-sqlite-20261122T020000Z.sqlite.gz --yes
+      gengfu backup:restore gengfu-sqlite-20261122T020000Z.jsonl.gz --yes
     """
 
     name = "backup:restore"
@@ -192,8 +188,6 @@ class BackupRestore(BaseCommand):
 
     def _agreed(self, plan: RestorePlan, yes: bool) -> bool:
         file = plan.backup.path.name
-        if plan.backup.manifest is None:
-            self.out.note(f"warning: {file} has no manifest beside it; it is whole, but nothing vouches for it")
         if yes:
             return True
         there = "no tables" if plan.present is None else f"{plan.present} rows"
@@ -208,17 +202,10 @@ class BackupRestore(BaseCommand):
 
         told = safety.manifest
         self.out.say(f"Safety copy {told.file}: {told.rows} rows, {megabytes(told.size)}.")
-        if told.kind == "mysql":
-            self.out.note(
-                "MySQL and MariaDB replace one table after the other; if this ends on the way, "
-                f"go back with: gengfu backup:restore {told.file}"
-            )
 
     def _tell(self, done: RestoreResult) -> None:
         self.out.table([Column("table"), Column("rows", right=True)], sorted(done.tables.items()))
         self.out.say(f"Restored {done.file}: {len(done.tables)} tables, {sum(done.tables.values())} rows.")
-        if done.restored.upgraded:
-            self.out.say(f"Its tables were upgraded: {', '.join(done.restored.upgraded)}.")
-        if done.restored.pending:
-            self.out.note("its tables are of an older version; now run: gengfu db:upgrade")
+        if done.upgraded:
+            self.out.say(f"Its tables were upgraded: {', '.join(done.upgraded)}.")
         self.out.answer(to_json(done))

@@ -9,11 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gengfu.backup.contents import Contents
+from gengfu.backup.checking import check
 from gengfu.backup.folder import Backup, BackupFolder, Busy
 from gengfu.backup.job import SUBJECT, BackupDataJob
 from gengfu.backup.making import BackupMaker, MadeBackup
-from gengfu.backup.restoring import Restored, Restorer, check
+from gengfu.backup.restoring import Restorer
 from gengfu.backup.streams import Progress
 from gengfu.clock import Clock
 from gengfu.errors import BackupError
@@ -53,7 +53,6 @@ class RestorePlan:
     """What a restore would do, once it was found that it can be done."""
 
     backup: Backup
-    contents: Contents
     where: str
     """The database."""
     present: int | None
@@ -61,7 +60,7 @@ class RestorePlan:
 
     @property
     def rows(self) -> int:
-        return sum(self.contents.tables.values())
+        return self.backup.manifest.rows if self.backup.manifest else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +68,12 @@ class RestoreResult:
     """What a restore did."""
 
     file: str
-    restored: Restored
+    tables: Mapping[str, int]
+    """The number of rows of each."""
+    upgraded: Sequence[str]
+    """The revisions that the backup lacked."""
     safety: MadeBackup | None
     """The copy of what was there before."""
-
-    @property
-    def tables(self) -> Mapping[str, int]:
-        return self.restored.contents.tables
 
 
 @to_json.register
@@ -128,8 +126,8 @@ def _restored(result: RestoreResult) -> dict[str, Any]:
         "tables": dict(result.tables),
         "rows": sum(result.tables.values()),
         "safety_copy": result.safety.manifest.file if result.safety else None,
-        "upgraded": list(result.restored.upgraded),
-        "pending": list(result.restored.pending),
+        "upgraded": list(result.upgraded),
+        "pending": [],
     }
 
 
@@ -179,7 +177,7 @@ class BackupService:
         for backup in self._folder.backups():
             problem = None
             try:
-                check(backup, self._folder.scratch(), progress)
+                check(backup, progress)
             except BackupError as error:
                 problem = str(error)
             found.append(self._listed(backup, problem))
@@ -202,11 +200,11 @@ class BackupService:
         backup = self._folder.find(file, db.kind, near)
         restorer = self._restorer(backup, progress)
         with self._folder.alone("a restore", self._clock()):
-            contents = restorer.examine()
+            restorer.examine()
             present = restorer.present_rows()
         if present is not None and not force:
             demand_free(db)
-        return RestorePlan(backup, contents, db.where, present)
+        return RestorePlan(backup, db.where, present)
 
     def restore(self, plan: RestorePlan, progress: Progress, saved: Callable[[MadeBackup], None]) -> RestoreResult:
         """Makes a copy of what is there, if anything is, and then puts the backup in its place.
@@ -219,17 +217,19 @@ class BackupService:
         """
         restorer = self._restorer(plan.backup, progress)
         with self._folder.alone("a restore", self._clock()):
+            scratch = restorer.prove()
             safety = restorer.save_present() if plan.present is not None else None
             if safety is not None:
                 saved(safety)
-            done = restorer.restore(plan.contents, safety)
-        return RestoreResult(plan.backup.path.name, done, safety)
+            upgraded = restorer.restore(scratch, safety)
+        told = plan.backup.manifest
+        return RestoreResult(plan.backup.path.name, told.tables if told else {}, upgraded, safety)
 
     def _maker(self, progress: Progress) -> BackupMaker:
         return BackupMaker(self._open_db(), self._settings, self._clock, progress)
 
     def _restorer(self, backup: Backup, progress: Progress) -> Restorer:
-        return Restorer(self._open_db(), self._maker(progress), backup, progress)
+        return Restorer(self._open_db(), self._settings, self._clock, backup, progress)
 
     def _listed(self, backup: Backup, problem: str | None) -> Listed:
         return Listed(backup, (self._clock() - backup.name.moment).total_seconds(), problem)

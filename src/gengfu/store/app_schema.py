@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,15 +46,18 @@ def pending(db: Database, home: Path) -> list[str]:
         return _lacking(connection, there)
 
 
-def upgrade(db: Database, home: Path) -> list[str]:
+def upgrade(db: Database, home: Path, to: Sequence[str] = ("heads",)) -> list[str]:
     """Runs the migrations that the database lacks, and returns them; only one process does it at a time.
+
+    Args:
+        to: the last ones to run.
 
     Raises:
         StoreError: one of them is broken, or the database cannot be changed.
     """
     if not pending(db, home):
         return []
-    return alone(db, lambda connection: _migrate(connection, home))
+    return alone(db, lambda connection: _migrate(connection, home, to))
 
 
 def ensure(db: Database, home: Path) -> None:
@@ -68,11 +71,16 @@ def ensure(db: Database, home: Path) -> None:
         log.warning("a table of the working folder's own cannot be made", extra={"error": str(error)})
 
 
-def _lacking(connection: Connection, there: Mapping[str, list[str]]) -> list[str]:
+def versions(connection: Connection) -> set[str]:
+    """The last migration of each table that was run."""
     from sqlalchemy import inspect, text
 
     is_there = inspect(connection).has_table("app_version")
-    done = set(connection.scalars(text("SELECT version_num FROM app_version"))) if is_there else set()
+    return set(connection.scalars(text("SELECT version_num FROM app_version"))) if is_there else set()
+
+
+def _lacking(connection: Connection, there: Mapping[str, list[str]]) -> list[str]:
+    done = versions(connection)
     lacking: list[str] = []
     for steps in there.values():
         last = max((place for place, step in enumerate(steps) if step in done), default=-1)
@@ -80,7 +88,7 @@ def _lacking(connection: Connection, there: Mapping[str, list[str]]) -> list[str
     return lacking
 
 
-def _migrate(connection: Connection, home: Path) -> list[str]:
+def _migrate(connection: Connection, home: Path, to: Sequence[str]) -> list[str]:
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
@@ -92,7 +100,8 @@ def _migrate(connection: Connection, home: Path) -> list[str]:
         config.set_main_option(name, str(place).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     try:
-        command.upgrade(config, "heads")
+        for revision in to:
+            command.upgrade(config, revision)
     except (CommandError, SyntaxError, ImportError, NameError, AttributeError, TypeError, KeyError) as error:
         raise StoreError(f"a migration in {folder(home)} is broken: {type(error).__name__}: {error}") from error
     return steps

@@ -83,19 +83,22 @@ def pending(db: Database) -> list[str]:
     if db.path is not None:
         return _after(quick_version(db.path), db.where)
     with db.read() as connection:
-        return _after(_version(connection, db.where), db.where)
+        return _after(version(connection, db.where), db.where)
 
 
-def upgrade(db: Database) -> list[str]:
+def upgrade(db: Database, to: str = HEAD) -> list[str]:
     """Runs the revisions that the database lacks and returns them. Of several processes that start at once, one does it
     and the others wait.
+
+    Args:
+        to: the last revision to run.
 
     Raises:
         StoreError: the database belongs to a newer program, or it cannot be changed.
     """
     if not pending(db):
         return []
-    return alone(db, lambda connection: _migrate(connection, db.where))
+    return alone(db, lambda connection: _migrate(connection, db.where, to))
 
 
 def quick_version(path: Path) -> str | None:
@@ -130,16 +133,21 @@ def _refuse_before_release(version: str, where: str, anew: str) -> None:
         )
 
 
-def _version(connection: Connection, where: str) -> str | None:
+def version(connection: Connection, where: str) -> str | None:
+    """The version of the tables; None where there are none.
+
+    Raises:
+        StoreError: they are of a program before the first release.
+    """
     from sqlalchemy import inspect, text
 
     inspector = inspect(connection)
     if not inspector.has_table("alembic_version"):
         return None
-    version: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
-    if version is not None and not inspector.has_table("source"):
-        _refuse_before_release(version, where, "name an empty database in DATABASE_URL, and run: gengfu db:upgrade")
-    return version
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    if found is not None and not inspector.has_table("source"):
+        _refuse_before_release(found, where, "name an empty database in DATABASE_URL, and run: gengfu db:upgrade")
+    return found
 
 
 def _after(version: str | None, where: str) -> list[str]:
@@ -153,15 +161,15 @@ def _after(version: str | None, where: str) -> list[str]:
     return list(REVISIONS[REVISIONS.index(version) + 1 :])
 
 
-def _migrate(connection: Connection, where: str) -> list[str]:
+def _migrate(connection: Connection, where: str, to: str) -> list[str]:
     from alembic import command
     from alembic.config import Config
 
-    steps = _after(_version(connection, where), where)
+    steps = [step for step in _after(version(connection, where), where) if REVISIONS.index(step) <= REVISIONS.index(to)]
     if steps:
         config = Config(attributes={"connection": connection})
         config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
-        command.upgrade(config, HEAD)
+        command.upgrade(config, to)
     return steps
 
 

@@ -341,6 +341,13 @@ class Ticks:
         changes = "state = 'lost', reason = :reason, finished_at = :now"
         return self._change(tick, changes, f"state = 'running' AND {_ORPHANED}", reason=reason, now=now)
 
+    def lose_open(self, reason: str, now: datetime) -> None:
+        """Marks every tick that is not over as lost, where no scheduler can be left that has one in its hands."""
+        self._statements.change(
+            f"UPDATE schedule_tick SET state = 'lost', reason = :reason, finished_at = :now WHERE state IN {OPEN}",
+            {"reason": reason, "now": now},
+        )
+
     def pause(self, name: str, by: str, reason: str | None, now: datetime) -> bool:
         """Pauses an entry; False where it is paused already."""
         unseen = {"name": name, "fingerprint": "", "planned_until": now, "clock_epoch": 0}
