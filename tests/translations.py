@@ -11,6 +11,7 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import fields
 from functools import cache
 from inspect import cleandoc
 from pathlib import Path
@@ -23,6 +24,7 @@ import gengfu
 from gengfu.cli.catalogue import Catalogue
 from gengfu.cli.console import Console, Session
 from gengfu.language import CHINESE, ENGLISH, FOLDER, Message, speaking
+from gengfu.store.ticks import EntryRow, Tick
 
 PACKAGE = Path(gengfu.__file__).parent
 PO = FOLDER / CHINESE / "LC_MESSAGES" / "gengfu.po"
@@ -32,17 +34,19 @@ SAYS = {"say", "note", "fail", "confirm", "progress", "Column", "tr", "worded"}
 """What is called with text for people: its plain strings are looked up whole."""
 UNSEEN = {"log", "logger"}
 """What writes lines in English."""
+BUGS = {"AssertionError", "AttributeError", "NotImplementedError", "RuntimeError", "TypeError"}
+"""Errors that only a programmer sees."""
+PLACE = re.compile(r"\{[\w.]+(?:!r)?(?::[.,]?\d{0,2}[a-z]?)?\}|%\(\w+\)s")
+LETTERS = re.compile("[A-Za-z]")
 PROSE = re.compile(r"[A-Za-z]{2,}[,;:]? [a-z(][a-z(]")
-CODE = re.compile(
-    r"\^|def |# |yyyy|\w+(, \w+)+$"
-    r"|\s*\(?(SELECT|INSERT|UPDATE|DELETE|CREATE|DROP|ALTER|WITH|SET|SHOW|PRAGMA|LOCK|VALUES|GROUP|FROM|WHERE|AND)\b"
-)
-PUNCTUATION = (", ", "{heading}:")
+SQL = "SELECT|INSERT|UPDATE|DELETE|CREATE|DROP|ALTER|WITH|SET|SHOW|PRAGMA|LOCK|VALUES|GROUP|FROM|WHERE|AND"
+CODE = re.compile(rf"\^|def |# |yyyy|\w+(, \w+)+$|gengfu [^,;]*$|\s*\(?({SQL})\b")
+PUNCTUATION = (", ", "{heading}:", "{sentence}.")
 LISTS = (
-    *("durations.py", "mirror/device.py", "mirror/names.py", "services/times.py"),
-    *("store/enqueue.py", "store/migrations/"),
+    *("durations.py", "schedule/cron_words.py", "mirror/device.py", "mirror/names.py", "services/times.py"),
+    *("store/enqueue.py", "store/migrations/", "store/ticks.py"),
 )
-"""Where strings of several words are lists of names."""
+"""Where strings of several words are names, or both languages stand side by side."""
 CLICK = ("core", "decorators", "exceptions", "formatting", "parser", "types")
 
 
@@ -60,11 +64,13 @@ def sentences() -> dict[str, list[str]]:
             found[text].add(str(path.relative_to(PACKAGE.parent)))
     for text in help_texts():
         found[text].add("gengfu/cli")
+    for row in (EntryRow, Tick):
+        for field in fields(row):
+            found[field.name].add("gengfu/cli")
     for text in words_of_click():
         found[text].add("click")
-    return {
-        text: sorted(places) for text, places in found.items() if re.search("[A-Za-z]", text) or text in PUNCTUATION
-    }
+    read = {text for text in found if LETTERS.search(PLACE.sub("", text)) or text in PUNCTUATION}
+    return {text: sorted(found[text]) for text in read}
 
 
 def said(path: Path) -> Iterator[str]:
@@ -83,17 +89,19 @@ def composed(path: Path) -> Iterator[tuple[int, str]]:
     """The sentences of a file that are put together by hand, so that nothing can translate them."""
     for node, parents in walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.JoinedStr):
-            text = "".join(part.value if isinstance(part, ast.Constant) else "{x}" for part in node.values)
-            if _is_read(text.replace("{x}", "xx"), parents):
+            parts = [part.value if isinstance(part, ast.Constant) else None for part in node.values]
+            text = "".join("{x}" if part is None else part for part in parts)
+            if LETTERS.search("".join(part or " " for part in parts)) and _is_read(text.replace("{x}", "xx"), parents):
                 yield node.lineno, text
 
 
 def _is_read(text: str, parents: list[ast.AST]) -> bool:
-    if not PROSE.search(text) or CODE.match(text):
+    if not PROSE.search(PLACE.sub("xx", text)) or CODE.match(text):
         return False
     calls = [parent.func for parent in parents if isinstance(parent, ast.Call)]
     is_logged = any(isinstance(call, ast.Attribute) and getattr(call.value, "id", "") in UNSEEN for call in calls)
-    return not is_logged and not isinstance(parents[-1], ast.Expr)
+    is_bug = any(getattr(call, "id", "") in BUGS for call in calls)
+    return not is_logged and not is_bug and not isinstance(parents[-1], ast.Expr)
 
 
 def _is_word(parents: list[ast.AST]) -> bool:

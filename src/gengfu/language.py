@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import Enum
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ ENGLISH, CHINESE = "en", "zh_CN"
 FOLDER = Path(__file__).with_name("locale")
 
 _current = ContextVar("language", default=ENGLISH)
-_PLACE = re.compile(r"\{(\w+)(!r)?(?::([.,]?\d{0,2}[a-z]?))?\}")
+_PLACE = re.compile(r"\{([\w.]+)(!r)?(?::([.,]?\d{0,2}[a-z]?))?\}")
 """Where a value stands in a template. A template may come from the database, so no more than this is understood."""
 
 
@@ -32,11 +32,22 @@ class Message(str):
         """Itself, so that it goes through `str(error)` whole."""
         return self
 
+    def worded(self, gettext: Callable[[str], str]) -> str:
+        """In the language of the catalogue that `gettext` looks texts up in."""
+        return _filled(gettext(self.template), self.values, worded)
 
-def tr(template: str, /, **values: object) -> Message:
-    """The sentence with the values in the places of the template, such as `{name}`, `{name!r}` or `{seconds:.1f}`. A
-    value may be a sentence itself, an error, a word of an enum, or several of these."""
-    return _message(template, {name: _plain(value) for name, value in values.items()})
+
+def tr(template: str, /, **values: object) -> str:
+    """The sentence with the values in the places of the template, such as `{name}`, `{run.id}`, `{name!r}` or
+    `{seconds:.1f}`. A value may be a sentence itself, an error, a word of an enum, or several of these."""
+    places = {place[1] for place in _PLACE.finditer(template) if place[1].partition(".")[0] in values}
+    return _message(template, {place: _plain(_value(place, values)) for place in places})
+
+
+def joined(separator: str, parts: Iterable[object]) -> str:
+    """Several sentences or words as one."""
+    values = {f"part{number}": part for number, part in enumerate(parts)}
+    return tr(separator.join(f"{{{name}}}" for name in values), **values)
 
 
 def worded(text: str) -> str:
@@ -44,9 +55,7 @@ def worded(text: str) -> str:
     if _current.get() == ENGLISH or not text:
         return text
     gettext = _catalogue(_current.get())
-    if isinstance(text, Message):
-        return _filled(gettext(text.template), text.values, worded)
-    return gettext(text)
+    return text.worded(gettext) if isinstance(text, Message) else gettext(text)
 
 
 def language_of(environ: Mapping[str, str]) -> str:
@@ -89,6 +98,11 @@ def _worded_value(value: Any, word: Callable[[str], str]) -> Any:
     if isinstance(value, list):
         return word(_message(", ", {})).join(str(_worded_value(each, word)) for each in value)
     return value
+
+
+def _value(place: str, values: Mapping[str, object]) -> object:
+    name, *attributes = place.split(".")
+    return reduce(getattr, attributes, values[name])
 
 
 def _plain(value: object) -> Any:

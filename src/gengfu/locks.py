@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gengfu.errors import FileError, GengfuError
+from gengfu.language import tr
 from gengfu.ownership import open_own
 from gengfu.retry import Patience
 
@@ -26,14 +27,14 @@ class Holder:
     """What it holds it for."""
 
     def __str__(self) -> str:
-        return f"process {self.pid}" if self.pid else "another process"
+        return tr("process {pid}", pid=self.pid) if self.pid else "another process"
 
 
 class Held(GengfuError):
     """Another process holds the lock."""
 
     def __init__(self, path: Path, holder: Holder) -> None:
-        super().__init__(f"{path} is held by {holder}")
+        super().__init__(tr("{path} is held by {holder}", path=path, holder=holder))
         self.holder = holder
 
 
@@ -114,7 +115,9 @@ def _holder(file: int) -> Holder:
 
 
 def _unwritable(path: Path, error: OSError) -> FileError:
-    return FileError(f"{path} cannot be written: {error.strerror or error}; see: gengfu doctor")
+    return FileError(
+        tr("{path} cannot be written: {strerror}; see: gengfu doctor", path=path, strerror=error.strerror or error)
+    )
 
 
 def _locked(path: Path) -> int:

@@ -14,9 +14,8 @@ import translations
 from gengfu.cli.help_text import columns, wrapped
 from gengfu.errors import UsageError
 from gengfu.language import CHINESE, ENGLISH, Message, language_of, speaking, tr, worded
+from gengfu.schedule.cron_words import words_of
 from gengfu.store.run_rows import Verdict
-
-PLACE = re.compile(r"\{\w+(?:!r)?(?::[^{}]*)?\}|%\(\w+\)s")
 
 
 def in_chinese(text: str) -> str:
@@ -60,7 +59,7 @@ def test_any_text_may_be_a_template_or_a_value(text: str) -> None:
 
 
 def test_no_template_can_look_into_a_value_or_fill_the_memory() -> None:
-    for template in ("{value.__class__}", "{value[0]}", "{value:>999999999}", "{value!s}"):
+    for template in ("{value[0]}", "{value:>999999999}", "{value!s}", "{other.__class__}"):
         assert tr(template, value="x") == template
 
 
@@ -80,6 +79,47 @@ def test_no_template_can_look_into_a_value_or_fill_the_memory() -> None:
 )
 def test_the_setting_decides_then_the_locale(environ: dict[str, str], language: str) -> None:
     assert language_of(environ) == language
+
+
+CRON_FIELD = {
+    name: st.lists(
+        st.one_of(
+            st.integers(low, high).map(str),
+            st.tuples(st.integers(low, high), st.integers(low, high)).map(lambda ends: "{}-{}".format(*sorted(ends))),
+            st.integers(1, high).map(lambda step: f"*/{step}"),
+            st.just("*"),
+        ),
+        min_size=1,
+        max_size=3,
+    ).map(",".join)
+    for name, low, high in (("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("weekday", 0, 6))
+}
+
+
+@given(st.fixed_dictionaries(CRON_FIELD))
+def test_any_cron_expression_has_words_in_both_languages(fields: dict[str, str]) -> None:
+    words = words_of(" ".join(fields[name] for name in CRON_FIELD))
+    assert words.isascii()
+    assert in_chinese(words)
+    assert re.search("[A-Za-z*]", in_chinese(words)) is None
+
+
+@pytest.mark.parametrize(
+    ("expression", "chinese"),
+    [
+        ("*/5 * * * *", "每 5 分钟"),
+        ("0 2 * * *", "每天 02:00"),
+        ("30 * * * *", "每小时第 30 分"),
+        ("0 9,18 * * 1-5", "周一到周五 09:00、18:00"),
+        ("*/10 8-20 * * *", "每天 8 点到 20 点每 10 分钟"),
+        ("0 0 1 * *", "每月 1 日 00:00"),
+        ("5 4 * * 1#2", "每月第 2 个周一 04:05"),
+        ("0 0 L * *", "每月最后一天 00:00"),
+        ("*/10 * * * * *", "每分钟每 10 秒"),
+    ],
+)
+def test_a_schedule_is_told_in_chinese(expression: str, chinese: str) -> None:
+    assert in_chinese(words_of(expression)) == chinese
 
 
 @given(st.text(st.sampled_from("abc 设备，。（x）"), max_size=60), st.integers(4, 30))
@@ -103,7 +143,9 @@ def test_both_languages_have_the_same_places() -> None:
     different = {
         str(message.id): str(message.string)
         for message in translations.read_catalogue()
-        if message.id and sorted(PLACE.findall(str(message.id))) != sorted(PLACE.findall(str(message.string)))
+        if message.id
+        and sorted(translations.PLACE.findall(str(message.id)))
+        != sorted(translations.PLACE.findall(str(message.string)))
     }
     assert different == {}
 

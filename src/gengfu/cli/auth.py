@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gengfu.cli.base import BaseCommand
+from gengfu.language import tr
 
 if TYPE_CHECKING:
     from gengfu.vendor.auth import AuthStatus
@@ -17,17 +18,17 @@ class _Login(BaseCommand):
         """The state, and never the token."""
         left = round(status.expires_in) if status.expires_in is not None else None
         pairs = [
-            ("login", status.state),
-            ("server", status.url),
-            ("user", status.username),
-            ("number", status.generation),
-            ("used for", f"{left} s more" if left is not None else None),
-            ("refused", status.refused_at),
-            ("reason", status.reason),
-            ("no request before", status.gate_until),
-            ("because", status.gate_reason),
+            (tr("login"), tr(status.state)),
+            (tr("server"), status.url),
+            (tr("user"), status.username),
+            (tr("number"), status.generation),
+            (tr("used for"), tr("{left} s more", left=left) if left is not None else None),
+            (tr("refused"), status.refused_at),
+            (tr("reason"), tr(status.reason or "")),
+            (tr("no request before"), status.gate_until),
+            (tr("because"), tr(status.gate_reason or "")),
         ]
-        self.out.record([(name, value) for name, value in pairs if value is not None])
+        self.out.record([(name, value) for name, value in pairs if value not in (None, "")])
         if status.refused_at is not None:
             self.out.note("no login is made until the credentials change, or someone runs: gengfu auth:reset")
         if status.gate_until is not None:
@@ -79,6 +80,6 @@ class AuthReset(_Login):
     def handle(self) -> int:
         was_refused = self.app.auth.reset()
         refusal = "The refusal is forgotten" if was_refused else "The login was not refused"
-        self.out.say(f"{refusal}; the next call logs in anew.")
+        self.out.say(tr("{refusal}; the next call logs in anew.", refusal=tr(refusal)))
         self.out.answer({"was_refused": was_refused})
         return 0

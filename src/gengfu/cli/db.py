@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gengfu.cli.base import BaseCommand
+from gengfu.language import tr
 
 
 class DbUpgrade(BaseCommand):
@@ -20,12 +21,15 @@ class DbUpgrade(BaseCommand):
     def handle(self) -> int:
         pending = self.app.database.pending()
         if pending.steps:
-            self.out.note(f"upgrading {pending.database}: {', '.join(pending.steps)}")
+            self.out.note(tr("upgrading {pending.database}: {steps}", pending=pending, steps=pending.steps))
         done = self.app.database.upgrade()
-        steps = ", ".join(done.applied)
-        words = f"upgraded to {done.version} ({steps})" if done.applied else f"up to date ({done.version})"
-        self.out.say(f"The database {done.database} is {words}.")
+        words = (
+            tr("upgraded to {done.version} ({steps})", done=done, steps=done.applied)
+            if done.applied
+            else tr("up to date ({done.version})", done=done)
+        )
+        self.out.say(tr("The database {done.database} is {words}.", done=done, words=words))
         if done.app_applied:
-            self.out.say(f"Of app/migrations were run: {', '.join(done.app_applied)}.")
+            self.out.say(tr("Of app/migrations were run: {app_applied}.", app_applied=done.app_applied))
         self.out.answer(done)
         return 0

@@ -13,6 +13,7 @@ from gengfu.cli.base import INTERRUPTED, BaseCommand
 from gengfu.cli.device_list import DeviceList
 from gengfu.cli.output import Column
 from gengfu.cli.wording import COUNTS, ends_of
+from gengfu.language import joined, tr
 
 
 class Demo(BaseCommand):
@@ -41,14 +42,20 @@ class Demo(BaseCommand):
 
         with demo_folder() as folder:
             self.out.say(
-                f"Starting a vendor with {devices} phones, which takes 0.25 to 0.5 s to answer, and a worker ..."
+                tr(
+                    "Starting a vendor with {devices} phones, which takes 0.25 to 0.5 s to answer, and a worker ...",
+                    devices=devices,
+                )
             )
             with Demonstration(folder, devices) as stage:
                 self.out.say("\nFirst run: everything is new.")
                 runs = [self._run()]
                 made = stage.change_fleet()
                 self.out.say(
-                    f"\nAt the vendor: {made.changed} phones changed, {made.added} new, {made.deleted} deleted."
+                    tr(
+                        "\nAt the vendor: {made.changed} phones changed, {made.added} new, {made.deleted} deleted.",
+                        made=made,
+                    )
                 )
                 self.out.say("Second run: only what differs is written.")
                 runs.append(self._run())
@@ -68,21 +75,27 @@ class Demo(BaseCommand):
         found = self.app.runs.detail(run, None).changes
         some = [change for change in found if change.field == "memo"][:6]
         some += [change for change in found if change.field == "gone_at"][:4]
-        self.out.say(f"\nSome of what run {run} found:")
+        self.out.say(tr("\nSome of what run {run} found:", run=run))
         columns = [Column("device", right=True), Column("field"), Column("old", shrinks=True)]
         columns.append(Column("new", shrinks=True))
         self.out.table(columns, [[change.row_id, change.field, *ends_of(change)] for change in some])
 
     def _conclude(self, folder: Path, runs: list[dict[str, Any]], wrong: list[str]) -> None:
         self.out.say("\nBoth runs:")
-        columns = [Column("run", right=True), Column("verdict"), *(Column(name, right=True) for name in COUNTS)]
+        columns = [
+            Column("run", right=True),
+            Column("verdict", words=True),
+            *(Column(name, right=True) for name in COUNTS),
+        ]
         names = ("run", "verdict", *COUNTS, "seconds")
         self.out.table([*columns, Column("seconds", right=True)], [[run[name] for name in names] for run in runs])
         if wrong:
-            self.out.say(f"\nThe mirror differs from the vendor's list: {'; '.join(wrong[:5])}")
+            self.out.say(
+                tr("\nThe mirror differs from the vendor's list: {differences}", differences=joined("; ", wrong[:5]))
+            )
         else:
             self.out.say("\nThe mirror equals the vendor's list, field by field.")
-        self.out.say(f"The data lies in {folder}: the mirror in var/gengfu.db, the logs in logs/.")
+        self.out.say(tr("The data lies in {folder}: the mirror in var/gengfu.db, the logs in logs/.", folder=folder))
         self.out.say("Try next:")
         for line in (f"export GENGFU_HOME={folder}", *(f"{_called()} {words}" for words in _NEXT)):
             self.out.say(f"  {line}")

@@ -6,6 +6,7 @@ import click
 
 from gengfu.cli.base import BaseCommand
 from gengfu.cli.output import Column
+from gengfu.language import tr
 
 
 class Health(BaseCommand):
@@ -30,12 +31,18 @@ class Health(BaseCommand):
     )
 
     def handle(self, quiet: bool, restart: bool) -> int:
+        from gengfu.services.health import name_of
+
         report = self.app.health.check(restart=restart)
         shown = [component for component in report.components if not (quiet and component.ok)]
         if shown:
-            columns = [Column("state"), Column("component"), Column("what", wraps=True)]
-            self.out.table(columns, [[str(part.condition), part.name, part.text] for part in shown])
+            columns = [
+                Column("state", words=True),
+                Column("component", words=True),
+                Column("what", wraps=True, words=True),
+            ]
+            self.out.table(columns, [[part.condition, part.name, part.text] for part in shown])
         for done in report.ended:
-            self.out.say(f"{done.process.kind} {done.process.name}: {done.text}")
+            self.out.say(tr("{name}: {text}", name=name_of(done.process), text=tr(done.text)))
         self.out.answer(report)
         return 0 if report.ok else 1

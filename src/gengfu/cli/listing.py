@@ -9,6 +9,7 @@ import click
 
 from gengfu.cli.base import INTERRUPTED, BaseCommand
 from gengfu.errors import UsageError
+from gengfu.language import tr
 from gengfu.schedule.policy import RunRequest
 from gengfu.services.json import to_json
 
@@ -47,7 +48,11 @@ class ListCommand(BaseCommand):
         active = self.app.runs.active(self.resource, self._scope(scope))
         if active is None:
             return None
-        return f"run {active.run} is still active, {active.progress}, since {self.out.moment(active.since)}"
+        return tr(
+            "run {active.run} is still active, {active.progress}, since {since}",
+            active=active,
+            since=self.out.moment(active.since),
+        )
 
     def cancel(self, *_: Any, scope: str | None = None, **options: Any) -> None:
         self.app.runs.cancel(self.resource, self._scope(scope), "cancelled for a later start")
@@ -72,22 +77,40 @@ class ListCommand(BaseCommand):
             self.out.note("warning: API_VERIFY_TLS is false: the vendor's certificate is not verified")
         self._announce(start)
         if not now and (problem := self.app.runs.notify(self.resource, start)) is not None:
-            self.out.note(f"warning: no worker could be told ({problem}); the next one finds job {start.job} by itself")
+            self.out.note(
+                tr(
+                    "warning: no worker could be told ({problem}); the next one finds job {start.job} by itself",
+                    problem=problem,
+                    start=start,
+                )
+            )
         if not (wait or now):
             return 0, to_json(start)
         return self._ended(start, self._seen_through(start, now=now))
 
     def _announce(self, start: RunStart) -> None:
         if start.job is not None:
-            self.out.say(f"Run {start.run} of the {self.title} accepted (scope {start.scope}, job {start.job}).")
+            self.out.say(
+                tr(
+                    "Run {start.run} of the {title} accepted (scope {start.scope}, job {start.job}).",
+                    start=start,
+                    title=self.title,
+                )
+            )
         else:
-            self.out.say(f"Skipped: run {start.run} is active since {self.out.moment(start.since)}; {start.progress}.")
+            self.out.say(
+                tr(
+                    "Skipped: run {start.run} is active since {since}; {start.progress}.",
+                    start=start,
+                    since=self.out.moment(start.since),
+                )
+            )
 
     def _seen_through(self, start: RunStart, *, now: bool) -> Run | None:
         """The run as it ended; None when a person looked away first."""
         runs = self.app.runs
         try:
-            with self.out.progress(f"run {start.run}", "pages") as bar:
+            with self.out.progress(tr("run {start.run}", start=start), "pages") as bar:
 
                 def tell(step: Step) -> None:
                     if step.warning is not None:
@@ -98,9 +121,9 @@ class ListCommand(BaseCommand):
                 return runs.perform(start.run, tell) if now else runs.follow(start.run, tell)
         except KeyboardInterrupt:
             self.out.note(
-                f"stopped; what run {start.run} has read is kept, and the next worker goes on with it"
+                tr("stopped; what run {start.run} has read is kept, and the next worker goes on with it", start=start)
                 if now
-                else f"stopped watching; run {start.run} goes on (gengfu run:show {start.run})"
+                else tr("stopped watching; run {start.run} goes on (gengfu run:show {start.run})", start=start)
             )
             return None
 
@@ -113,7 +136,12 @@ class ListCommand(BaseCommand):
         for line in run_summary(run):
             self.out.say(line)
         if run.verdict == Verdict.HELD:
-            self.out.note(f"nothing was marked as gone; decide with: gengfu device:approve {run.id}, or device:discard")
+            self.out.note(
+                tr(
+                    "nothing was marked as gone; decide with: gengfu device:approve {run.id}, or device:discard",
+                    run=run,
+                )
+            )
         return 0 if run.verdict == Verdict.COMPLETE else 1, {**to_json(start), **to_json(run)}
 
 

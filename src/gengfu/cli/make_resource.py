@@ -9,6 +9,7 @@ import click
 
 from gengfu.cli.making import FORCE, Making
 from gengfu.cli.output import Column
+from gengfu.language import tr
 
 if TYPE_CHECKING:
     from gengfu.services.scaffolding import Probed
@@ -63,8 +64,10 @@ class MakeResource(Making):
 
     def _show(self, probed: Probed) -> None:
         resource = probed.resource
-        self.out.record([("list", resource.listing.path), ("pages", probed.paging), ("key", resource.key)])
-        columns = [Column("field"), Column("column"), Column("kind"), Column("moves")]
+        self.out.record(
+            [(tr("list"), resource.listing.path), (tr("pages"), tr(probed.paging)), (tr("key"), resource.key)]
+        )
+        columns = [Column("field"), Column("column"), Column("kind", words=True), Column("moves", words=True)]
         lines = [[f.name, f.column, f.kind, "yes" if f.volatile else ""] for f in resource.fields]
         self.out.table(columns, lines)
 
@@ -87,6 +90,6 @@ class MakeMigration(Making):
         written = app.scaffold.migration(name_, app.resources, lambda: app.db)
         if written is not None:
             return self.tell(written)
-        self.out.say(f"The table {name_} has all that it needs.")
+        self.out.say(tr("The table {name} has all that it needs.", name=name_))
         self.out.answer({"resource": name_, "file": None})
         return 0

@@ -19,6 +19,8 @@ from gengfu.text import visible
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from rich.console import OverflowMethod
+
 NONE = "-"
 """What stands for no value in a table, so that no column is ever empty."""
 
@@ -37,6 +39,8 @@ class Column:
     """Whether its text is shortened where the terminal is too narrow."""
     wraps: bool = False
     """Whether it goes on in the next line there."""
+    words: bool = False
+    """Whether its cells are words of ours, which are told in the language of people, and not data."""
 
 
 class Output:
@@ -101,7 +105,8 @@ class Output:
         if not is_terminal(self._people):
             _print("\t".join(worded(column.title) for column in columns), self._people)
             for row in rows:
-                _print("\t".join(self.cell(value) for value in row), self._people)
+                cells = (self.cell(value, words=column.words) for value, column in zip(row, columns, strict=True))
+                _print("\t".join(cells), self._people)
             return
         from rich import box
         from rich.table import Table
@@ -112,10 +117,11 @@ class Output:
             rigid = not (column.shrinks or column.wraps)
             table.add_column(worded(column.title), justify="right" if column.right else "left", no_wrap=rigid)
         for row in rows:
-            texts = [Text(self.cell(value), no_wrap=True, overflow="ellipsis") for value in row]
-            for text, column in zip(texts, columns, strict=True):
-                if column.wraps:
-                    text.no_wrap, text.overflow = False, "fold"
+            texts = []
+            for value, column in zip(row, columns, strict=True):
+                overflow: OverflowMethod = "fold" if column.wraps else "ellipsis"
+                text = self.cell(value, words=column.words)
+                texts.append(Text(text, no_wrap=not column.wraps, overflow=overflow))
             table.add_row(*texts)
         self._rich(table)
 
@@ -135,14 +141,14 @@ class Output:
             grid.add_row(worded(name), Text(self.cell(value)))
         self._rich(grid)
 
-    def cell(self, value: object) -> str:
+    def cell(self, value: object, *, words: bool = False) -> str:
         """A value as it stands in a table: words of ours in the language of people, data as it is."""
         if value is None or value == "":
             return NONE
         if isinstance(value, bool):
             return worded("yes" if value else "no")
-        if isinstance(value, (Message, Enum)):
-            return visible(worded(value if isinstance(value, Message) else str(value)))
+        if words or isinstance(value, (Message, Enum)):
+            return visible(worded(str(value)))
         if isinstance(value, float):
             return f"{value:.2f}"
         if isinstance(value, datetime):

@@ -11,6 +11,7 @@ import click
 from gengfu.cli.base import BaseCommand
 from gengfu.cli.output import Column
 from gengfu.errors import UsageError
+from gengfu.language import tr
 from gengfu.services.times import seconds
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class QueueFailed(BaseCommand):
     def _list(self, limit: int) -> int:
         jobs = self.app.queue.failed(limit)
         columns = [Column("job", right=True), Column("name"), Column("for"), Column("attempts", right=True)]
-        columns += [Column("failed"), Column("cause", shrinks=True)]
+        columns += [Column("failed"), Column("cause", shrinks=True, words=True)]
         rows = [[job.id, job.name, job.subject, job.attempts, job.finished_at, job.cause] for job in jobs]
         if rows:
             self.out.table(columns, rows)
@@ -122,25 +123,25 @@ class QueueFailed(BaseCommand):
 
     def _show(self, job_id: int) -> int:
         found = self.app.queue.one(job_id)
-        self.out.record([("job", found.job.id), *((name, getattr(found.job, name)) for name in _SHOWN)])
+        self.out.record([(tr("job"), found.job.id), *((name, getattr(found.job, name)) for name in _SHOWN)])
         if found.history:
             self.out.say()
-            columns = [Column("attempt", right=True), Column("worker"), Column("outcome"), Column("started")]
-            columns += [Column("seconds", right=True), Column("cause", wraps=True)]
+            columns = [Column("attempt", right=True), Column("worker"), Column("outcome", words=True)]
+            columns += [Column("started"), Column("seconds", right=True), Column("cause", wraps=True, words=True)]
             self.out.table(columns, map(_attempt, found.history))
         self.out.answer(found)
         return 0
 
 
 _SHOWN = (
-    *("queue", "name", "args", "subject", "state", "tries", "attempts", "worker", "available_at", "cause", "note"),
-    *("created_at", "started_at", "finished_at"),
+    *(tr("queue"), tr("name"), tr("args"), tr("subject"), tr("state"), tr("tries"), tr("attempts"), tr("worker")),
+    *(tr("available_at"), tr("cause"), tr("note"), tr("created_at"), tr("started_at"), tr("finished_at")),
 )
 
 
 def _attempt(attempt: AttemptRecord) -> list[object]:
     took = seconds(attempt.started_at, attempt.finished_at)
-    outcome = attempt.outcome or "running"
+    outcome = attempt.outcome or tr("running")
     return [attempt.attempt, attempt.worker, outcome, attempt.started_at, took, attempt.cause]
 
 
@@ -157,10 +158,12 @@ class QueueRetry(BaseCommand):
 
     def handle(self, job: str) -> int:
         if job != "all" and not (job.isascii() and job.isdigit()):
-            raise UsageError(f"{job!r} is neither a job's number nor the word all; see: gengfu queue:failed")
+            raise UsageError(
+                tr("{job!r} is neither a job's number nor the word all; see: gengfu queue:failed", job=job)
+            )
         sent = self.app.queue.retry_all() if job == "all" else self.app.queue.retry(int(job))
         if sent:
-            self.out.say(f"Sent again: {', '.join(map(str, sent))}.")
+            self.out.say(tr("Sent again: {sent}.", sent=[*map(str, sent)]))
         else:
             self.out.note("no job has failed")
         self.out.answer({"retried": sent, "count": len(sent)})

@@ -10,6 +10,7 @@ import click
 from gengfu.cli.base import BaseCommand
 from gengfu.cli.output import Column
 from gengfu.cli.wording import ends_of, run_counts, run_line
+from gengfu.language import tr
 from gengfu.services.json import to_json
 from gengfu.services.times import seconds
 
@@ -41,8 +42,14 @@ class RunList(BaseCommand):
 
         wanted = Verdict(verdict) if verdict is not None else None
         runs = self.app.runs.latest(limit, resource=resource, scope=scope, verdict=wanted)
-        columns = [Column("run", right=True), Column("list"), Column("scope"), Column("verdict"), Column("accepted")]
-        columns += [Column(name, right=True) for name in ("seconds", *_LISTED)]
+        columns = [
+            Column("run", right=True),
+            Column("list"),
+            Column("scope"),
+            Column("verdict", words=True),
+            Column("accepted"),
+        ]
+        columns += [Column(name, right=True) for name in (tr("seconds"), *_LISTED)]
         if runs:
             self.out.table(columns, map(_line, runs))
         else:
@@ -51,7 +58,7 @@ class RunList(BaseCommand):
         return 0
 
 
-_LISTED = ("seen", "new", "changed", "gone")
+_LISTED = (tr("seen"), tr("new"), tr("changed"), tr("gone"))
 
 
 def _line(run: Run) -> list[object]:
@@ -85,9 +92,9 @@ class RunShow(BaseCommand):
             self.out.say("\nWindows")
             self.out.table(_WINDOW, map(_window, detail.windows))
         if pages:
-            self._tell("Pages", _PAGE, detail.pages)
+            self._tell(tr("Pages"), _PAGE, detail.pages)
         self._tell_changes(detail)
-        self._tell("Rows set aside", _REJECT, detail.rejects)
+        self._tell(tr("Rows set aside"), _REJECT, detail.rejects)
         told = to_json(detail)
         self.out.answer(told if pages else {name: told[name] for name in told if name != "pages_read"})
         return 0
@@ -97,47 +104,71 @@ class RunShow(BaseCommand):
         self.out.say(run_line(run))
         same = run.total_last in (None, run.total_first)
         pairs = [
-            ("list", f"{run.resource}, scope {run.scope}"),
-            ("verdict", run.verdict or run.state),
-            ("reason", run.reason),
-            *([("decided", f"{run.decision} by {run.decided_by}")] if run.decision is not None else []),
-            ("accepted", run.created_at),
-            ("first page", run.started_at),
-            ("ended", run.finished_at),
-            ("rows", run.total_first if same else f"{run.total_first}, then {run.total_last}"),
-            (
-                "pages",
-                f"{run.pages} of {run.page_size} rows, pass {run.pass_number}" if run.pages is not None else None,
+            (tr("list"), tr("{run.resource}, scope {run.scope}", run=run)),
+            (tr("verdict"), tr(run.verdict or run.state)),
+            (tr("reason"), tr(run.reason or "")),
+            *(
+                [(tr("decided"), tr("{decision} by {run.decided_by}", decision=tr(run.decision), run=run))]
+                if run.decision is not None
+                else []
             ),
-            ("page times", f"median {took.median} ms, longest {took.longest} ms" if took is not None else None),
-            ("calls", f"{run.calls}, of these retries {run.retries}, throttled {run.throttled}"),
-            ("seen", run.seen),
-            ("counts", run_counts(run)),
-            ("heartbeats", run.heartbeat),
+            (tr("accepted"), run.created_at),
+            (tr("first page"), run.started_at),
+            (tr("ended"), run.finished_at),
+            (tr("rows"), run.total_first if same else tr("{run.total_first}, then {run.total_last}", run=run)),
+            (
+                tr("pages"),
+                tr("{run.pages} of {run.page_size} rows, pass {run.pass_number}", run=run)
+                if run.pages is not None
+                else None,
+            ),
+            (
+                tr("page times"),
+                tr("median {took.median} ms, longest {took.longest} ms", took=took) if took is not None else None,
+            ),
+            (tr("calls"), tr("{run.calls}, of these retries {run.retries}, throttled {run.throttled}", run=run)),
+            (tr("seen"), run.seen),
+            (tr("counts"), run_counts(run)),
+            (tr("heartbeats"), run.heartbeat),
         ]
         self.out.record(pairs)
 
     def _tell(self, title: str, columns: Mapping[str, Column], rows: Sequence[Any]) -> None:
         if rows:
-            self.out.say(f"\n{title}")
+            self.out.say(tr("\n{title}", title=title))
             self.out.table(list(columns.values()), [[getattr(row, name) for name in columns] for row in rows])
 
     def _tell_changes(self, detail: RunDetail) -> None:
-        row = "device" if detail.run.resource == "device" else "row"
-        columns = [Column(row, right=True), Column("field"), Column("old", shrinks=True), Column("new", shrinks=True)]
+        columns = [
+            Column("device" if detail.run.resource == "device" else "row", right=True),
+            Column("field"),
+            Column("old", shrinks=True),
+            Column("new", shrinks=True),
+        ]
         if detail.changes:
             self.out.say("\nChanges")
             lines = [[change.row_id, change.field, *ends_of(change), change.changed_at] for change in detail.changes]
             self.out.table([*columns, Column("changed")], lines)
         if detail.more_changes > 0:
-            counted = ", ".join(f"{field} {number}" for field, number in detail.changed_fields.items())
-            self.out.say(f"... and {detail.more_changes} more, see --all. By field: {counted}.")
+            counted = [f"{field} {number}" for field, number in detail.changed_fields.items()]
+            self.out.say(
+                tr(
+                    "... and {detail.more_changes} more, see --all. By field: {counted}.",
+                    detail=detail,
+                    counted=counted,
+                )
+            )
 
 
 _WINDOW = (
-    *(Column(title, right=True) for title in ("window", "pass", "pages", "read")),
-    *(Column("state"), Column("job", right=True), Column("started"), Column("seconds", right=True)),
-    Column("reason", shrinks=True),
+    *(
+        Column("window", right=True),
+        Column("pass", right=True),
+        Column("pages", right=True),
+        Column("read", right=True),
+    ),
+    *(Column("state", words=True), Column("job", right=True), Column("started"), Column("seconds", right=True)),
+    Column("reason", shrinks=True, words=True),
 )
 
 
@@ -158,6 +189,6 @@ _PAGE = {
 }
 _REJECT = {
     "page": Column("page", right=True),
-    "reason": Column("reason", shrinks=True),
+    "reason": Column("reason", shrinks=True, words=True),
     "raw": Column("row", shrinks=True),
 }

@@ -15,6 +15,7 @@ import click
 from gengfu.cli.base import BaseCommand
 from gengfu.cli.person import person
 from gengfu.clock import monotonic
+from gengfu.language import tr
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -62,8 +63,15 @@ class ScheduleRun(BaseCommand):
             from gengfu.services.schedule import brief_json
 
             told.append(brief_json(tick))
-            became = f"{tick.state} ({tick.reason})" if tick.reason else str(tick.state)
-            self.out.say(f"{tick.entry} of {self.out.moment(tick.due_at)}: {became}")
+            reason = tr(" ({reason})", reason=tr(tick.reason)) if tick.reason else ""
+            self.out.say(
+                tr(
+                    "{tick.entry} of {due_at}: {tick.state}{reason}",
+                    tick=tick,
+                    due_at=self.out.moment(tick.due_at),
+                    reason=reason,
+                )
+            )
 
         scheduler = _scheduler(self, on_over)
         with _stopped_by_signals(scheduler.stop):
@@ -96,7 +104,7 @@ class ScheduleWork(BaseCommand):
     def handle(self, grace: float) -> int:
         scheduler = _scheduler(self, lambda _: None)
         with _stopped_by_signals(scheduler.stop):
-            self.out.note(f"scheduler ready ({scheduler.name})")
+            self.out.note(tr("scheduler ready ({scheduler.name})", scheduler=scheduler))
             scheduler.work(grace)
         self.out.answer({"status": "ended"})
         return 0
@@ -158,7 +166,8 @@ class SchedulePause(BaseCommand):
         entries = self.app.schedule.pause(name, person(), reason)
         for entry in entries:
             because = paused_because(entry.row, self.out.moment)
-            self.out.say(f"{entry.row.name} is {'' if entry.changed else 'already '}{because}")
+            text = "{entry.row.name} is {because}" if entry.changed else "{entry.row.name} is already {because}"
+            self.out.say(tr(text, entry=entry, because=because))
         self.out.answer({"entries": entries, "count": len(entries)})
         return 0
 
@@ -180,9 +189,15 @@ class ScheduleResume(BaseCommand):
         entries = self.app.schedule.resume(name, person(), self.out.moment)
         for entry in entries:
             if entry.changed and entry.row is not None:
-                self.out.say(f"{entry.entry} goes on; it was {paused_because(entry.row, self.out.moment)}")
+                self.out.say(
+                    tr(
+                        "{entry.entry} goes on; it was {paused_because}",
+                        entry=entry,
+                        paused_because=paused_because(entry.row, self.out.moment),
+                    )
+                )
             else:
-                self.out.say(f"{entry.entry} was not paused")
+                self.out.say(tr("{entry.entry} was not paused", entry=entry))
         self.out.answer({"entries": entries, "count": len(entries)})
         return 0
 

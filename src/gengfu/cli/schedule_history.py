@@ -11,6 +11,7 @@ import click
 
 from gengfu.cli.base import BaseCommand
 from gengfu.cli.output import Column
+from gengfu.language import tr, worded
 from gengfu.text import visible
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def noted_problems(app: App, out: Output) -> list[str]:
     """What keeps entries from use; each is noted."""
     problems = list(app.schedule.entries().problems)
     for problem in problems:
-        out.note(f"warning: {problem}")
+        out.note(tr("warning: {problem}", problem=problem))
     return problems
 
 
@@ -48,8 +49,13 @@ class ScheduleList(BaseCommand):
         problems = noted_problems(self.app, self.out)
         entries = self.app.schedule.statuses()
         if entries:
-            columns = [Column("entry"), Column("when", wraps=True), Column("cron", wraps=True), Column("next due")]
-            columns += [Column("last", wraps=True), Column("reason", wraps=True)]
+            columns = [
+                Column("entry"),
+                Column("when", wraps=True, words=True),
+                Column("cron", wraps=True),
+                Column("next due"),
+            ]
+            columns += [Column("last", wraps=True), Column("reason", wraps=True, words=True)]
             self.out.table(columns, map(self._line, entries))
         else:
             self.out.note('the schedule has no entry; give a command one: schedule = "0 2 * * *"')
@@ -60,11 +66,12 @@ class ScheduleList(BaseCommand):
         from gengfu.services.schedule import paused_because
 
         schedule, row, last = status.entry.schedule, status.row, status.last
-        due = status.next_due if schedule.enabled else "disabled"
+        due = status.next_due if schedule.enabled else tr("disabled")
         reason = _reason_of(last) if last is not None else None
         if schedule.enabled and row is not None and row.paused_at is not None:
-            due, reason = "paused", paused_because(row, self.out.moment)
-        ended = f"{last.state} {self.out.moment(last.until_at or last.due_at)}" if last is not None else None
+            due, reason = tr("paused"), paused_because(row, self.out.moment)
+        last_due = self.out.moment(last.until_at or last.due_at) if last is not None else None
+        ended = tr("{last.state} {last_due}", last=last, last_due=last_due) if last is not None else None
         return [status.entry.name, status.words, f"{schedule.cron} {schedule.timezone}", due, ended, reason]
 
 
@@ -88,9 +95,11 @@ class ScheduleNext(BaseCommand):
         noted_problems(self.app, self.out)
         found = self.app.schedule.next(entry, count)
         for disabled in found.disabled:
-            self.out.note(f"{disabled.name} is disabled ({disabled.source}): none of these will run")
+            self.out.note(
+                tr("{disabled.name} is disabled ({disabled.source}): none of these will run", disabled=disabled)
+            )
         for paused in found.paused:
-            self.out.note(f"{paused.name} is paused: its ticks are skipped until it is resumed")
+            self.out.note(tr("{paused.name} is paused: its ticks are skipped until it is resumed", paused=paused))
         if found.ticks:
             now = self.app.clock()
             columns = [Column("entry"), Column("due"), Column("zone"), Column("in", right=True)]
@@ -105,10 +114,10 @@ class ScheduleNext(BaseCommand):
 def _span(length: timedelta) -> str:
     """A length of time in the largest unit that tells it well."""
     seconds = length.total_seconds()
-    for unit, whole in (("d", 86400), ("h", 3600), ("min", 60)):
+    for unit, whole in ((tr("d"), 86400), (tr("h"), 3600), (tr("min"), 60)):
         if seconds >= 2 * whole:
-            return f"{seconds / whole:.0f} {unit}"
-    return f"{seconds:.0f} s"
+            return tr("{number:.0f} {unit}", number=seconds / whole, unit=unit)
+    return tr("{seconds:.0f} s", seconds=seconds)
 
 
 class ScheduleHistory(BaseCommand):
@@ -135,12 +144,12 @@ class ScheduleHistory(BaseCommand):
 
         name, found = self.app.schedule.history(entry, limit, TickState(state) if state is not None else None)
         if found:
-            columns = [Column("due"), Column("entry"), Column("state"), Column("ticks", right=True)]
-            columns += [Column("seconds", right=True), Column("reason", wraps=True)]
+            columns = [Column("due"), Column("entry"), Column("state", words=True), Column("ticks", right=True)]
+            columns += [Column("seconds", right=True), Column("reason", wraps=True, words=True)]
             self.out.table(columns, map(_tick_line, found))
         else:
-            of = f"{name or 'any entry'}{f' that is {state}' if state is not None else ''}"
-            self.out.note(f"no tick of {of} is on record")
+            of = tr("{name} that is {state}", name=name or tr("any entry"), state=tr(state)) if state else name
+            self.out.note(tr("no tick of {of} is on record", of=of or tr("any entry")))
         self.out.answer({"ticks": found, "count": len(found)})
         return 0
 
@@ -168,12 +177,12 @@ class ScheduleWhy(BaseCommand):
         noted_problems(self.app, self.out)
         found = self.app.schedule.why(entry, " ".join(time) or None)
         if isinstance(found, str):
-            told = f"{found} has never been due"
-            self.out.say(f"{told}.")
+            told = tr("{found} has never been due", found=found)
+            self.out.say(tr("{sentence}.", sentence=told))
             self.out.answer({"entry": found, "time": None, "verdict": None, "answer": told})
             return 0
-        text = found.answer.text
-        self.out.say(visible(text[:1].upper() + text[1:]) + ".")
+        text = visible(worded(tr("{sentence}.", sentence=found.answer.text)))
+        self.out.say(text[:1].upper() + text[1:])
         for tick in found.ticks:
             self._show_tick(tick)
         if found.row is not None:
@@ -189,7 +198,13 @@ class ScheduleWhy(BaseCommand):
         printed = (tick.output or "").splitlines()
         if printed:
             shown = printed[-_SHOWN:]
-            self.out.say(f"\nWhat its command printed last ({len(shown)} of {len(printed)} lines kept):")
+            self.out.say(
+                tr(
+                    "\nWhat its command printed last ({number} of {number2} lines kept):",
+                    number=len(shown),
+                    number2=len(printed),
+                )
+            )
             for line in shown:
                 self.out.say(f"  {visible(line)}")
 
@@ -211,4 +226,4 @@ def _tick_line(tick: Tick) -> list[object]:
 
 def _reason_of(tick: Tick) -> str | None:
     """Why it ended as it did; of a command that failed without a word, its exit code."""
-    return tick.reason or (f"exit code {tick.exit_code}" if tick.exit_code else None)
+    return tick.reason or (tr("exit code {tick.exit_code}", tick=tick) if tick.exit_code else None)

@@ -10,6 +10,7 @@ import click
 from gengfu.cli.base import BaseCommand
 from gengfu.cli.output import Column
 from gengfu.cli.schedule_history import noted_problems
+from gengfu.language import joined, tr
 
 if TYPE_CHECKING:
     from gengfu.services.schedule import Played
@@ -53,13 +54,13 @@ class ScheduleSimulate(BaseCommand):
         return 0
 
     def _tell(self, entries: Sequence[Played], each: bool) -> None:
-        columns = [Column("entry"), Column("when", wraps=True), Column("ticks", right=True)]
-        columns += [Column("seconds", right=True), Column("judged from"), Column("overlaps", right=True)]
+        columns = [Column("entry"), Column("when", wraps=True, words=True), Column("ticks", right=True)]
+        columns += [Column("seconds", right=True), Column("judged from", words=True), Column("overlaps", right=True)]
         columns += [Column("policy"), Column("forecast", wraps=True)]
         self.out.table(columns, map(_line, entries))
         for played in entries:
             for note in played.notes:
-                self.out.say(f"{played.entry.name}: {note}")
+                self.out.say(tr("{played.entry.name}: {note}", played=played, note=note))
         if each:
             from gengfu.services.schedule import local
 
@@ -73,6 +74,8 @@ class ScheduleSimulate(BaseCommand):
 
 
 def _line(played: Played) -> list[object]:
-    fates = ", ".join(f"{fate} {number}" for fate, number in sorted(played.fates.items()))
+    fates = joined(
+        ", ", [tr("{fate} {number}", fate=fate, number=number) for fate, number in sorted(played.fates.items())]
+    )
     policy, judged = played.entry.schedule.overlap, [played.seconds, played.judged_from, played.overlaps]
     return [played.entry.name, played.words, len(played.ticks), *judged, policy, fates]

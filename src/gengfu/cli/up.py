@@ -12,6 +12,7 @@ import click
 
 from gengfu.cli.base import BaseCommand
 from gengfu.errors import GengfuError, UsageError
+from gengfu.language import tr
 from gengfu.text import visible
 
 if TYPE_CHECKING:
@@ -94,10 +95,11 @@ class Up(BaseCommand):
 
     def _is_up(self, pid: int | None, if_absent: bool) -> int:
         home = self.app.settings.home
-        where = f"for {home} already{f', as process {pid}' if pid else ''}"
+        process = tr(", as process {pid}", pid=pid) if pid else ""
         if not if_absent:
-            raise GengfuError(f"`gengfu up` runs {where}; end that one first, or use --if-absent to leave it at that")
-        self.out.say(f"`gengfu up` runs {where}.")
+            text = "`gengfu up` runs for {home} already{process}; end that one first, or use --if-absent to accept that"
+            raise GengfuError(tr(text, home=home, process=process))
+        self.out.say(tr("`gengfu up` runs for {home} already{process}.", home=home, process=process))
         self.out.answer({"status": "running", "pid": pid})
         return 0
 

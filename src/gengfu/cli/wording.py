@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from gengfu.language import joined, tr
 from gengfu.services.times import seconds
 from gengfu.text import visible
 
@@ -12,37 +13,48 @@ if TYPE_CHECKING:
     from gengfu.services.lists import Change
     from gengfu.services.runs import Run
 
-COUNTS = ("new", "changed", "gone", "returned", "unchanged")
+COUNTS = (tr("new"), tr("changed"), tr("gone"), tr("returned"), tr("unchanged"))
 """What a run did to the mirror, in the order in which people read it."""
 
 
 def rows_of(run: Run) -> str:
     """What the rows of its list are called."""
-    return "devices" if run.resource == "device" else "rows"
+    return tr("devices") if run.resource == "device" else tr("rows")
 
 
 def run_line(run: Run) -> str:
     """How a run stands, as one sentence."""
     if run.verdict is None:
         if run.started_at is None:
-            return f"Run {run.id} waits for a worker."
-        pages = f"page {run.pages_done} of {run.pages}" if run.pages is not None else f"{run.pages_done} pages read"
-        return f"Run {run.id} is {run.state}: {pages}, pass {run.pass_number}."
-    took = seconds(run.created_at, run.finished_at)
-    seen = f" {run.seen} {rows_of(run)} seen" if run.seen is not None else ""
-    return f"Run {run.id}: {run.verdict}.{seen}{' in' if seen else ' After'} {took or 0.0:.2f} s."
+            return tr("Run {run.id} waits for a worker.", run=run)
+        if run.pages is None:
+            return tr("Run {run.id} is {state}: {run.pages_done} pages read, pass {run.pass_number}.", **_named(run))
+        return tr(
+            "Run {run.id} is {state}: page {run.pages_done} of {run.pages}, pass {run.pass_number}.", **_named(run)
+        )
+    took = seconds(run.created_at, run.finished_at) or 0.0
+    if run.seen is None:
+        return tr("Run {run.id}: {state}. After {took:.2f} s.", took=took, **_named(run))
+    return tr(
+        "Run {run.id}: {state}. {run.seen} {rows} seen in {took:.2f} s.", took=took, rows=rows_of(run), **_named(run)
+    )
+
+
+def _named(run: Run) -> dict[str, object]:
+    return {"run": run, "state": tr(run.verdict or run.state)}
 
 
 def run_summary(run: Run) -> list[str]:
     """How a run ended, why, and what it did to the mirror, line by line."""
-    return [run_line(run), *([f"  {visible(run.reason)}"] if run.reason else []), f"  {run_counts(run)}"]
+    reason = [tr("  {reason}", reason=tr(visible(run.reason)))] if run.reason else []
+    return [run_line(run), *reason, tr("  {counts}", counts=run_counts(run))]
 
 
 def run_counts(run: Run) -> str:
     """What a run did to the mirror, as one line."""
-    counts = [f"{name} {getattr(run, name)}" for name in COUNTS]
-    more = [f"{name} {number}" for name in ("absent", "rejected") if (number := getattr(run, name))]
-    return "  ".join(counts + more)
+    more = [name for name in (tr("absent"), tr("rejected")) if getattr(run, name)]
+    counts = [tr("{name} {number}", name=name, number=getattr(run, name)) for name in (*COUNTS, *more)]
+    return joined("  ", counts)
 
 
 def ends_of(change: Change) -> tuple[Any, Any]:

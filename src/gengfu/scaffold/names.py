@@ -8,6 +8,7 @@ from collections.abc import Collection
 
 from gengfu.discovery import COMMAND_NAME
 from gengfu.errors import UsageError
+from gengfu.language import tr
 
 _LONGEST = 40
 _JOB_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*([_:-][A-Za-z0-9]+)*")
@@ -20,17 +21,25 @@ def command_stem(command: str) -> str:
         UsageError: it cannot be called so.
     """
     if not COMMAND_NAME.fullmatch(command) or len(command) > _LONGEST:
-        wrong = f"{command!r} is no name for a command"
-        raise UsageError(f"{wrong}; a name is like report:daily, in small letters, with at most {_LONGEST} of them")
+        wrong = tr("{command!r} is no name for a command", command=command)
+        raise UsageError(
+            tr(
+                "{wrong}; a name is like report:daily, in small letters, with at most {longest} of them",
+                wrong=wrong,
+                longest=_LONGEST,
+            )
+        )
     stem = re.sub(r"\W+", "_", command)
     if keyword.iskeyword(stem):
-        raise UsageError(f"{command!r} is a word of Python's own; for example: {command}:daily")
+        raise UsageError(tr("{command!r} is a word of Python's own; for example: {command}:daily", command=command))
     return stem
 
 
 def taken(job: str, stem: str) -> UsageError:
     """The error for a name that another job has."""
-    return UsageError(f"{job!r} is a name that Python or Gengfu has for itself; for example: {stem}_daily")
+    return UsageError(
+        tr("{job!r} is a name that Python or Gengfu has for itself; for example: {stem}_daily", job=job, stem=stem)
+    )
 
 
 def job_names(job: str, own: Collection[str]) -> tuple[str, str]:
@@ -43,7 +52,13 @@ def job_names(job: str, own: Collection[str]) -> tuple[str, str]:
         UsageError: it cannot be called so.
     """
     if not _JOB_NAME.fullmatch(job) or len(job) > _LONGEST:
-        raise UsageError(f"{job!r} is no name for a job; a name is like report_daily, with at most {_LONGEST} letters")
+        raise UsageError(
+            tr(
+                "{job!r} is no name for a job; a name is like report_daily, with at most {longest} letters",
+                job=job,
+                longest=_LONGEST,
+            )
+        )
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", job)
     stem = re.sub(r"[:-]", "_", words).lower()
     stem = stem.removesuffix("_job") or stem

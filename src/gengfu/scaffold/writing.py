@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gengfu.errors import FileError
+from gengfu.language import tr
 
 
 def write_new(home: Path, files: Mapping[str, str], *, force: bool) -> None:
@@ -20,14 +21,18 @@ def write_new(home: Path, files: Mapping[str, str], *, force: bool) -> None:
     """
     there = [name for name in files if os.path.lexists(home / name)]
     if there and not force:
-        raise FileError(f"{home / there[0]} exists already; choose another name, or overwrite it with --force")
+        raise FileError(
+            tr("{home} exists already; choose another name, or overwrite it with --force", home=home / there[0])
+        )
     for name, text in files.items():
         try:
             _write(home / name, text, force=force)
         except FileExistsError:
-            raise FileError(f"{home / name} exists already; it was written at this very moment") from None
+            raise FileError(tr("{home} exists already; it was written at this very moment", home=home / name)) from None
         except OSError as error:
-            raise FileError(f"{home / name} cannot be written: {error.strerror or error}") from error
+            raise FileError(
+                tr("{home} cannot be written: {strerror}", home=home / name, strerror=error.strerror or error)
+            ) from error
 
 
 def _write(path: Path, text: str, *, force: bool) -> None:

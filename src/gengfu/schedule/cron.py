@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,6 +11,8 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 from gengfu.errors import ConfigError
+from gengfu.language import tr
+from gengfu.schedule.cron_words import words_of
 from gengfu.schedule.policy import Entry
 
 ALIASES = {
@@ -61,7 +62,7 @@ class Cron:
             place = ZoneInfo(self.zone)
         except (ValueError, OSError, LookupError, TypeError):
             raise ConfigError(
-                f"{self.zone!r} is not a time zone that this machine knows; for example: Asia/Shanghai"
+                tr("{zone!r} is not a time zone that this machine knows; for example: Asia/Shanghai", zone=self.zone)
             ) from None
         object.__setattr__(self, "_place", place)
 
@@ -98,19 +99,7 @@ class Cron:
 
     def words(self) -> str:
         """The expression in words: "every 5 minutes", "at 02:00 every day"."""
-        from cronsim.explain import explain
-
-        *second, minute, hour, _day, _month, _weekday = self._fields.split()
-        text = explain(self._fields)
-        text = text[0].lower() + text[1:]
-        if second and (step := _even_step(second[0], 60)):
-            text = re.sub(r"^every \S+ second of every minute", f"every {step} seconds", text)
-        if step := _even_step(minute, 60):
-            text = re.sub(r"^every \S+ minute( of every hour)?", f"every {step} minutes", text)
-        if step := _even_step(hour, 24):
-            text = re.sub(r"^at minute 0 past every \S+ hour", f"every {step} hours", text)
-            text = re.sub(r"^(at minutes? .+) past every \S+ hour", rf"every {step} hours \1", text)
-        return text
+        return words_of(self._fields)
 
     def _by_date(self, after: datetime, until: datetime) -> Iterator[datetime]:
         """The moments of an expression that is due at fixed times of the day."""
@@ -196,25 +185,29 @@ def _fields(expression: str) -> str:
     text = " ".join(expression.split())
     fields = ALIASES.get(text.lower(), text)
     if fields.startswith("@"):
-        raise _wrong(expression, f"is none of {', '.join(ALIASES)}")
+        raise _wrong(expression, tr("is none of {aliases}", aliases=[*ALIASES]))
     if len(fields) > _LONGEST:
-        raise _wrong(expression[:20] + "...", f"is longer than {_LONGEST} characters")
+        raise _wrong(expression[:20] + "...", tr("is longer than {longest} characters", longest=_LONGEST))
     count = len(fields.split())
     if count not in (5, 6):
-        raise _wrong(expression, f"has {count} field{'' if count == 1 else 's'}, not 5 (or 6, the first for seconds)")
+        raise _wrong(
+            expression,
+            tr("has {count} fields, not 5 (or 6, the first for seconds)", count=count)
+            if count != 1
+            else "has 1 field, not 5 (or 6, the first for seconds)",
+        )
     try:
         CronSim(fields, datetime(2000, 1, 1))  # noqa: DTZ001 (no zone is at work here)
     except (CronSimError, ValueError, AssertionError) as error:
-        raise _wrong(expression, f"cannot be read: {str(error).lower() or 'bad field'}") from None
+        raise _wrong(expression, tr("cannot be read: {error}", error=str(error).lower() or "bad field")) from None
     return fields
 
 
 def _wrong(expression: object, wrong: str) -> ConfigError:
-    return ConfigError(f'the cron expression {expression!r} {wrong}; for example: "*/5 * * * *" or "@daily"')
-
-
-def _even_step(text: str, whole: int) -> int | None:
-    """N of `*/N`, where such steps are equally long throughout."""
-    step = re.fullmatch(r"\*/([0-9]+)", text)
-    number = int(step[1]) if step is not None else 0
-    return number if number > 1 and number < whole and whole % number == 0 else None
+    return ConfigError(
+        tr(
+            'the cron expression {expression!r} {wrong}; for example: "*/5 * * * *" or "@daily"',
+            expression=expression,
+            wrong=wrong,
+        )
+    )

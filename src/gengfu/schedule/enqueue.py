@@ -8,6 +8,7 @@ from datetime import datetime
 
 from gengfu.clock import Clock
 from gengfu.errors import ConfigError
+from gengfu.language import tr
 from gengfu.mirror.job import ListJob
 from gengfu.schedule.plan import Action, FormatMoment, decide
 from gengfu.schedule.policy import Entry, JobRequest, RunRequest
@@ -120,7 +121,11 @@ class _Run:
         active = work.active_run(self.source, self.request.resource, self.request.scope)
         if active is None:
             return None
-        return f"run {active.run} is still active, {active.progress}, since {show(active.since)}"
+        return tr(
+            "run {active.run} is still active, {active.progress}, since {since}",
+            active=active,
+            since=show(active.since),
+        )
 
     def cancel(self, work: Enqueuing, now: datetime) -> None:
         """Ends that."""
@@ -134,7 +139,12 @@ class _Run:
         made = work.start_run(self.source, resource, scope, ListJob.tries, now, tick.id)
         if made.job is None:
             return None
-        text = f"Run {made.run} of the {self.request.title} accepted (scope {scope}, job {made.job})."
+        text = tr(
+            "Run {made.run} of the {title} accepted (scope {scope}, job {made.job}).",
+            made=made,
+            title=self.request.title,
+            scope=scope,
+        )
         return Queued(list_queue(resource), made.job, made.run, text)
 
 
@@ -147,7 +157,7 @@ class _Job:
     def under_way(self, work: Enqueuing, show: FormatMoment) -> str | None:
         """What an earlier start has left under way, for people."""
         job_id = work.live_job(self.request.subject)
-        return f"job {job_id} is queued or running already" if job_id is not None else None
+        return tr("job {job_id} is queued or running already", job_id=job_id) if job_id is not None else None
 
     def cancel(self, work: Enqueuing, now: datetime) -> None:
         """Does nothing: a job goes on to its end."""
@@ -159,4 +169,4 @@ class _Job:
             return None
         row = new_job(made.job, {}, queue=made.queue, tries=made.tries, subject=made.subject, now=now)
         job_id = work.add_job(row)
-        return Queued(made.queue, job_id, None, f"{made.title} accepted (job {job_id}).")
+        return Queued(made.queue, job_id, None, tr("{made.title} accepted (job {job_id}).", made=made, job_id=job_id))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+from gengfu.language import tr
 from gengfu.schedule.cron import ClockChange, Cron, clock_changes
 from gengfu.schedule.policy import Overlap
 
@@ -61,15 +62,19 @@ def clock_notes(cron: Cron, after: datetime, until: datetime) -> Iterator[str]:
     for change in clock_changes(cron.zone, after, until):
         note = _skipped(cron, change) if change.after > change.before else _repeated(cron, change)
         if note is not None:
-            shown = f"{change.before:%Y-%m-%d %H:%M} becomes {_clock(change.after, change.before)}"
-            yield f"{shown} in {cron.zone}: {note}"
+            shown = tr(
+                "{before} becomes {after}",
+                before=f"{change.before:%Y-%m-%d %H:%M}",
+                after=_clock(change.after, change.before),
+            )
+            yield tr("{shown} in {cron.zone}: {note}", shown=shown, cron=cron, note=note)
 
 
 def _skipped(cron: Cron, change: ClockChange) -> str | None:
     if not _due_between(cron, change.before, change.after):
         return None
     if cron.goes_by_date:
-        return f"what falls into the skipped time is due once, at {change.after:%H:%M}"
+        return tr("what falls into the skipped time is due once, at {after}", after=f"{change.after:%H:%M}")
     return "nothing is due in the skipped time"
 
 

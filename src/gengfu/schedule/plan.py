@@ -11,6 +11,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from gengfu.language import tr
 from gengfu.schedule.policy import CatchUp, Entry, Overlap
 from gengfu.store.ticks import EntryRow, NewTick, Tick, TickState
 
@@ -105,8 +106,10 @@ def plan(entry: Entry, cron: Cron, row: EntryRow | None, now: datetime, show: Fo
 
 def paused_because(row: EntryRow, show: FormatMoment) -> str:
     """Who paused the entry, since when, and why."""
-    since = f" since {show(row.paused_at)}" if row.paused_at is not None else ""
-    return f"paused by {row.paused_by}{since}" + (f": {row.pause_reason}" if row.pause_reason else "")
+    since = tr(" since {paused_at}", paused_at=show(row.paused_at)) if row.paused_at is not None else ""
+    return tr("paused by {row.paused_by}{since}", row=row, since=since) + (
+        f": {row.pause_reason}" if row.pause_reason else ""
+    )
 
 
 def decide(
@@ -129,13 +132,13 @@ def decide(
     if not earlier and under_way is None:
         return Decision(Action.RUN)
     if overlap is Overlap.CANCEL_RUNNING:
-        return Decision(Action.CANCEL, f"ended for the tick of {show(tick.due_at)}")
+        return Decision(Action.CANCEL, tr("ended for the tick of {due_at}", due_at=show(tick.due_at)))
     waiting = [other for other in earlier if other.state is TickState.WAITING]
     if waiting:
-        return Decision(Action.SKIP, f"the tick of {show(waiting[-1].due_at)} is waiting already")
+        return Decision(Action.SKIP, tr("the tick of {due_at} is waiting already", due_at=show(waiting[-1].due_at)))
     reason = _in_the_way(earlier[-1], show) if earlier else under_way
     if overlap is Overlap.QUEUE_ONE:
-        return Decision(Action.WAIT, f"waited: {reason}")
+        return Decision(Action.WAIT, tr("waited: {reason}", reason=reason))
     return Decision(Action.LEAVE) if unknown else Decision(Action.SKIP, reason)
 
 
@@ -146,8 +149,12 @@ def is_late(entry: Entry, due_at: datetime, now: datetime) -> bool:
 
 def _in_the_way(other: Tick, show: FormatMoment) -> str:
     if other.started_at is None:
-        return f"the tick of {show(other.due_at)} is about to start"
-    return f"the tick of {show(other.due_at)} is still running, since {show(other.started_at)}"
+        return tr("the tick of {due_at} is about to start", due_at=show(other.due_at))
+    return tr(
+        "the tick of {due_at} is still running, since {started_at}",
+        due_at=show(other.due_at),
+        started_at=show(other.started_at),
+    )
 
 
 def _start(entry: Entry, until: datetime) -> datetime:
@@ -190,15 +197,19 @@ def _active(
     few = {CatchUp.NONE: 0, CatchUp.LATEST: 1, CatchUp.ALL: max(0, entry.schedule.catch_up_limit)}
     wanted = min(few[entry.schedule.catch_up], len(late))
     missed, caught_up = late[: len(late) - wanted], late[len(late) - wanted :]
-    span = f"no scheduler was running from {show(since)} to {show(now)}"
+    span = tr("no scheduler was running from {since} to {now}", since=show(since), now=show(now))
     ticks = []
     if missed:
-        ticks.append(_together(missed, TickState.MISSED, span if exact else f"{span}; there are more than these"))
+        ticks.append(
+            _together(missed, TickState.MISSED, span if exact else tr("{span}; there are more than these", span=span))
+        )
     state = TickState.WAITING if entry.schedule.catch_up is CatchUp.ALL else TickState.CLAIMED
-    ticks += [NewTick(due, state, f"caught up: {span}") for due in caught_up]
+    ticks += [NewTick(due, state, tr("caught up: {span}", span=span)) for due in caught_up]
     if len(timely) > AT_ONCE:
         crowd, timely = timely[:-AT_ONCE], timely[-AT_ONCE:]
-        ticks.append(_together(crowd, TickState.SKIPPED, f"more than {AT_ONCE} ticks came due at once"))
+        ticks.append(
+            _together(crowd, TickState.SKIPPED, tr("more than {at_once} ticks came due at once", at_once=AT_ONCE))
+        )
     # Those that come due behind a queue of caught-up ones stand in it too.
     state = state if caught_up else TickState.CLAIMED
     return ticks + [NewTick(due, state) for due in timely]

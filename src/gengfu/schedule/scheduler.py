@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gengfu.clock import monotonic
 from gengfu.errors import StoreError
+from gengfu.language import tr
 from gengfu.process.liveness import SLOW_AFTER, Liveness
 from gengfu.process.monitor import Monitor
 from gengfu.process.pids import process_name
@@ -72,7 +73,11 @@ class Scheduler:
     def progress(self) -> str | None:
         """None while the loop makes progress, else the sentence that says that it does not."""
         silence = self.liveness.seconds()
-        return f"its loop has made no progress for {silence:.0f} seconds" if silence > SLOW_AFTER else None
+        return (
+            tr("its loop has made no progress for {silence:.0f} seconds", silence=silence)
+            if silence > SLOW_AFTER
+            else None
+        )
 
     def stop(self) -> None:
         """Nothing new is started from now on; called again, what runs is ended at once. May be called in the handler of

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from gengfu.language import joined, tr
 from gengfu.schedule.cron import Cron, cron_of
 from gengfu.schedule.plan import FormatMoment, paused_because
 from gengfu.schedule.policy import Entry
@@ -63,100 +64,161 @@ def explain(facts: Facts, moment: datetime, now: datetime, tell: FormatMoment) -
         exact = [tick for tick in facts.ticks if tick.due_at == moment]
         return _of_row((exact or list(facts.ticks))[-1], moment, tell)
     if facts.entry is None:
-        text = (
-            f"no row tells of {tell(moment)}, and {facts.name} is no entry that can be used; see: gengfu schedule:list"
+        text = tr(
+            "no row tells of {moment}, and {facts.name} is no entry that can be used; see: gengfu schedule:list",
+            moment=tell(moment),
+            facts=facts,
         )
         return Explanation(NoTick.NOT_DECLARED, text)
     cron = cron_of(facts.entry)
     if moment not in cron.between(moment - timedelta(microseconds=1), moment):
         return _not_due(facts, cron, moment, tell)
     if moment > now:
-        return Explanation(NoTick.FUTURE, f"the tick of {tell(moment)} is yet to come{_obstacle(facts, tell)}")
+        return Explanation(
+            NoTick.FUTURE,
+            tr("the tick of {moment} is yet to come{obstacle}", moment=tell(moment), obstacle=_obstacle(facts, tell)),
+        )
     return _silent(facts, facts.entry, moment, now, tell)
 
 
 def _not_due(facts: Facts, cron: Cron, moment: datetime, tell: FormatMoment) -> Explanation:
     before, after = cron.before(moment), cron.after(moment)
-    around = [f"the one before is {tell(before)}"] if before is not None else []
-    around += [f"the next is {tell(after)}"] if after is not None else []
-    when = f"{cron.words()} ({cron.expression}, {cron.zone})"
-    text = f"no tick of {facts.name} is due at {tell(moment)}: it is due {when}"
-    return Explanation(NoTick.NOT_DUE, "; ".join([text, *around]), before, after)
+    around = [tr("the one before is {before}", before=tell(before))] if before is not None else []
+    around += [tr("the next is {after}", after=tell(after))] if after is not None else []
+    when = tr("{words} ({cron.expression}, {cron.zone})", words=cron.words(), cron=cron)
+    text = tr(
+        "no tick of {facts.name} is due at {moment}: it is due {when}", facts=facts, moment=tell(moment), when=when
+    )
+    return Explanation(NoTick.NOT_DUE, joined("; ", [text, *around]), before, after)
 
 
 def _obstacle(facts: Facts, tell: FormatMoment) -> str:
     if facts.entry is not None and not facts.entry.schedule.enabled:
-        return f", and will not run unless {facts.name} is enabled ({facts.entry.source})"
+        return tr(", and will not run unless {facts.name} is enabled ({facts.entry.source})", facts=facts)
     if facts.row is not None and facts.row.paused_at is not None:
-        return f", and will be skipped unless {facts.name} is resumed: {paused_because(facts.row, tell)}"
+        return tr(
+            ", and will be skipped unless {facts.name} is resumed: {paused_because}",
+            facts=facts,
+            paused_because=paused_because(facts.row, tell),
+        )
     return ""
 
 
 def _silent(facts: Facts, entry: Entry, moment: datetime, now: datetime, tell: FormatMoment) -> Explanation:
     """Of a tick that was due and has no row."""
-    told, row = f"the tick of {tell(moment)} did not run: ", facts.row
+    told, row = tr("the tick of {moment} did not run: ", moment=tell(moment)), facts.row
     if not entry.schedule.enabled:
-        text = f"{told}{facts.name} is disabled (enabled = false, {entry.source})"
+        text = tr(
+            "{told}{facts.name} is disabled (enabled = false, {entry.source})", told=told, facts=facts, entry=entry
+        )
         return Explanation(NoTick.DISABLED, text)
     if row is None:
         start = "start one with gengfu schedule:work, or gengfu schedule:run each minute"
         if not facts.anyone:
-            return Explanation(NoTick.NO_SCHEDULER, f"{told}no scheduler has ever run on this database; {start}")
-        return Explanation(NoTick.NEVER_SEEN, f"{told}no scheduler has run since {facts.name} was added; {start}")
+            return Explanation(
+                NoTick.NO_SCHEDULER,
+                tr("{told}no scheduler has ever run on this database; {start}", told=told, start=start),
+            )
+        return Explanation(
+            NoTick.NEVER_SEEN,
+            tr("{told}no scheduler has run since {facts.name} was added; {start}", told=told, facts=facts, start=start),
+        )
     if row.planned_until < moment:
         if row.paused_at is not None and row.paused_at <= moment:
-            return Explanation(NoTick.PAUSED, f"{told}{facts.name} is {paused_because(row, tell)}")
-        text = f"no scheduler has looked at {facts.name} since {tell(row.planned_until)}"
+            return Explanation(
+                NoTick.PAUSED,
+                tr(
+                    "{told}{facts.name} is {paused_because}",
+                    told=told,
+                    facts=facts,
+                    paused_because=paused_because(row, tell),
+                ),
+            )
+        text = tr(
+            "no scheduler has looked at {facts.name} since {planned_until}",
+            facts=facts,
+            planned_until=tell(row.planned_until),
+        )
         late = entry.schedule.grace + entry.schedule.jitter
         if (now - moment).total_seconds() <= late:
-            return Explanation(NoTick.NOT_LOOKED_AT, f"the tick of {tell(moment)} has not run yet: {text}")
-        return Explanation(NoTick.NOT_LOOKED_AT, f"{told}{text}")
+            return Explanation(
+                NoTick.NOT_LOOKED_AT, tr("the tick of {moment} has not run yet: {text}", moment=tell(moment), text=text)
+            )
+        return Explanation(NoTick.NOT_LOOKED_AT, tr("{told}{text}", told=told, text=text))
     if moment < now - TICKS_KEPT:
-        kept = f"rows are kept for {TICKS_KEPT.days} days"
-        text = f"what became of the tick of {tell(moment)} is no longer on record: {kept}"
+        kept = tr("rows are kept for {TICKS_KEPT.days} days", TICKS_KEPT=TICKS_KEPT)
+        text = tr("what became of the tick of {moment} is no longer on record: {kept}", moment=tell(moment), kept=kept)
         return Explanation(NoTick.PRUNED, text)
-    since = f"; the earliest tick on record is that of {tell(facts.first_due)}" if facts.first_due is not None else ""
-    reason = f"{facts.name} was not on the schedule then (not yet added, disabled, or due at other times){since}"
-    return Explanation(NoTick.NOT_SCHEDULED_THEN, told + reason)
+    since = (
+        tr("; the earliest tick on record is that of {first_due}", first_due=tell(facts.first_due))
+        if facts.first_due is not None
+        else ""
+    )
+    reason = tr(
+        "{facts.name} was not on the schedule then (not yet added, disabled, or due at other times){since}",
+        facts=facts,
+        since=since,
+    )
+    return Explanation(NoTick.NOT_SCHEDULED_THEN, tr("{told}{reason}", told=told, reason=reason))
 
 
 def _of_row(tick: Tick, moment: datetime, tell: FormatMoment) -> Explanation:
     """Of a tick that has a row, or shares one."""
-    told = f"the tick of {tell(moment)} {_became(tick, tell)}"
+    told = tr("the tick of {moment} {became}", moment=tell(moment), became=_became(tick, tell))
     if tick.covers > 1 and tick.until_at is not None:
-        told += f"; its row stands for {tick.covers} ticks, from {tell(tick.due_at)} to {tell(tick.until_at)}"
+        told = tr(
+            "{told}; its row stands for {tick.covers} ticks, from {due_at} to {until_at}",
+            told=told,
+            tick=tick,
+            due_at=tell(tick.due_at),
+            until_at=tell(tick.until_at),
+        )
     if tick.clock_epoch > 0:
-        told += f"; it is of clock epoch {tick.clock_epoch}, which is counted since the clock was set back"
+        told = tr(
+            "{told}; it is of clock epoch {tick.clock_epoch}, which is counted since the clock was set back",
+            told=told,
+            tick=tick,
+        )
     return Explanation(tick.state, told)
 
 
 def _became(tick: Tick, tell: FormatMoment) -> str:
-    where = f" by {tick.scheduler}" if tick.scheduler else ""
-    started = f"was started at {tell(tick.started_at)}{where}" if tick.started_at is not None else "was not started"
-    reason = tick.reason or (f"exit code {tick.exit_code}" if tick.exit_code is not None else "no reason is on record")
+    where = tr(" by {tick.scheduler}", tick=tick) if tick.scheduler else ""
+    started = (
+        tr("was started at {started_at}{where}", started_at=tell(tick.started_at), where=where)
+        if tick.started_at is not None
+        else tr("was not started")
+    )
+    reason = tick.reason or (
+        tr("exit code {tick.exit_code}", tick=tick) if tick.exit_code is not None else tr("no reason is on record")
+    )
     took = ""
     if tick.started_at is not None and tick.finished_at is not None:
-        took = f" after {max(0.0, (tick.finished_at - tick.started_at).total_seconds()):.1f} s"
+        took = tr(" after {seconds:.1f} s", seconds=max(0.0, (tick.finished_at - tick.started_at).total_seconds()))
     match tick.state:
         case TickState.DONE if tick.job_id is not None:
-            run = f"run {tick.run_id} was queued as " if tick.run_id is not None else ""
-            when = f" at {tell(tick.started_at)}" if tick.started_at is not None else ""
-            return f"ran: {run}job {tick.job_id}{'' if run else ' was queued'}{when}{where}"
+            what = (
+                tr("run {tick.run_id} was queued as job {tick.job_id}", tick=tick)
+                if tick.run_id is not None
+                else tr("job {tick.job_id} was queued", tick=tick)
+            )
+            when = tr(" at {started_at}", started_at=tell(tick.started_at)) if tick.started_at is not None else ""
+            return tr("ran: {what}{when}{where}", what=what, when=when, where=where)
         case TickState.DONE:
-            return f"ran: it {started} and ended well{took}"
+            return tr("ran: it {started} and ended well{took}", started=started, took=took)
         case TickState.FAILED:
-            return f"{started} and failed{took}: {reason}"
+            return tr("{started} and failed{took}: {reason}", started=started, took=took, reason=reason)
         case TickState.RUNNING:
-            return f"is running: it {started}"
+            return tr("is running: it {started}", started=started)
         case TickState.CLAIMED:
-            return f"is about to be started{where}"
+            return tr("is about to be started{where}", where=where)
         case TickState.WAITING:
-            return f"waits: {tick.reason or 'an earlier tick is under way'}"
+            return tr("waits: {reason}", reason=tick.reason or tr("an earlier tick is under way"))
         case TickState.CANCELLED:
-            return f"{started} and was cancelled{took}: {reason}"
+            return tr("{started} and was cancelled{took}: {reason}", started=started, took=took, reason=reason)
         case TickState.LOST:
-            return f"{started}, and nobody saw how it ended: {reason}"
+            return tr("{started}, and nobody saw how it ended: {reason}", started=started, reason=reason)
         case TickState.SKIPPED:
-            return f"was skipped: {reason}"
+            return tr("was skipped: {reason}", reason=reason)
         case TickState.MISSED:
-            return f"was missed: {reason}"
+            return tr("was missed: {reason}", reason=reason)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gengfu.clock import monotonic
 from gengfu.errors import RunError, StoreError
+from gengfu.language import joined, tr
 from gengfu.retry import Patience
 from gengfu.store.run_rows import Run, RunState
 
@@ -76,33 +77,37 @@ class Follower:
             try:
                 run = self._runs.get(run_id)
             except StoreError as error:
-                self._warn("database", f"{error}; trying on")
+                self._warn("database", tr("{error}; trying on", error=error))
                 if not patience.lasts():
                     raise
                 continue
             if run is None:
-                raise RunError(f"there is no run {run_id}")
+                raise RunError(tr("there is no run {run_id}", run_id=run_id))
             return run
 
     def _step(self, run: Run, rate: _Rate) -> Step:
         if run.started_at is None:
             return Step(words="waits for a worker" if self._elsewhere else "starts")
-        words = [f"pass {run.pass_number}"] if run.pass_number > 1 else []
+        words = [tr("pass {run.pass_number}", run=run)] if run.pass_number > 1 else []
         if run.state == RunState.CLOSING:
-            words.append("closing")
+            words.append(tr("closing"))
         elif run.active and (speed := rate.of(run)) is not None:
-            words.append(f"{speed:.0f} pages/s")
+            words.append(tr("{speed:.0f} pages/s", speed=speed))
         done = run.pages_done if run.pages is None else min(run.pages_done, run.pages)
-        return Step(done, run.pages, ", ".join(words))
+        return Step(done, run.pages, joined(", ", words) if words else "")
 
     def _check(self, run: Run, still: float) -> None:
         if run.state == RunState.QUEUED and self._elsewhere and still > WORKER_PATIENCE:
             self._warn("worker", "no worker has taken the run yet; start one with: gengfu queue:work")
         elif still > STANDSTILL:
             if not self._runs.has_jobs(run.id):
-                raise RunError(f"no job is left to work for run {run.id}; the next {run.resource}:list closes it")
-            hint = "; is a worker running? (gengfu queue:work)" if self._elsewhere else ""
-            self._warn("standstill", f"the run has not moved for {STANDSTILL:.0f} s{hint}")
+                raise RunError(
+                    tr("no job is left to work for run {run.id}; the next {run.resource}:list closes it", run=run)
+                )
+            hint = tr("; is a worker running? (gengfu queue:work)") if self._elsewhere else ""
+            self._warn(
+                "standstill", tr("the run has not moved for {standstill:.0f} s{hint}", standstill=STANDSTILL, hint=hint)
+            )
 
     def _warn(self, topic: str, text: str) -> None:
         if topic not in self._warned:

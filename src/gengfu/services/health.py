@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gengfu.clock import Clock
 from gengfu.errors import GengfuError
+from gengfu.language import tr
 from gengfu.process.pids import host_name, is_here, lives
 from gengfu.retry import Patience
 from gengfu.schedule.cron import cron_of
@@ -192,23 +193,40 @@ def judge(snapshot: HealthSnapshot, observer: Observer) -> Iterator[Component]:
 
 def judge_process(process: Lease, observer: Observer) -> Component:
     """A worker or scheduler. One that is not of this host is judged by its renewals alone."""
-    name = f"{process.kind} {process.name}"
+    name = name_of(process)
     age = abs((observer.now - process.renewed_at).total_seconds())
     if process.host == observer.host and is_here(process.birth) and not observer.lives(process.pid, process.birth):
-        return Component(name, Condition.PASSING, f"it died: process {process.pid} is gone", process)
-    if process.progress is not None:
-        return Component(name, Condition.WRONG, f"it is stuck: {process.progress}", process)
-    if process.name in observer.moved or age <= RENEWAL_OLD_AFTER:
-        serves = ", ".join(process.details.get("queues") or ()) or "all queues"
         return Component(
-            name, Condition.OK, f"serves {serves}" if process.kind == "worker" else "looks for due ticks", process
+            name, Condition.PASSING, tr("it died: process {process.pid} is gone", process=process), process
+        )
+    if process.progress is not None:
+        return Component(name, Condition.WRONG, tr("it is stuck: {process.progress}", process=process), process)
+    if process.name in observer.moved or age <= RENEWAL_OLD_AFTER:
+        queues = process.details.get("queues")
+        return Component(
+            name,
+            Condition.OK,
+            (tr("serves {queues}", queues=queues) if queues else "serves all queues")
+            if process.kind == "worker"
+            else "looks for due ticks",
+            process,
         )
     if observer.locked:
         return Component(
             name, Condition.OK, "its lease cannot be renewed: another process keeps the database locked", process
         )
-    text = f"it is silent: its lease is not renewed; the last time was at {process.renewed_at:%Y-%m-%d %H:%M:%S} UTC"
+    text = tr(
+        "it is silent: its lease is not renewed; the last time was at {renewed_at} UTC",
+        renewed_at=f"{process.renewed_at:%Y-%m-%d %H:%M:%S}",
+    )
     return Component(name, Condition.PASSING, text, process)
+
+
+def name_of(process: Lease) -> str:
+    """What people call it."""
+    if process.kind == "worker":
+        return tr("worker {process.name}", process=process)
+    return tr("scheduler {process.name}", process=process)
 
 
 def judge_schedule(snapshot: HealthSnapshot, alive: Sequence[Lease], observer: Observer) -> Component:
@@ -222,15 +240,25 @@ def judge_schedule(snapshot: HealthSnapshot, alive: Sequence[Lease], observer: O
         and (snapshot.now - seen.planned_until).total_seconds() > SCHEDULE_OLD_AFTER + seen.entry.schedule.jitter
     ]
     if stalled:
-        names = "" if len(stalled) == len(snapshot.entries) else f" of {', '.join(seen.entry.name for seen in stalled)}"
+        names = (
+            ""
+            if len(stalled) == len(snapshot.entries)
+            else tr(" of {stalled}", stalled=[seen.entry.name for seen in stalled])
+        )
         when = f"{max(seen.planned_until for seen in stalled):%Y-%m-%d %H:%M:%S} UTC"
         return Component(
-            "schedule", Condition.PASSING, f"nobody looks for due ticks{names}; the last time was at {when}"
+            "schedule",
+            Condition.PASSING,
+            tr("nobody looks for due ticks{names}; the last time was at {when}", names=names, when=when),
         )
     if any(process.kind == "scheduler" for process in alive):
         return Component("schedule", Condition.OK, "a scheduler is up")
     oldest = min(seen.planned_until for seen in snapshot.entries)
-    return Component("schedule", Condition.OK, f"all ticks up to {oldest:%Y-%m-%d %H:%M:%S} UTC are accounted for")
+    return Component(
+        "schedule",
+        Condition.OK,
+        tr("all ticks up to {oldest} UTC are accounted for", oldest=f"{oldest:%Y-%m-%d %H:%M:%S}"),
+    )
 
 
 def judge_queues(snapshot: HealthSnapshot, alive: Sequence[Lease]) -> Iterator[Component]:
@@ -239,11 +267,15 @@ def judge_queues(snapshot: HealthSnapshot, alive: Sequence[Lease]) -> Iterator[C
     served = {queue for worker in workers for queue in worker.details.get("queues") or ()}
     all_served = any(not worker.details.get("queues") for worker in workers)
     for queue, jobs in snapshot.due.items():
-        due = f"{jobs} job{'s' if jobs > 1 else ''} due"
+        due = tr("{jobs} jobs due", jobs=jobs) if jobs > 1 else tr("1 job due")
         if all_served or queue in served:
-            yield Component(f"queue {queue}", Condition.OK, due)
+            yield Component(tr("queue {queue}", queue=queue), Condition.OK, due)
         else:
-            yield Component(f"queue {queue}", Condition.PASSING, f"{due}, and no worker that is up serves it")
+            yield Component(
+                tr("queue {queue}", queue=queue),
+                Condition.PASSING,
+                tr("{due}, and no worker that is up serves it", due=due),
+            )
 
 
 def judge_runs(snapshot: HealthSnapshot) -> Iterator[Component]:
@@ -254,14 +286,25 @@ def judge_runs(snapshot: HealthSnapshot) -> Iterator[Component]:
         since = _due_before(seen.entry, snapshot.now) if runs is not None else None
         if seen.paused or runs is None or since is None:
             continue
-        name = f"runs of {' '.join(seen.entry.argv)}"
+        name = tr("runs of {argv}", argv=" ".join(seen.entry.argv))
         if runs.complete is not None and runs.complete >= since:
-            text = f"the last complete one ended at {runs.complete:%Y-%m-%d %H:%M:%S} UTC"
+            text = tr("the last complete one ended at {complete} UTC", complete=f"{runs.complete:%Y-%m-%d %H:%M:%S}")
             yield Component(name, Condition.OK, text)
         elif seen.first_due is not None and seen.first_due < since:
-            ended = f"the last one ended at {runs.complete:%Y-%m-%d %H:%M:%S} UTC" if runs.complete else "there is none"
-            text = f"no complete run for {INTERVALS} intervals: {ended}; run {runs.newest} is {runs.newest_is}"
-            yield Component(name, Condition.WRONG, f"{text}; see: gengfu run:show {runs.newest}")
+            ended = (
+                tr("the last one ended at {complete} UTC", complete=f"{runs.complete:%Y-%m-%d %H:%M:%S}")
+                if runs.complete
+                else tr("there is none")
+            )
+            text = tr(
+                "no complete run for {intervals} intervals: {ended}; run {runs.newest} is {runs.newest_is}",
+                intervals=INTERVALS,
+                ended=ended,
+                runs=runs,
+            )
+            yield Component(
+                name, Condition.WRONG, tr("{text}; see: gengfu run:show {runs.newest}", text=text, runs=runs)
+            )
 
 
 def _due_before(entry: Entry, moment: datetime) -> datetime | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gengfu.errors import NotFound
+from gengfu.language import tr
 from gengfu.services.json import object_of, to_json
 from gengfu.services.times import seconds
 from gengfu.store.jobs import AttemptRecord, JobRecord, JobState
@@ -60,7 +61,7 @@ class JobService:
         """
         found = self._ledger.show(job_id)
         if found is None:
-            raise NotFound(f"there is no job {job_id} in the ledger; see: gengfu queue:failed")
+            raise NotFound(tr("there is no job {job_id} in the ledger; see: gengfu queue:failed", job_id=job_id))
         return JobDetail(*found)
 
     def retry(self, job_id: int) -> list[int]:
@@ -71,7 +72,7 @@ class JobService:
         """
         job = self.one(job_id).job
         if job.state is not JobState.FAILED:
-            raise NotFound(f"job {job_id} has not failed; it is {job.state}")
+            raise NotFound(tr("job {job_id} has not failed; it is {job.state}", job_id=job_id, job=job))
         return self._again(job)
 
     def retry_all(self) -> list[int]:

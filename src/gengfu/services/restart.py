@@ -7,6 +7,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gengfu.language import tr
 from gengfu.process.pids import birth_of
 from gengfu.retry import Patience
 from gengfu.store.leases import Lease
@@ -38,7 +39,7 @@ def end_hung(processes: Sequence[Lease], host: str) -> list[EndedProcess]:
     done = []
     for process in hung:
         how = "by SIGTERM" if process in heeded else "by SIGKILL"
-        text = "it does not end, not even by SIGKILL" if process in immortal else f"ended {how}"
+        text = "it does not end, not even by SIGKILL" if process in immortal else tr("ended {how}", how=how)
         done.append(EndedProcess(process, text))
     return done
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from gengfu.errors import AnswerError, FileError, NotFound, UsageError
+from gengfu.language import tr
 from gengfu.queue.options import QUEUE_NAME
 from gengfu.scaffold import code_files, names
 from gengfu.scaffold.writing import write_new
@@ -132,12 +133,23 @@ class ScaffoldService:
             FileError: a file is there already, or cannot be written.
         """
         if not QUEUE_NAME.fullmatch(queue):
-            raise UsageError(f"--queue names {queue!r}; a queue's name is a letter, then letters, digits, _ and -")
+            raise UsageError(
+                tr("--queue names {queue!r}; a queue's name is a letter, then letters, digits, _ and -", queue=queue)
+            )
         job_class, stem = self._job_names(name)
         known = self._user_jobs().get(job_class)
         if known is not None and known.__module__ != f"app.jobs.{stem}":
-            raise FileError(f"the job {job_class} is there already, in {known.__module__}; change it there")
-        steps = [f"gengfu make:command {stem.replace('_', ':', 1)} --job {stem}", "pytest app/tests"]
+            raise FileError(
+                tr(
+                    "the job {job_class} is there already, in {module}; change it there",
+                    job_class=job_class,
+                    module=known.__module__,
+                )
+            )
+        steps = [
+            f"gengfu make:command {stem.replace('_', ':', 1)} --job {stem}",
+            "pytest app/tests",
+        ]
         files = code_files.job_files(job_class, stem, queue)
         return self._write(files, {"job": job_class, "queue": queue}, steps, force=force)
 
@@ -157,12 +169,12 @@ class ScaffoldService:
         from gengfu.vendor.listing import Listing
 
         if name in known and not (self._settings.home / "app" / "resources" / f"{name}.py").exists():
-            raise UsageError(f"there is a list {name} already; choose another name")
+            raise UsageError(tr("there is a list {name} already; choose another name", name=name))
         if path is None and wanted.recorded is None:
             raise UsageError("PATH is missing: which list of the vendor? Or give a recorded page with --from")
         path = path or f"api/{name}/list"
         if "://" in path:
-            raise UsageError(f"{path!r} is not below API_WECHAT_URL; for example: api/Material/page")
+            raise UsageError(tr("{path!r} is not below API_WECHAT_URL; for example: api/Material/page", path=path))
         bare, _, text = path.strip().lstrip("/").partition("?")
         query = tuple(parse_qsl(text, keep_blank_values=True))
         is_recorded = wanted.recorded is not None
@@ -201,7 +213,11 @@ class ScaffoldService:
         from gengfu.scaffold import resource_files
 
         resource, rows = probed.resource, probed.rows[:_RECORDED]
-        steps = ["gengfu db:upgrade", f"gengfu {resource.command} --now", *(["pytest app/tests"] if rows else [])]
+        steps = [
+            "gengfu db:upgrade",
+            f"gengfu {resource.command} --now",
+            *(["pytest app/tests"] if rows else []),
+        ]
         columns = [
             {"field": each.name, "column": each.column, "kind": str(each.kind), "volatile": each.volatile}
             for each in resource.fields
@@ -225,11 +241,13 @@ class ScaffoldService:
 
         resource = resources.get(name)
         if resource is None or name in metadata.tables:
-            raise NotFound(f"there is no list {name} in app/resources")
+            raise NotFound(tr("there is no list {name} in app/resources", name=name))
         home, db = self._settings.home, open_db()
         waiting = [step for step in app_schema.pending(db, home) if step[:-5] == name]
         if waiting:
-            raise UsageError(f"app/migrations/{waiting[0]}.py has not been run yet; run: gengfu db:upgrade")
+            raise UsageError(
+                tr("app/migrations/{waiting}.py has not been run yet; run: gengfu db:upgrade", waiting=waiting[0])
+            )
         there, lacking = table_check.state(db, resource.table)
         if not lacking:
             return None
@@ -249,10 +267,18 @@ class ScaffoldService:
         if found is None:
             return
         if not found.__module__.startswith("app."):
-            raise UsageError(f"the command {command} is there already ({found.__module__}); choose another name")
+            raise UsageError(
+                tr(
+                    "the command {command} is there already ({module}); choose another name",
+                    command=command,
+                    module=found.__module__,
+                )
+            )
         there = found.__module__.replace(".", "/") + ".py"
         if there != file:
-            raise FileError(f"the command {command} is there already, in {there}; change it there")
+            raise FileError(
+                tr("the command {command} is there already, in {there}; change it there", command=command, there=there)
+            )
 
     def _write(
         self, files: Mapping[str, str], what: Mapping[str, Any], steps: Sequence[str], *, force: bool
@@ -274,9 +300,9 @@ def _recorded(path: Path) -> Ask:
     try:
         body = json.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise FileError(f"{path} cannot be read: {error.strerror}") from error
+        raise FileError(tr("{path} cannot be read: {error.strerror}", path=path, error=error)) from error
     except ValueError as error:
-        raise FileError(f"{path} is no JSON: {error}") from error
+        raise FileError(tr("{path} is no JSON: {error}", path=path, error=error)) from error
 
     def ask(more: Sequence[tuple[str, str]]) -> Sample:
         if more:

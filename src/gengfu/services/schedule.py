@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from gengfu.clock import Clock
 from gengfu.errors import NotFound
+from gengfu.language import tr
 from gengfu.schedule.cron import FAR, cron_of
 from gengfu.schedule.entries import Declarations, Entries, load_entries
 from gengfu.schedule.forecast import Forecast, clock_notes, forecast
@@ -349,9 +350,13 @@ def _known(name: str, names: Iterable[str]) -> str:
 
     near = get_close_matches(name.replace(":", "_"), there, 3, 0.5)
     hint = (
-        f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(there)}" if there else "there is none"
+        tr("did you mean {near}?", near=near)
+        if near
+        else tr("there are: {there}", there=there)
+        if there
+        else tr("there is none")
     )
-    raise NotFound(f"there is no schedule entry {name!r} that can be used; {hint}")
+    raise NotFound(tr("there is no schedule entry {name!r} that can be used; {hint}", name=name, hint=hint))
 
 
 def _is_paused(row: EntryRow | None) -> bool:
@@ -379,7 +384,9 @@ def _play(entry: Entry, ticks: Ticks, first: datetime, last: datetime) -> Played
     took, source = _seconds(entry, ticks)
     notes = list(clock_notes(cron, first, last))
     if len(due) > MOST:
-        notes.append(f"only the first {MOST} ticks are played, up to {local(due[MOST - 1], cron.zone)}")
+        notes.append(
+            tr("only the first {most} ticks are played, up to {due}", most=MOST, due=local(due[MOST - 1], cron.zone))
+        )
     played = list(forecast(due[:MOST], entry.schedule.overlap, took))
     return Played(entry, cron.words(), took, source, played, notes)
 

@@ -9,6 +9,7 @@ from datetime import time as clock_time
 
 from gengfu.durations import duration
 from gengfu.errors import UsageError
+from gengfu.language import tr
 
 _AGO = re.compile(r"(.+?) ?(?:ago|之前|以前|前)")
 _CLOCK = re.compile(r"(?P<day>.*?) ?(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2}))?")
@@ -52,8 +53,11 @@ def moment_of(text: str, zone: str, now: datetime) -> datetime:
         return _moment(plain, zone, now)
     except (ValueError, OverflowError):
         raise UsageError(
-            f"{text!r} is no time; for example: 90m, 7d, 10:05, yesterday, 昨天 09:00, last week, 3天前, 2026-01-31,"
-            ' "2026-01-31 10:05" or 2026-01-31T10:05+08:00'
+            tr(
+                "{text!r} is no time; for example: 90m, 7d, 10:05, yesterday, 昨天 09:00, last week, 3天前, "
+                '2026-01-31, "2026-01-31 10:05" or 2026-01-31T10:05+08:00',
+                text=text,
+            )
         ) from None
 
 
@@ -65,7 +69,9 @@ def span_of(text: str) -> timedelta:
     """
     seconds = duration(unicodedata.normalize("NFKC", text))
     if seconds is None or seconds > timedelta.max.total_seconds() / 1_000:
-        raise UsageError(f"{text!r} is no length of time; for example: 90m, 36h, 3d, 2 weeks, 3天, 半小时")
+        raise UsageError(
+            tr("{text!r} is no length of time; for example: 90m, 36h, 3d, 2 weeks, 3天, 半小时", text=text)
+        )
     return timedelta(seconds=seconds)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from gengfu.errors import GengfuError
+from gengfu.language import tr
 
 T = TypeVar("T")
 
@@ -36,5 +37,5 @@ def within(seconds: float, what: str, ask: Callable[[], T]) -> T:
     if errors:
         raise errors[0]
     if not answers:
-        raise Silent(f"{what} has not answered within {seconds:g} s")
+        raise Silent(tr("{what} has not answered within {seconds:g} s", what=what, seconds=seconds))
     return answers[0]
