@@ -40,7 +40,7 @@ PLACE = re.compile(r"\{[\w.]+(?:!r)?(?::[.,]?\d{0,2}[a-z]?)?\}|%\(\w+\)s")
 LETTERS = re.compile("[A-Za-z]")
 PROSE = re.compile(r"[A-Za-z]{2,}[,;:]? [a-z(][a-z(]")
 SQL = "SELECT|INSERT|UPDATE|DELETE|CREATE|DROP|ALTER|WITH|SET|SHOW|PRAGMA|LOCK|VALUES|GROUP|FROM|WHERE|AND"
-CODE = re.compile(rf"\^|def |# |yyyy|\w+(, \w+)+$|gengfu [^,;]*$|\s*\(?({SQL})\b")
+CODE = re.compile(rf"\^|.*\w\|\w|def |# |yyyy|\w+(, \w+)+$|gengfu [^,;]*$|\s*\(?({SQL})\b")
 PUNCTUATION = (", ", "{heading}:", "{sentence}.")
 LISTS = (
     *("durations.py", "schedule/cron_words.py", "mirror/device.py", "mirror/names.py", "services/times.py"),

@@ -37,14 +37,14 @@ class Message(str):
         return _filled(gettext(self.template), self.values, worded)
 
 
-def tr(template: str, /, **values: object) -> str:
+def tr(template: str, /, **values: object) -> Message:
     """The sentence with the values in the places of the template, such as `{name}`, `{run.id}`, `{name!r}` or
     `{seconds:.1f}`. A value may be a sentence itself, an error, a word of an enum, or several of these."""
     places = {place[1] for place in _PLACE.finditer(template) if place[1].partition(".")[0] in values}
     return _message(template, {place: _plain(_value(place, values)) for place in places})
 
 
-def joined(separator: str, parts: Iterable[object]) -> str:
+def joined(separator: str, parts: Iterable[object]) -> Message:
     """Several sentences or words as one."""
     values = {f"part{number}": part for number, part in enumerate(parts)}
     return tr(separator.join(f"{{{name}}}" for name in values), **values)
