@@ -25,7 +25,7 @@ from gengfu.vendor.listing import Page
 _LOOKUP_ROWS = 1_000
 _REJECT_CHARACTERS = 2_000
 _LARGE = 50_000
-"""Characters of a row that may make a statement too long for the database."""
+"""Bytes of a row that may make a statement too long for the database."""
 
 _Arrived = tuple[int, msgspec.Raw, int]
 """Key, row and row hash."""
@@ -168,9 +168,7 @@ class RowWriter:
     def _set_aside_largest(self, problem: TooLarge) -> None:
         """Leaves out the row that has most text, since the database takes no statement with it."""
         rows = {**self._new, **{key: values for key, (values, _, _) in self._changed.items()}}
-        sizes = {
-            key: sum(len(value) for value in values if isinstance(value, (str, bytes))) for key, values in rows.items()
-        }
+        sizes = {key: sum(len(str(value).encode()) for value in values) for key, values in rows.items()}
         key = max(sizes, key=sizes.__getitem__, default=0)
         if sizes.get(key, 0) < _LARGE:
             raise problem
