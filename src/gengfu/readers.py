@@ -190,6 +190,20 @@ def http_url(value: Any) -> str:
     return found.rstrip("/") + "/"
 
 
+def proxy_url(value: Any) -> str:
+    """The address of a proxy, or `none`."""
+    found = secret(value).strip()
+    if found.lower() == "none":
+        return "none"
+    whole = found if "://" in found else f"http://{found}"
+    if wrong := addresses.wrong_with(whole):
+        raise ValueError(wrong)
+    parts = urlsplit(whole)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(tr("is not an http:// or https:// address, nor none"))
+    return whole
+
+
 def database_url(value: Any) -> str:
     """The address of a database."""
     found = secret(value).strip()

@@ -16,6 +16,9 @@ SCHEDULE_KEYS = (
 ENVIRONMENT_ALONE = ("GENGFU_HOME", "GENGFU_SAFE_DIRECTORY")
 """What counts in the environment and nowhere else."""
 
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+"""What all programs read, in small letters too."""
+
 _OWN = (*ENVIRONMENT_ALONE, "GENGFU_PARENT", "GENGFU_TICK", "GENGFU_SIMULATOR_PASSWORD")
 _OWN_PREFIXES = ("GENGFU_TEST_", "GENGFU_BENCH_")
 
@@ -52,7 +55,7 @@ def misspelt(
     for given in unknown:
         yield _told(given.name, given.place, names)
     near = {form for name in names for form in _forms(name)}
-    for name in sorted(environ.keys() - set(names)):
+    for name in sorted(environ.keys() - set(names) - {name.lower() for name in PROXIES}):
         ours = name.startswith(("API_", "GENGFU_"))
         if name not in _OWN and not name.startswith(_OWN_PREFIXES) and (ours or not near.isdisjoint(_forms(name))):
             yield _told(name, ENVIRONMENT, names)

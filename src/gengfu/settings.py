@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +14,7 @@ from gengfu.errors import ConfigError
 from gengfu.language import Message, tr
 from gengfu.readers import Reader, file, flag, folder, http_url, number, path, text, unreachable, word, zone
 from gengfu.setting_files import DOTENV, ENVIRONMENT, TOML, Contents, Given, flat, joined, read_dotenv, read_toml
-from gengfu.setting_names import misspelt
+from gengfu.setting_names import PROXIES, misspelt
 
 
 class Secret:
@@ -82,6 +82,16 @@ class Settings:
     api_ca_file: Path | None = _setting(file, "/etc/ssl/vendor-ca.pem")
     """A file of PEM certificates to trust besides the system's."""
     api_verify_tls: bool = _setting(flag, "true", default=True)
+    api_proxy: Secret | None = _setting(_made(Address, readers.proxy_url), "http://user:secret@10.0.0.1:3128")
+    """The proxy by which the vendor is asked, or `none`; without it, what the next four say."""
+    http_proxy: Secret | None = _setting(_made(Address, text), "http://10.0.0.1:3128")
+    """The proxy for an address with `http://` ..."""
+    https_proxy: Secret | None = _setting(_made(Address, text), "http://10.0.0.1:3128")
+    """... with `https://` ..."""
+    all_proxy: Secret | None = _setting(_made(Address, text), "http://10.0.0.1:3128")
+    """... and with either, where there is none for it."""
+    no_proxy: str | None = _setting(text, "localhost,10.0.0.0/8,.example.com")
+    """Names, domains, addresses and networks, with or without a port, to which these three do not apply."""
     api_timezone: str = _setting(zone, "Asia/Shanghai", default="Asia/Shanghai")
     """The zone of the vendor's times, which carry none."""
     api_concurrency: int = _setting(number(1, 256, int), "16", default=16)
@@ -220,7 +230,7 @@ def explain(environ: Mapping[str, str] | None = None) -> tuple[Path, list[Explai
     toml = read_toml(home / TOML)
     schedule = toml.pop("schedule", {})
     sources = [
-        Contents([Given(name, environ[name], ENVIRONMENT) for name in known if name in environ]),
+        Contents(_in_environment(environ, known)),
         joined(read_dotenv(home / DOTENV, known), known),
         joined(Contents(list(flat(toml))), known),
     ]
@@ -238,6 +248,12 @@ def explain(environ: Mapping[str, str] | None = None) -> tuple[Path, list[Explai
         if counting and problem:
             remarks.append(tr("{name} ({place}) names {problem}", name=name, place=counting.place, problem=problem))
     return home, explained, remarks
+
+
+def _in_environment(environ: Mapping[str, str], known: Iterable[str]) -> list[Given]:
+    """What the environment says. Names of proxies are often written in small letters, and those count first."""
+    spelt = [(name, form) for name in known for form in ((name.lower(), name) if name in PROXIES else (name,))]
+    return [Given(name, environ[form], ENVIRONMENT) for name, form in spelt if form in environ]
 
 
 def _is_empty(value: Any) -> bool:

@@ -52,7 +52,8 @@ async def _serve(options: Options, faults: Faults) -> None:
     except OSError as error:
         raise SimulatorError(f"cannot listen on {options.host}:{options.port}: {error.strerror or error}") from None
     port = listener.sockets[0].getsockname()[1]
-    _announce(options, f"{'https' if options.tls_cert else 'http'}://{options.host}:{port}/")
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    _announce(options, f"{'https' if options.tls_cert else 'http'}://{host}:{port}/")
     if options.parent is not None:
         _watch_parent(options.parent, stop)
     await stop.wait()

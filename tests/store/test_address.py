@@ -38,7 +38,6 @@ def with_query(url: str, **query: str) -> str:
         ("mysql://h/d?autocommit=true", "has the parameter autocommit"),
         ("mysql+mysqldb://h/d", r"begins with mysql\+mysqldb://"),
         ("mysql://root@h/", "names no database"),
-        ("sqlite:///x.db?mode=ro", "has the parameter mode, and an SQLite file takes none"),
     ],
 )
 def test_what_cannot_be_obeyed_is_refused_by_name(url: str, told: str) -> None:
@@ -76,9 +75,9 @@ def test_no_password_of_the_address_is_shown(url: str) -> None:
     ("written", "shown"),
     [
         ("postgres://u@h/d", "postgres://u@h/d"),
-        ("postgresql+psycopg://u:p@h/d", "postgresql+psycopg://u:***@h/d"),
-        ("mariadb://u@h/d?charset=utf8mb4", "mariadb://u@h/d"),
-        ("postgresql:///d?host=/run/postgresql", "postgresql:///d?host=%2Frun%2Fpostgresql"),
+        ("postgresql+psycopg://u:p@h/d", "postgresql+psycopg://u:******@h/d"),
+        ("mariadb://u@h/d?charset=utf8mb4", "mariadb://u@h/d?charset=utf8mb4"),
+        ("postgresql:///d?host=/run/postgresql", "postgresql:///d?host=/run/postgresql"),
     ],
 )
 def test_an_address_is_shown_in_the_spelling_of_its_user(written: str, shown: str) -> None:

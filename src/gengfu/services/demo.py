@@ -120,6 +120,7 @@ class Demonstration:
         except SimulatorError as error:
             raise DemoFailed(str(error)) from error
         settings = {"API_WECHAT_URL": vendor.url, "API_USERNAME": vendor.username, "API_PASSWORD": vendor.password}
+        settings["API_PROXY"] = "none"
         (self._folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
 
     def _start_worker(self) -> None:

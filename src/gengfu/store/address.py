@@ -12,17 +12,12 @@ def sqlite_path(url: Secret, home: Path) -> Path | None:
     """The file that a `sqlite:///` address names, relative ones from the working folder; `None` for other databases.
 
     Raises:
-        ConfigError: it names none, or has parameters.
+        ConfigError: it names none.
     """
     scheme, _, rest = url.reveal().partition("://")
     if scheme.partition("+")[0] != "sqlite":
         return None
-    name, _, parameters = rest.removeprefix("/").partition("?")
+    name = rest.removeprefix("/")
     if not name or name == ":memory:":
         raise ConfigError("DATABASE_URL must name a file; for example: DATABASE_URL=sqlite:///var/gengfu.db")
-    if parameters:
-        raise ConfigError(
-            f"DATABASE_URL has the parameter {parameters.partition('=')[0]}, and an SQLite file takes none; "
-            "for example: DATABASE_URL=sqlite:///var/gengfu.db"
-        )
     return home / name

@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
+from gengfu.addresses import passwords, shown
 from gengfu.errors import StoreError
 from gengfu.retry import Patience
 from gengfu.settings import Secret
 from gengfu.store.address import sqlite_path
-from gengfu.store.engines import Begin, make_engine, parse_address, secrets_of
+from gengfu.store.engines import Begin, make_engine, parse_address
 from gengfu.store.failures import explained, is_transient
 
 T = TypeVar("T")
@@ -34,7 +35,7 @@ class Database:
     def __init__(self, url: Secret, home: Path) -> None:
         self.path = sqlite_path(url, home)
         self.url = parse_address(url, home, self.path)
-        self._scheme = url.reveal().partition("://")[0]
+        self._url = url
         self.kind = self.url.get_backend_name()
         """`sqlite`, `postgresql` or `mysql` (MariaDB too)."""
         self._engine: Engine | None = None
@@ -43,10 +44,7 @@ class Database:
     @property
     def where(self) -> str:
         """The file or the address, without the password, as a person reads it."""
-        if self.path is not None:
-            return str(self.path)
-        query = {name: value for name, value in self.url.query.items() if name in ("host", "service", "unix_socket")}
-        return self.url.set(drivername=self._scheme, query=query).render_as_string(hide_password=True)
+        return str(self.path) if self.path is not None else shown(self._url.reveal())
 
     @property
     def engine(self) -> Engine:
@@ -141,7 +139,7 @@ class Database:
 
     def explain(self, error: SQLAlchemyError) -> StoreError:
         """The error as one sentence that names the database but never its password."""
-        return explained(self.where, getattr(error, "orig", None) or error, secrets_of(self.url))
+        return explained(self.where, getattr(error, "orig", None) or error, passwords(self._url.reveal()))
 
     def changes(self) -> Changes | None:
         """What tells whether an SQLite file was written; None of a server."""

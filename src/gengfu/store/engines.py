@@ -53,8 +53,6 @@ _FILES = (
 )
 """Parameters that name a file; a relative one lies in the working folder."""
 
-_SECRETS = ("password", "passwd", "sslpassword", "ssl_key_password")
-
 
 def _whether(value: str) -> bool:
     word = value.strip().lower()
@@ -132,12 +130,6 @@ def parse_address(url: Secret, home: Path, path: Path | None) -> URL:
 
 def _wrong(what: str) -> ConfigError:
     return ConfigError(f"DATABASE_URL {what}; for example: DATABASE_URL=postgresql://user:secret@127.0.0.1:5432/gengfu")
-
-
-def secrets_of(url: URL) -> list[str]:
-    """What in the address nobody may see."""
-    found = [str(url.password or ""), *(value for name in _SECRETS if isinstance(value := url.query.get(name), str))]
-    return [secret for secret in found if secret]
 
 
 def make_engine(url: URL) -> Engine:

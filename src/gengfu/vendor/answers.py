@@ -69,6 +69,10 @@ class BadAnswer(Exception):
     """An answer that is not read to its end; the text says why not."""
 
 
+class NoWay(Exception):
+    """What stands before the vendor refuses, and will again; the text says what, and what to do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Expected:
     """Which page was asked for."""
@@ -198,10 +202,16 @@ def judge_error(error: Exception) -> PageAnswer:
         raise error
     if isinstance(error, BadAnswer):
         return PageAnswer(AnswerKind.FAULT, why=str(error))
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        reason = getattr(error.certificate_error, "verify_message", "") or type(error.certificate_error).__name__
-        why = f"shows a certificate that is not trusted ({reason}); if it is the right one, set API_CA_FILE"
-        return PageAnswer(AnswerKind.REJECTED, why=f"{why} to the PEM file of its authority")
+    if isinstance(error, NoWay):
+        return PageAnswer(AnswerKind.REJECTED, why=str(error))
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return PageAnswer(AnswerKind.OVERLOADED, why=f"did not get past the proxy, which answered {error.status}")
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return PageAnswer(
+            AnswerKind.OVERLOADED,
+            why=f"did not get to the proxy {error.host}:{error.port} ({error.strerror or error.os_error}); "
+            "look at API_PROXY, HTTP_PROXY and HTTPS_PROXY",
+        )
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return PageAnswer(AnswerKind.OVERLOADED, why="could not be connected to in time (API_CONNECT_TIMEOUT)")
     if isinstance(error, aiohttp.SocketTimeoutError):

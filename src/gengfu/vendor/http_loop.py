@@ -16,9 +16,11 @@ import uvloop
 from yarl import URL
 
 from gengfu.clock import monotonic
-from gengfu.errors import ConfigError
+from gengfu.language import tr
 from gengfu.settings import Settings
-from gengfu.vendor.answers import BadAnswer, clean
+from gengfu.vendor.answers import BadAnswer, NoWay, clean
+from gengfu.vendor.proxies import proxy_for
+from gengfu.vendor.tls import certificate_problem, tls_context
 
 T = TypeVar("T")
 
@@ -26,6 +28,8 @@ log = logging.getLogger(__name__)
 
 WARN_EVERY = 60.0
 """Seconds between two warnings that TLS is not verified, so that each run has one and not each window."""
+
+PROXY_LOGIN = 407
 
 LARGE = 1_000_000
 """Of answers with more bytes, one at a time is taken in by a process."""
@@ -74,7 +78,7 @@ class HttpLoop:
         """The HTTP session; called in the loop.
 
         Raises:
-            ConfigError: the file of trusted certificates is not one.
+            ConfigError: the file of trusted certificates is not one, or the proxy is none.
         """
         if self._session is None:
             settings = self._settings
@@ -83,8 +87,15 @@ class HttpLoop:
                 sock_connect=settings.api_connect_timeout,
                 sock_read=settings.api_read_timeout,
             )
+            proxy = proxy_for(settings)
+            places = (settings.api_wechat_url or "", proxy.url if proxy else "")
+            encrypted = any(place.startswith("https:") for place in places)
+            tls = tls_context(settings.api_ca_file, verify=settings.api_verify_tls) if encrypted else True
+            auth = aiohttp.BasicAuth(proxy.user, proxy.password.reveal(), "utf-8") if proxy and proxy.user else None
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ssl=_tls(settings)),
+                connector=aiohttp.TCPConnector(limit=0, ssl=tls),
+                proxy=proxy.url if proxy else None,
+                proxy_auth=auth,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"client": "system", "User-Agent": "gengfu", "Accept-Encoding": "gzip"},
                 timeout=timeout,
@@ -101,11 +112,31 @@ class HttpLoop:
 
         Raises:
             BadAnswer: the body is longer than `most` bytes, or packed in a way that was not asked for.
+            NoWay: the proxy refuses, or the server's certificate is not accepted.
         """
+        try:
+            return await self._ask(method, url, most, judge, **options)
+        except aiohttp.ClientConnectorCertificateError as error:
+            problem = error.certificate_error
+            if not isinstance(problem, ssl.SSLCertVerificationError):
+                raise
+            raise NoWay(certificate_problem(problem, url.host or "", self._settings.api_ca_file)) from None
+        except aiohttp.ClientHttpProxyError as error:
+            if error.status == PROXY_LOGIN:
+                raise _refused_by_proxy() from None
+            if error.status < 500:
+                raise NoWay(tr("did not get past the proxy, which answered {status}", status=error.status)) from None
+            raise
+
+    async def _ask(
+        self, method: str, url: URL, most: int, judge: Callable[[aiohttp.ClientResponse, bytes], T], **options: Any
+    ) -> T:
         async with (
             self.session().request(method, url, allow_redirects=False, **options) as response,
             AsyncExitStack() as alone,
         ):
+            if response.status == PROXY_LOGIN:
+                raise _refused_by_proxy()
             packed = response.headers.get("Content-Encoding", "identity").strip().lower()
             if packed not in ("", "identity", "gzip"):
                 raise BadAnswer(f"answered {response.status} packed as {clean(packed, str)}, which was not asked for")
@@ -157,19 +188,10 @@ async def _wind_up(session: aiohttp.ClientSession | None) -> None:
         await session.close()
 
 
-def _tls(settings: Settings) -> ssl.SSLContext | bool:
-    if not (settings.api_wechat_url or "").startswith("https:"):
-        return True
-    context = ssl.create_default_context()
-    if settings.api_ca_file is not None:
-        try:
-            context.load_verify_locations(settings.api_ca_file)
-        except (ssl.SSLError, OSError) as error:
-            raise ConfigError(
-                f"API_CA_FILE names {settings.api_ca_file}, which holds no certificate in PEM form ({error.strerror}); "
-                "for example: API_CA_FILE=/etc/ssl/vendor-ca.pem"
-            ) from None
-    if not settings.api_verify_tls:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+def _refused_by_proxy() -> NoWay:
+    return NoWay(
+        tr(
+            "did not get past the proxy, which answered 407: it wants a user and a password, or other ones; write them "
+            "into its address, as in API_PROXY=http://user:secret@10.0.0.1:3128"
+        )
+    )

@@ -7,9 +7,11 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from gengfu.errors import ConfigError, GengfuError
+from gengfu.language import tr
 from gengfu.services.doctor.findings import PATIENCE, DoctorContext, Finding, Level, error, ok, warning
 from gengfu.services.doctor.reachability import Reachability, reach
 from gengfu.services.within import within
+from gengfu.vendor.proxies import proxy_for
 
 if TYPE_CHECKING:
     from gengfu.store.database import Database
@@ -96,12 +98,15 @@ def vendor(context: DoctorContext) -> Iterator[Finding]:
     if settings.api_wechat_url is None:
         yield warning("not checked, since API_WECHAT_URL is not set")
         return
-    found = reach(settings.api_wechat_url, settings.api_ca_file, settings.api_verify_tls, PATIENCE)
+    proxy = proxy_for(settings)
+    way = tr(" by the proxy {proxy} ({setting})", proxy=proxy.url, setting=proxy.setting) if proxy is not None else ""
+    found = reach(settings, PATIENCE)
+    values = {"address": settings.api_wechat_url, "way": way}
     if found.problem:
-        remedy = "see API_CA_FILE" if found.untrusted else "correct API_WECHAT_URL, or open the way to it"
-        yield error(f"{settings.api_wechat_url} cannot be used: {found.problem}", remedy)
+        remedy = "" if found.untrusted else tr("correct API_WECHAT_URL or API_PROXY, or open the way")
+        yield error(tr("{address}{way} cannot be used: {problem}", problem=found.problem, **values), remedy)
         return
-    yield ok(f"{settings.api_wechat_url} answers ({found.status})")
+    yield ok(tr("{address}{way} answers ({status})", status=found.status, **values))
     yield from _tls(found, context)
     yield from _vendor_clock(found, context.clock())
 

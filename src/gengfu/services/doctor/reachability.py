@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import http.client
 import ssl
-from dataclasses import dataclass
+from base64 import b64encode
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from ipaddress import ip_address
-from pathlib import Path
 from urllib.parse import urlsplit
+
+from gengfu.language import tr
+from gengfu.settings import Settings
+from gengfu.vendor.proxies import Proxy, proxy_for
+from gengfu.vendor.tls import certificate_problem, tls_context
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,47 +36,61 @@ class Reachability:
     """Whether that was for its certificate."""
 
 
-def reach(url: str, ca_file: Path | None, verify: bool, seconds: float) -> Reachability:
-    """Asks for the head of `url`. Any answer of a server is one, whatever its status.
+def reach(settings: Settings, seconds: float) -> Reachability:
+    """Asks for the head of the vendor's address, by the way that the client takes. Any answer of a server is one,
+    whatever its status.
 
     Args:
-        ca_file: certificates to trust besides the system's.
         seconds: for connecting, and again for the answer.
+
+    Raises:
+        ConfigError: the file of trusted certificates is not one, or the proxy is none.
     """
+    url = settings.api_wechat_url or ""
     parts = urlsplit(url)
     host, encrypted = parts.hostname or "", parts.scheme == "https"
     start = Reachability(encrypted, _is_local(host))
-    link: http.client.HTTPConnection | None = None
+    proxy = proxy_for(settings)
+    link = _link(settings, proxy, seconds)
+    headers = {"User-Agent": "gengfu", "Connection": "close"}
     try:
-        if encrypted:
-            context = _context(ca_file, verify)
-            link = http.client.HTTPSConnection(host, parts.port, timeout=seconds, context=context)
+        if proxy is not None and not encrypted:
+            link.request("HEAD", url, headers=headers | _login(proxy))
         else:
-            link = http.client.HTTPConnection(host, parts.port, timeout=seconds)
-        link.connect()
+            link.connect()
+            link.request("HEAD", parts.path or "/", headers=headers)
         expires = _expiry(link)
-        link.request("HEAD", parts.path or "/", headers={"User-Agent": "gengfu", "Connection": "close"})
         answer = link.getresponse()
-        return Reachability(encrypted, start.local, answer.status, _date(answer.getheader("Date")), expires)
+        if answer.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+            return replace(start, problem=tr("the proxy wants a user and a password, or other ones (407)"))
+        return replace(start, status=answer.status, date=_date(answer.getheader("Date")), expires=expires)
     except ssl.SSLCertVerificationError as problem:
-        said = f"its certificate is not trusted: {problem.verify_message or problem.reason}"
-        return Reachability(encrypted, start.local, problem=said, untrusted=True)
+        return replace(start, problem=certificate_problem(problem, host, settings.api_ca_file), untrusted=True)
     except (OSError, http.client.HTTPException) as problem:
         said = getattr(problem, "strerror", None) or str(problem) or type(problem).__name__
-        return Reachability(encrypted, start.local, problem=said)
+        return replace(start, problem=said)
     finally:
-        if link is not None:
-            link.close()
+        link.close()
 
 
-def _context(ca_file: Path | None, verify: bool) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if ca_file is not None:
-        context.load_verify_locations(ca_file)
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
+def _link(settings: Settings, proxy: Proxy | None, seconds: float) -> http.client.HTTPConnection:
+    """A connection to the vendor, or to the proxy before it; nothing is sent yet."""
+    parts = urlsplit(settings.api_wechat_url or "")
+    first = urlsplit(proxy.url) if proxy is not None else parts
+    if "https" not in (parts.scheme, first.scheme):
+        return http.client.HTTPConnection(first.hostname or "", first.port, timeout=seconds)
+    context = tls_context(settings.api_ca_file, verify=settings.api_verify_tls)
+    link = http.client.HTTPSConnection(first.hostname or "", first.port, timeout=seconds, context=context)
+    if proxy is not None and parts.scheme == "https":
+        link.set_tunnel(parts.hostname or "", parts.port, _login(proxy))
+    return link
+
+
+def _login(proxy: Proxy) -> dict[str, str]:
+    if not proxy.user:
+        return {}
+    both = f"{proxy.user}:{proxy.password.reveal()}".encode()
+    return {"Proxy-Authorization": f"Basic {b64encode(both).decode()}"}
 
 
 def _is_local(host: str) -> bool:
