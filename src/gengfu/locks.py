@@ -73,6 +73,21 @@ def held(path: Path, note: str = "", patience: float = 0.0) -> Iterator[None]:
         os.close(file)
 
 
+@contextmanager
+def alone(file: int) -> Iterator[bool]:
+    """Whether this process has the open file for itself while the block lasts. It waits for nobody: who holds it may be
+    frozen."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        fcntl.flock(file, fcntl.LOCK_UN)
+
+
 def holder(path: Path) -> Holder | None:
     """Who holds the lock now; None where nobody does."""
     try:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
 import sys
-import threading
+from dataclasses import fields
 from datetime import datetime, tzinfo
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
+from gengfu.addresses import passwords
 from gengfu.errors import ConfigError
+from gengfu.locks import alone
 from gengfu.ownership import open_own
-from gengfu.settings import Secret, Settings
+from gengfu.redaction import Redactor
+from gengfu.settings import Address, Secret, Settings
 from gengfu.text import visible
 
 MAX_BYTES = 10_000_000
@@ -26,8 +27,6 @@ MAX_AGE = 7 * 86_400.0
 KEPT = 10
 """... and so many of those are kept."""
 
-_STARS = "******"
-_TOKENS_KEPT = 64
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 _PLAIN = re.compile(r"[^\s\"'=\\]+")
 
@@ -86,39 +85,6 @@ def register_secret(value: str) -> None:
     _secrets.add(value)
 
 
-class Redactor:
-    """Replaces secrets in a text, in any spelling in which a message may carry them: as they are, in a URL, in a repr.
-
-    Safe to use from several threads.
-    """
-
-    def __init__(self) -> None:
-        self._lasting: dict[str, set[str]] = {}
-        self._passing: dict[str, set[str]] = {}
-        self._spellings: tuple[str, ...] = ()
-        self._lock = threading.Lock()
-
-    def add(self, value: str, *, lasting: bool = False) -> None:
-        """Takes a secret; those that are not lasting make room for later ones."""
-        if not value or value in self._lasting or value in self._passing:
-            return
-        # A repr may stand in a repr, as in the text of a list.
-        spellings = {twice for once in _spellings(value) for twice in _spellings(once)}
-        with self._lock:
-            (self._lasting if lasting else self._passing)[value] = spellings
-            while len(self._passing) > _TOKENS_KEPT:
-                del self._passing[next(iter(self._passing))]
-            every = set().union(*self._lasting.values(), *self._passing.values())
-            self._spellings = tuple(sorted(every, key=len, reverse=True))
-
-    def redact(self, text: str) -> str:
-        """The text with stars for secrets."""
-        for spelling in self._spellings:
-            if spelling in text:
-                text = text.replace(spelling, _STARS)
-        return text
-
-
 _secrets = Redactor()
 
 
@@ -133,10 +99,10 @@ class LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, self._zone).isoformat(timespec="milliseconds")
         redact = self._secrets.redact
-        parts = [time, record.levelname, visible(redact(_message(record)))]
-        pairs = ((key, redact(str(value))) for key, value in vars(record).items() if key not in _STANDARD)
-        parts += [f"{key}={_value(value)}" for key, value in pairs]
-        line = " ".join(parts)
+        pairs = {key: str(value) for key, value in vars(record).items() if key not in _STANDARD}
+        message, *values = self._secrets.redact_all([_message(record), *pairs.values()])
+        told = [f"{key}={_value(value)}" for key, value in zip(pairs, values)]
+        line = redact(" ".join([time, record.levelname, visible(message), *told]))
         trace = self.formatException(record.exc_info) if record.exc_info else record.exc_text or ""
         if record.stack_info:
             trace = f"{trace}\n{record.stack_info}"
@@ -147,7 +113,7 @@ class SharedFileHandler(logging.Handler):
     """Appends to a log file that other processes append to as well, and rotates it by size and by age.
 
     A record is one write, so records of several processes do not mix. Whoever finds the file too long, or too old,
-    locks it and sets it aside; the others notice that the name has become another file and open that.
+    locks it and sets it aside; the others write on, notice that the name has become another file, and open that.
     """
 
     def __init__(self, path: Path, max_bytes: int = MAX_BYTES, kept: int = KEPT, max_age: float = MAX_AGE) -> None:
@@ -217,16 +183,14 @@ class SharedFileHandler(logging.Handler):
             return os.fstat(self._file).st_mtime
 
     def _rotate(self) -> None:
-        locked = self._file
-        fcntl.flock(locked, fcntl.LOCK_EX)
-        try:
+        with alone(self._file) as is_mine:
+            if not is_mine:
+                return
             if not self._moved():
                 for number in range(self._kept - 1, 0, -1):
                     if os.path.exists(f"{self._path}.{number}"):
                         os.replace(f"{self._path}.{number}", f"{self._path}.{number + 1}")
                 os.replace(self._path, f"{self._path}.1")
-        finally:
-            fcntl.flock(locked, fcntl.LOCK_UN)
         self._reopen()
 
     def _complain(self, error: OSError) -> None:
@@ -257,38 +221,18 @@ def _unwritable(path: Path, error: OSError) -> ConfigError:
 
 
 def _learn(settings: Settings) -> None:
-    if settings.api_password is not None:
-        _secrets.add(settings.api_password.reveal(), lasting=True)
-    for url in (settings.database_url, settings.redis_url):
-        for password in _passwords(url):
-            _secrets.add(password, lasting=True)
-
-
-def _passwords(url: Secret | None) -> list[str]:
-    """The passwords in an address, as written and as meant; the rest of it may be logged."""
-    if url is None:
-        return []
-    try:
-        parts = urlsplit(url.reveal())
-    except ValueError:
-        return [url.reveal()]
-    found = [value for name, value in parse_qsl(parts.query) if "pass" in name]
-    if parts.password:
-        found += [parts.password, unquote(parts.password)]
-    return found
-
-
-def _spellings(secret: str) -> set[str]:
-    if secret.isascii() and secret.isalnum():
-        return {secret}
-    import json
-
-    raw = secret.encode("utf-8", "surrogatepass")
-    reprs = {repr(secret)[1:-1], ascii(secret)[1:-1], repr(raw)[2:-1]}
-    # Python quotes a text that holds an apostrophe otherwise, alone and beside other text.
-    reprs |= {spelling.replace("'", "\\'") for spelling in reprs}
-    texts = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
-    return {secret, quote(raw, safe=""), quote_plus(raw)} | reprs | texts
+    values = [getattr(settings, each.name) for each in fields(settings)]
+    # What stands in other settings, too, such as a user or a database of the same name, is no word to hide everywhere.
+    others = "\n".join(str(value) for value in values)
+    for value in values:
+        if isinstance(value, Address):
+            secrets = passwords(value.reveal())
+        elif isinstance(value, Secret):
+            secrets = [value.reveal()]
+        else:
+            continue
+        for each in secrets:
+            _secrets.add(each, lasting=True, common=each in others)
 
 
 def _value(text: str) -> str:

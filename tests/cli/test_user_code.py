@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from gengfu.app import App
 from gengfu.cli.catalogue import Catalogue
@@ -16,6 +18,7 @@ from gengfu.settings import load_settings
 from gengfu.store.database import Database
 from gengfu.store.jobs import AttemptRecord, JobRecord, JobState, Outcome
 from gengfu.store.tables import job as job_table
+from gengfu.store.tables import login_token
 from stage import wait_for
 from system import System
 from terminal import Home
@@ -153,3 +156,37 @@ def test_jobs_are_queued_on_every_database(database: Database, home: Path, datab
         row = connection.execute(job_table.select()).one()
     assert (row.id, row.name, row.subject, row.tries) == (job_id, "ReportJob", "report", 7)
     assert row.args == json.loads('{"day": "2026-01-01", "names": ["张三"]}')
+
+
+LEAK = """\
+import base64, json
+                    from gengfu import VendorError
+                    login = self.app.auth.authorization()
+                    password = self.app.settings.api()[2].reveal()
+                    basic = base64.b64encode(f"operator:{password}".encode()).decode()
+                    raise VendorError(f"{password} {login} {basic} {json.dumps({'p': password})}")
+"""
+
+
+def test_what_is_kept_of_a_failed_job_holds_no_secret(system: System) -> None:
+    leak = job("ReportJob", LEAK.replace(" " * 20, " " * 16), "tries = 1")
+    write(system.home.folder, "app/jobs/report.py", leak)
+    job_id = system.ask("start")["job"]
+    system.ask("queue:work", "--stop-when-empty")
+    found, (attempt,) = shown(system, job_id)
+    basic = b64encode(f"operator:{system.sim.password}".encode()).decode()
+    assert found.cause == f'****** bearer ****** {basic[:12]}******U= {{"p": "******"}}'
+    assert attempt.cause == found.cause
+    system.ask("backup:data")
+    with system.db.read() as connection:
+        token = connection.execute(select(login_token.c.value)).scalar_one()
+    told = system.tell("queue:failed", "--json").out
+    files = [path for folder in ("logs", "var/backups") for path in (system.home.folder / folder).rglob("*")]
+    kept = [
+        gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        for path in files
+        if path.is_file()
+    ]
+    for secret in (system.sim.password, token, basic[12:-4]):
+        assert secret not in told
+        assert all(secret.encode() not in content for content in kept)

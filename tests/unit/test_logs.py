@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -18,7 +19,8 @@ import pytest
 
 from gengfu import logs
 from gengfu.errors import ConfigError
-from gengfu.settings import Secret, Settings
+from gengfu.redaction import Redactor
+from gengfu.settings import Address, Secret, Settings
 
 log = logging.getLogger("gengfu.test")
 
@@ -37,7 +39,7 @@ for number in range(int(sys.argv[3])):
 
 @pytest.fixture(autouse=True)
 def _logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(logs, "_secrets", logs.Redactor())
+    monkeypatch.setattr(logs, "_secrets", Redactor())
     root, ours = logging.getLogger(), logging.getLogger("gengfu")
     before = list(root.handlers), root.level, ours.level
     yield
@@ -141,8 +143,8 @@ def test_the_password_is_never_written(settings: Settings, spelled: Callable[[st
 
 def test_the_passwords_of_database_and_broker_are_never_written_but_their_hosts_are(settings: Settings) -> None:
     addresses = {
-        "database_url": Secret("postgresql://gengfu:s%40crum@db.example.com/gengfu?sslpassword=keyword1"),
-        "redis_url": Secret("redis://:drum5@redis.example.com/0"),
+        "database_url": Address("postgresql://gengfu:s%40crum@db.example.com/gengfu?sslpassword=keyword1"),
+        "redis_url": Address("redis://:drum5@redis.example.com/0"),
     }
     logs.setup(replace(settings, **addresses), file="worker.log")
     log.info("using %s and %s", *(address.reveal() for address in addresses.values()), extra={"password": "s@crum"})
@@ -270,6 +272,19 @@ def test_processes_that_share_a_file_lose_no_line_while_it_rotates(tmp_path: Pat
     written = [line for file in files for line in file.read_text().splitlines()]
     assert sorted(written) == [f"{name}-{number:05}-{'x' * 80}" for name in "abcd" for number in range(2_000)]
     assert len(files) > 10
+
+
+def test_a_process_that_is_frozen_while_it_sets_a_file_aside_stops_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "worker.log"
+    handler = logs.SharedFileHandler(path, max_bytes=100)
+    handler.handle(logging.makeLogRecord({"msg": "x" * 100}))
+    with path.open() as frozen:
+        fcntl.flock(frozen, fcntl.LOCK_EX)
+        handler.handle(logging.makeLogRecord({"msg": "meanwhile"}))
+    assert path.read_text().endswith("meanwhile\n")
+    handler.handle(logging.makeLogRecord({"msg": "afterwards"}))
+    handler.close()
+    assert path.read_text() == "afterwards\n"
 
 
 def test_logging_is_light_to_import() -> None:

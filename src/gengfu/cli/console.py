@@ -164,9 +164,11 @@ class Session:
         logs.setup(settings, file=command.log_file, to_stderr=to_stderr, level=level)
 
     def _failed(self, error: GengfuError) -> int:
+        from gengfu.logs import redact
+
         if self._command is not None and self._command.log_file is not None and self._app is not None:
             log.error(str(error), extra={"command": self._command.name})
-        return self.out.fail(type(error).__name__, str(error), error.exit_code)
+        return self.out.fail(type(error).__name__, redact(str(error)), error.exit_code)
 
     def _misused(self, error: click.ClickException, arguments: list[str]) -> int:
         english = ""
@@ -186,13 +188,15 @@ class Session:
         return None
 
     def _bug(self, error: Exception) -> int:
+        from gengfu.logs import redact
+
         where = ""
         if self._app is not None and self._command is not None:
             self._log_to(self._app.settings, loud=True)
             if self._command.log_file is not None:
                 where = f", and in {self._app.settings.logs / self._command.log_file}"
         log.critical("an unexpected error", exc_info=error)
-        text = f"{self._culprit(error)}; its trace is above{where}"
+        text = redact(f"{self._culprit(error)}; its trace is above{where}")
         return self.out.fail(type(error).__name__, text, 1)
 
     def _culprit(self, error: Exception) -> str:

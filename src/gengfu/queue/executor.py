@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from gengfu.clock import monotonic
 from gengfu.errors import Fenced, GengfuError, Postpone, StoreError
+from gengfu.logs import redact
 from gengfu.queue.job import Job, JobContext, Jobs, LeasedJob
 from gengfu.queue.outcomes import UNKNOWN_BACKOFF, Ending, Stopping, outcome_of, wait_before_retry
 from gengfu.store.jobs import Outcome
@@ -187,9 +188,9 @@ class Executor:
             error = raised
         outcome = outcome_of(error, running.stopping)
         if error is None:
-            return Ending(leased, outcome, None if note is None else str(note))
+            return Ending(leased, outcome, None if note is None else redact(str(note)))
         if isinstance(error, Postpone):
-            return Ending(leased, outcome, str(error), float(error.seconds))
+            return Ending(leased, outcome, redact(str(error)), float(error.seconds))
         if isinstance(error, Exception) and job.fatal(error):
             return self._failed(leased, job, self._cause(leased, error), final=True)
         if outcome is Outcome.RELEASED:
@@ -224,9 +225,9 @@ class Executor:
     @staticmethod
     def _cause(leased: LeasedJob, error: BaseException) -> str:
         if isinstance(error, GengfuError):
-            return str(error)
+            return redact(str(error))
         log.error("a job raised an unexpected error", exc_info=error, extra={"job": leased.id})
-        return f"{type(error).__name__}: {error}"
+        return redact(f"{type(error).__name__}: {error}")
 
 
 def who(leased: LeasedJob, **more: object) -> dict[str, object]:

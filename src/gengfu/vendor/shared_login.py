@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from gengfu.clock import Clock
 from gengfu.errors import ConfigError, StoreError
-from gengfu.logs import Redactor, register_secret
+from gengfu.logs import register_secret
+from gengfu.redaction import Redactor
 from gengfu.settings import Secret, Settings
 from gengfu.store.logins import Logins, LoginState, Refusal
 from gengfu.vendor.login import Identity, digest_of, matches
