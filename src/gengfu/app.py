@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gengfu.queue.ledger import Ledger
     from gengfu.queue.notify import Notifier
     from gengfu.queue.options import WorkerOptions
+    from gengfu.queue.redis_server import RedisServer
     from gengfu.schedule.open_ticks import EarlierWork
     from gengfu.schedule.scheduler import Scheduler
     from gengfu.services.backups import BackupService
@@ -264,8 +265,12 @@ class App:
         from gengfu.services.health import HealthService
 
         server = self.notifier.server
-        probe = server.probe if server is not None else None
-        return HealthService(self.clock, lambda: self.light_db, lambda: self.schedule.entries().entries, probe)
+
+        def probe(server: RedisServer) -> None:
+            server.probe(each.queue for each in self.resources.values())
+
+        probe_redis = partial(probe, server) if server is not None else None
+        return HealthService(self.clock, lambda: self.light_db, lambda: self.schedule.entries().entries, probe_redis)
 
     def examine(self, *, fix: bool, log_in: bool) -> DoctorReport:
         """What is wrong with this installation. `fix` corrects what is safe to correct; `log_in` tries a login."""
@@ -289,9 +294,15 @@ class App:
 
         Args:
             child_argv: the command line of a worker with one process.
+
+        Raises:
+            BrokerRefused: Redis refuses, at the start of who was not started by `up`, which has looked itself.
         """
+        from gengfu.process.notify_socket import is_child
         from gengfu.queue.worker import run_worker
 
+        if not is_child():
+            self.notifier.check()
         return run_worker(
             options,
             db=self.db,

@@ -53,6 +53,12 @@ class BrokerError(GengfuError):
     """Redis or Valkey cannot be used: it is unreachable, or refuses."""
 
 
+class BrokerRefused(BrokerError):
+    """It refuses, and goes on to until somebody changes its configuration or ours, which the text names."""
+
+    exit_code = 2
+
+
 class Postpone(GengfuError):
     """The job should be tried again after `seconds`; waiting is no failed attempt."""
 

@@ -118,6 +118,10 @@ class Settings:
     """What the names of all keys in Redis begin with."""
     redis_ca_file: Path | None = _setting(file, "/etc/ssl/redis-ca.pem")
     """A file of PEM certificates to trust, in place of the system's, for `rediss://`."""
+    redis_cert_file: Path | None = _setting(file, "/etc/ssl/gengfu.pem")
+    """A PEM file with the certificate that is shown to a `rediss://` server which asks for one ..."""
+    redis_key_file: Path | None = _setting(file, "/etc/ssl/gengfu.key")
+    """... and one with its key, where that is not in the same file."""
     log_dir: Path = _setting(folder, "logs", default=Path("logs"))
     log_level: str = _setting(word(_LogLevel), "info", default="info")
     gengfu_timezone: str = _setting(zone, "Asia/Shanghai", default="Asia/Shanghai")

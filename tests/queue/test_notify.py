@@ -6,7 +6,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -14,44 +14,16 @@ import pytest
 import redis
 
 from gengfu.errors import BrokerError, ConfigError
-from gengfu.queue import notify
-from gengfu.queue.notify import KEPT, Listener, Notifier, RedisServer
+from gengfu.queue import redis_server
+from gengfu.queue.notify import Listener, Notifier
+from gengfu.queue.redis_server import KEPT, RedisServer
 from gengfu.settings import Secret, Settings
-from servers import redis_binary
+from servers import free_port
 from stage import wait_for
 
 
 def notifier(url: str | None, folder: Path, **more: object) -> Notifier:
     return Notifier(Settings(folder, redis_url=Secret(url) if url is not None else None, **more))  # type: ignore[arg-type]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., None]]:
-    """`start(port, *arguments)`: a server, up when this returns."""
-    binary = redis_binary()
-    if binary is None:
-        pytest.skip("Redis: not reachable (no server is installed)")
-    started: list[subprocess.Popen[bytes]] = []
-
-    def run(port: int, *arguments: str) -> None:
-        process = subprocess.Popen([str(binary), *arguments], cwd=tmp_path, stdout=subprocess.DEVNULL)
-        started.append(process)
-
-        def answers() -> bool:
-            with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", port)) == 0
-
-        wait_for(answers)
-
-    yield run
-    for process in started:
-        process.kill()
-        process.wait()
 
 
 def test_without_redis_only_this_process_is_told(tmp_path: Path) -> None:
@@ -90,7 +62,7 @@ def test_a_server_that_is_away_is_told_of_without_its_password_and_left_alone_fo
 def test_a_server_that_does_not_answer_costs_whoever_queues_a_job_a_few_seconds_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notify, "ANSWER", 0.3)
+    monkeypatch.setattr(redis_server, "ANSWER", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         told = notifier(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", tmp_path)
         started_at = time.monotonic()
@@ -124,7 +96,7 @@ def test_a_named_user_a_database_number_and_tls_are_taken_from_the_address(
         assert "certificate" in str(told.notify("default", [1])).lower()
     with closing(notifier(url, tmp_path, redis_prefix="day", redis_ca_file=tmp_path / "ca.pem")) as told:
         assert told.server is not None
-        with pytest.raises(BrokerError, match=r"(?i)no permissions"):
+        with pytest.raises(BrokerError, match="may not do what is needed"):
             told.server.probe()
 
 
@@ -143,14 +115,14 @@ def test_sentinels_say_where_the_master_is(start: Callable[..., None], tmp_path:
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:port/0", "redis+sentinel://127.0.0.1:26379/"])
 def test_an_address_that_cannot_be_read_is_not_repeated(url: str) -> None:
-    server = RedisServer(Secret(url.replace("//", "//user:geheim@")), "gengfu", None)
+    server = RedisServer(Settings(Path()), Secret(url.replace("//", "//user:geheim@")))
     with pytest.raises(ConfigError, match="REDIS_URL cannot be read") as raised:
         server.connect()
     assert "geheim" not in str(raised.value)
 
 
 def test_a_hint_for_which_there_is_no_room_is_put_back_for_another_worker(redis_url: str) -> None:
-    server = RedisServer(Secret(redis_url), "gengfu", None)
+    server = RedisServer(Settings(Path()), Secret(redis_url))
     woken = threading.Event()
     listener = Listener(server, lambda: ["a", "b"], woken.set)
     listener.has_room(True)

@@ -161,40 +161,6 @@ def test_a_delayed_job_starts_when_its_delay_ends(stage: Stage) -> None:
     assert 3.9 <= waited < 5.8
 
 
-def test_hints_that_come_again_and_again_or_mean_nothing_change_nothing(redis_stage: Stage) -> None:
-    stage = redis_stage
-    worker = stage.start(concurrency=2).ready()
-    job_id = stage.add("patient")
-    stage.await_started(job_id)
-    assert stage.notifier.notify("default", [job_id] * 1000) is None
-    stage.redis.rpush("gengfu:queue:default", "x", b"\xff{", "-1", "9" * 5000, *range(10_000, 20_000))
-    stage.await_done(stage.add("shown"))
-    stage.go_on()
-    stage.await_done(job_id, stage.add("shown"))
-    assert [entry["job"] for entry in stage.journal.read("started")].count(job_id) == 1
-    assert stage.outcomes(job_id) == [Outcome.DONE]
-    wait_for(lambda: stage.redis.llen("gengfu:queue:default") == 0)
-    assert "WARNING" not in worker.log
-
-
-def test_what_is_no_list_and_what_cannot_be_written_costs_time_at_most(redis_stage: Stage) -> None:
-    stage = redis_stage
-    worker = stage.start(sleep=0.3).ready()
-    stage.redis.set("gengfu:queue:default", "no list")
-    stage.await_done(stage.add("shown", notify=False))
-    assert "WRONGTYPE" in str(stage.notifier.notify("default", [1]))
-    wait_for(lambda: "Redis is away" in worker.log)
-    stage.redis.delete("gengfu:queue:default")
-    stage.redis.config_set("maxmemory", "1mb")
-    stage.await_done(stage.add("shown", notify=False))
-    stage.redis.config_set("maxmemory", "0")
-    stage.redis.replicaof("127.0.0.1", "1")
-    stage.await_done(stage.add("shown", notify=False))
-    stage.redis.replicaof("no", "one")
-    wait_for(lambda: "Redis is back" in worker.log)
-    stage.await_done(stage.add("shown", notify=False))
-
-
 def test_a_hint_wakes_a_worker_long_before_it_would_look_itself(
     tmp_path: Path, database_servers: dict[str, DatabaseServer], nursery: Nursery, redis_stage: Stage
 ) -> None:

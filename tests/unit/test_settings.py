@@ -197,7 +197,7 @@ def test_a_malformed_setting_is_named_with_what_is_wrong_and_an_example(
 
 def test_every_example_is_itself_accepted(home: Path, tmp_path: Path) -> None:
     examples = {f.name.upper(): f.metadata["example"] for f in fields(Settings) if f.metadata}
-    examples["API_CA_FILE"] = examples["REDIS_CA_FILE"] = str(tmp_path / "ca.pem")
+    examples |= {name: str(tmp_path / "ca.pem") for name in examples if name.endswith("_FILE")}
     (tmp_path / "ca.pem").write_text("-----BEGIN CERTIFICATE-----")
     settings = load(home, **examples)
     assert settings.api_ca_file == tmp_path / "ca.pem"

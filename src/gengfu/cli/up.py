@@ -84,6 +84,7 @@ class Up(BaseCommand):
         given = {"concurrency": passed["concurrency"], "memory": passed["memory"], "grace": passed["grace"]}
         WorkerOptions(queues=queues, **given)
         self.app.settings.api()
+        self.app.notifier.check()
         roles = self._roles({"workers": workers}, without, passed)
         try:
             with held(self.app.settings.var / UP_LOCK):

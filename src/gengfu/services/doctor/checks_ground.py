@@ -8,13 +8,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 
 from gengfu.errors import ConfigError
 from gengfu.logs import MAX_BYTES
 from gengfu.process.child import program
+from gengfu.process.sockets import dead_supervisor_sockets, remove
 from gengfu.services.doctor.findings import DoctorContext, Finding, error, ok, warning
 from gengfu.settings import Settings, load_settings
 
@@ -204,15 +206,29 @@ def logs(context: DoctorContext) -> Iterator[Finding]:
 
 
 def leftovers(context: DoctorContext) -> Iterator[Finding]:
-    """Whether a killed process left its lock file behind, which does no harm."""
+    """Whether killed processes left lock files and sockets behind, which do no harm."""
     from gengfu.locks import UP_LOCK, is_stale, remove_if_stale
 
     lock = context.settings.var / UP_LOCK
+    found = False
     if is_stale(lock):
+        found = True
         yield warning(
             f"{lock} was left by a `gengfu up` that was killed",
             "gengfu doctor --fix",
             lambda: f"{lock} was removed" if remove_if_stale(lock) else f"{lock} is in use again",
         )
-    else:
+    if sockets := dead_supervisor_sockets():
+        found = True
+        more = f" and {len(sockets) - 1} more" if sockets[1:] else ""
+        told = f"{sockets[0]}{more}"
+        yield warning(
+            f"on this socket nobody listens: {told}", "gengfu doctor --fix", partial(_remove_sockets, sockets, told)
+        )
+    if not found:
         yield ok("nothing was left behind by killed processes")
+
+
+def _remove_sockets(sockets: Sequence[Path], told: str) -> str:
+    remove(sockets)
+    return f"removed: {told}"

@@ -13,7 +13,7 @@ from gengfu.settings import Settings
 
 if TYPE_CHECKING:
     from gengfu.discovery import Broken
-    from gengfu.queue.notify import RedisServer
+    from gengfu.queue.redis_server import RedisServer
     from gengfu.schedule.entries import Entries
     from gengfu.store.database import Database
     from gengfu.vendor.auth import AuthService
