@@ -7,6 +7,8 @@ write the Chinese of what is empty, and do it again.
 from __future__ import annotations
 
 import ast
+import errno
+import os
 import re
 import sys
 from collections import defaultdict
@@ -30,7 +32,7 @@ PACKAGE = Path(gengfu.__file__).parent
 PO = FOLDER / CHINESE / "LC_MESSAGES" / "gengfu.po"
 MO = PO.with_suffix(".mo")
 
-SAYS = {"say", "note", "fail", "confirm", "progress", "Column", "tr", "worded"}
+SAYS = {"say", "note", "fail", "confirm", "progress", "Column", "tr", "worded", "Check", "CheckResult", "Component"}
 """What is called with text for people: its plain strings are looked up whole."""
 UNSEEN = {"log", "logger"}
 """What writes lines in English."""
@@ -39,14 +41,22 @@ BUGS = {"AssertionError", "AttributeError", "NotImplementedError", "RuntimeError
 PLACE = re.compile(r"\{[\w.]+(?:!r)?(?::[.,]?\d{0,2}[a-z]?)?\}|%\(\w+\)s")
 LETTERS = re.compile("[A-Za-z]")
 PROSE = re.compile(r"[A-Za-z]{2,}[,;:]? [a-z(][a-z(]")
-SQL = "SELECT|INSERT|UPDATE|DELETE|CREATE|DROP|ALTER|WITH|SET|SHOW|PRAGMA|LOCK|VALUES|GROUP|FROM|WHERE|AND"
-CODE = re.compile(rf"\^|.*\w\|\w|def |# |yyyy|\w+(, \w+)+$|gengfu [^,;]*$|\s*\(?({SQL})\b")
-PUNCTUATION = (", ", "{heading}:", "{sentence}.")
+SQL = "TRUNCATE|SELECT|INSERT|UPDATE|DELETE|CREATE|DROP|ALTER|WITH|SET|SHOW|PRAGMA|LOCK|VALUES|GROUP|FROM|WHERE|AND"
+CODE = re.compile(rf"\^|.*\w\|\w|def |# |yyyy|\w+(, \w+)+$|(gengfu|chown|systemctl) [^,;]*$|\s*\(?({SQL})\b")
+PUNCTUATION = (", ", "{heading}:", "{sentence}.", "{found.total} {noun} {went}{lasting}.")
+"""What has no word of English, and is put otherwise in Chinese."""
 LISTS = (
     *("durations.py", "schedule/cron_words.py", "mirror/device.py", "mirror/names.py", "services/times.py"),
     *("store/enqueue.py", "store/migrations/", "store/ticks.py"),
 )
 """Where strings of several words are names, or both languages stand side by side."""
+ERRNOS = (
+    *(errno.EACCES, errno.EADDRINUSE, errno.EBUSY, errno.ECONNREFUSED, errno.ECONNRESET, errno.EDQUOT, errno.EEXIST),
+    *(errno.EHOSTUNREACH, errno.EINVAL, errno.EIO, errno.EISDIR, errno.ELOOP, errno.EMFILE, errno.ENAMETOOLONG),
+    *(errno.ENETUNREACH, errno.ENFILE, errno.ENOENT, errno.ENOMEM, errno.ENOSPC, errno.ENOTDIR, errno.ENOTEMPTY),
+    *(errno.EPERM, errno.EPIPE, errno.EROFS, errno.ETIMEDOUT, errno.ETXTBSY, errno.EXDEV),
+)
+"""What the system most often says why something cannot be done."""
 CLICK = ("core", "decorators", "exceptions", "formatting", "parser", "types")
 
 
@@ -69,6 +79,8 @@ def sentences() -> dict[str, list[str]]:
             found[field.name].add("gengfu/cli")
     for text in words_of_click():
         found[text].add("click")
+    for number in ERRNOS:
+        found[os.strerror(number)].add("errno")
     read = {text for text in found if LETTERS.search(PLACE.sub("", text)) or text in PUNCTUATION}
     return {text: sorted(found[text]) for text in read}
 
@@ -82,7 +94,7 @@ def said(path: Path) -> Iterator[str]:
             caller = parents[-1] if parents else None
             is_said = isinstance(caller, ast.Call) and _called(caller) in says and node in caller.args
             if is_said or _is_word(parents) or (not lists and _is_read(node.value, parents)):
-                yield node.value
+                yield cleandoc(node.value) if "\n    " in node.value else node.value
 
 
 def composed(path: Path) -> Iterator[tuple[int, str]]:
@@ -142,7 +154,8 @@ def help_texts() -> Iterator[str]:
             assert command is not None
             yield from command.collect_usage_pieces(context)[:1]
             for param in command.params:
-                yield getattr(param, "help", None) or ""
+                text = getattr(param, "help", None) or ""
+                yield text.template if isinstance(text, Message) else text
                 yield param.metavar or ""
                 yield param.type.name if not param.metavar else ""
         yield console.subcommand_metavar

@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from gengfu.errors import GengfuError
+from gengfu.language import tr
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -47,7 +48,9 @@ class Broken:
     problem: str
 
     def __str__(self) -> str:
-        return f"{self.file}{f', line {self.line}' if self.line else ''}: {self.problem}"
+        if self.line is None:
+            return tr("{broken.file}: {broken.problem}", broken=self)
+        return tr("{broken.file}, line {broken.line}: {broken.problem}", broken=self)
 
     def told(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -139,7 +142,7 @@ class UserFile(Origin):
         if place is None:
             return Broken(self.label, None, told(error))
         file = str(place[0].relative_to(self._home))
-        through = "" if file == self.label else f" (imported by {self.label})"
+        through = "" if file == self.label else tr(" (imported by {label})", label=self.label)
         return Broken(file, place[1], told(error) + through)
 
 
@@ -151,7 +154,7 @@ class PackageEntry(Origin):
     def __init__(self, entry: EntryPoint) -> None:
         self._entry = entry
         package = entry.dist.name if entry.dist is not None else entry.module
-        self.label = f"entry point {entry.name} of the package {package}"
+        self.label = tr("entry point {entry.name} of the package {package}", entry=entry, package=package)
 
     def mentions(self, word: str) -> bool:
         """Whether it goes by that name."""
@@ -261,7 +264,13 @@ class Finder(Generic[T]):
             for name, thing in things.items():
                 if self.all[name] is not thing:
                     other = next(each.label for each in self._origins if self._things(each).get(name) is self.all[name])
-                    found.append(self._complain(origin, thing, f"the {self._kind} {name!r} is in {other} already"))
+                    found.append(
+                        self._complain(
+                            origin,
+                            thing,
+                            tr("the {kind} {name!r} is in {other} already", kind=self._kind, name=name, other=other),
+                        )
+                    )
         return found
 
     @cached_property
@@ -299,9 +308,9 @@ class Finder(Generic[T]):
             name = self._name_of(thing)
             wrong = self._wrong(thing)
             if wrong is None and self._built_in(name):
-                wrong = f"the {self._kind} {name!r} is Gengfu's own; choose another name"
+                wrong = tr("the {kind} {name!r} is Gengfu's own; choose another name", kind=self._kind, name=name)
             if wrong is None and found.get(name, thing) is not thing:
-                wrong = f"the {self._kind} {name!r} is in this file twice"
+                wrong = tr("the {kind} {name!r} is in this file twice", kind=self._kind, name=name)
             if wrong is None:
                 found[name] = thing
             else:
@@ -325,7 +334,7 @@ def told(error: BaseException) -> str:
     first = text.strip().partition("\n")[0][:TEXT_LIMIT]
     name = type(error).__name__
     if isinstance(error, SystemExit):
-        return f"it ends the program when it is imported (SystemExit: {first})"
+        return tr("it ends the program when it is imported (SystemExit: {first})", first=first)
     return f"{name}: {first}" if first else name
 
 

@@ -37,6 +37,22 @@ class Message(str):
         return _filled(gettext(self.template), self.values, worded)
 
 
+class _Both(Message):
+    """Text that says itself what it is in Chinese."""
+
+    chinese: str
+
+    def worded(self, gettext: Callable[[str], str]) -> str:
+        return self.chinese
+
+
+def both(english: str, chinese: str) -> Message:
+    """Text of which both languages are at hand, so that no catalogue has to have it."""
+    text = _Both(english)
+    text.template, text.values, text.chinese = english, {}, chinese
+    return text
+
+
 def tr(template: str, /, **values: object) -> Message:
     """The sentence with the values in the places of the template, such as `{name}`, `{run.id}`, `{name!r}` or
     `{seconds:.1f}`. A value may be a sentence itself, an error, a word of an enum, or several of these."""
@@ -93,7 +109,8 @@ def _filled(template: str, values: Mapping[str, Any], word: Callable[[str], str]
 
 
 def _worded_value(value: Any, word: Callable[[str], str]) -> Any:
-    if isinstance(value, Message):
+    if isinstance(value, Message) or (isinstance(value, str) and " " in value):
+        # Plain text of several words that the catalogue has whole is a sentence of ours, too.
         return word(value)
     if isinstance(value, list):
         return word(_message(", ", {})).join(str(_worded_value(each, word)) for each in value)
@@ -111,7 +128,7 @@ def _plain(value: object) -> Any:
         value = value.args[0] if value.args and isinstance(value.args[0], Message) else str(value)
     if isinstance(value, Enum):
         return _message(str(value), {})
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, dict, set, frozenset)):
         return [_plain(each) for each in value]
     return value if isinstance(value, (str, int, float)) else str(value)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from gengfu.errors import ConfigError
+from gengfu.language import tr
 
 SAFE = "GENGFU_SAFE_DIRECTORY"
 """The environment variable by which a person agrees: folders, separated by colons, whose owner is trusted."""
@@ -43,11 +44,20 @@ def settle(home: Path, *, stays_root: bool = False, environ: Mapping[str, str] |
     if me != ROOT or set(others) != {owner}:
         path, whose = next((path, name_of(other)) for other, path in others.items() if me != ROOT or other != owner)
         raise ConfigError(
-            f"{path} belongs to {whose}, and this process runs as {name_of(me)}, so it does not use it; run it as the "
-            f"owner (sudo -u {whose} gengfu ...), or, if you trust {whose}, set {SAFE}={home}"
+            tr(
+                "{path} belongs to {whose}, and this process runs as {account}, so it does not use it; run it as "
+                "the owner (sudo -u {whose} gengfu ...), or, if you trust {whose}, set {safe}={home}",
+                path=path,
+                whose=whose,
+                account=name_of(me),
+                safe=SAFE,
+                home=home,
+            )
         )
     _become(owner, home)
-    return f"{home} belongs to {name_of(owner)}, so this goes on as {name_of(owner)} and not as root"
+    return tr(
+        "{home} belongs to {account}, so this goes on as {account} and not as root", home=home, account=name_of(owner)
+    )
 
 
 def name_of(user: int) -> str:
@@ -93,13 +103,25 @@ def _become(user: int, home: Path) -> None:
         os.setuid(user)
     except OSError as error:
         raise ConfigError(
-            f"{home} belongs to {name_of(user)}, and root cannot become that account here ({error.strerror}); run this "
-            f"as {name_of(user)}, or, if you trust that account, set {SAFE}={home}"
+            tr(
+                "{home} belongs to {account}, and root cannot become that account here ({error.strerror}); run "
+                "this as {account}, or, if you trust that account, set {safe}={home}",
+                home=home,
+                account=name_of(user),
+                error=error,
+                safe=SAFE,
+            )
         ) from None
     if not all(os.access(file, os.R_OK) for file in (__file__, os.__file__)):
         raise ConfigError(
-            f"{home} belongs to {name_of(user)}, and that account cannot read this program ({Path(__file__).parent}, "
-            f"{sys.executable}); install it where it can, for example in /opt"
+            tr(
+                "{home} belongs to {account}, and that account cannot read this program ({parent}, "
+                "{sys.executable}); install it where it can, for example in /opt",
+                home=home,
+                account=name_of(user),
+                parent=Path(__file__).parent,
+                sys=sys,
+            )
         )
 
 
@@ -122,5 +144,5 @@ def open_own(path: Path, flags: int, mode: int = 0o600) -> int:
         return os.open(path, flags | os.O_CLOEXEC, mode)
     if (owner := os.fstat(file).st_uid) not in mine:
         os.close(file)
-        raise PermissionError(errno.EPERM, f"it belongs to {name_of(owner)}", str(path))
+        raise PermissionError(errno.EPERM, tr("it belongs to {account}", account=name_of(owner)), str(path))
     return file

@@ -234,7 +234,7 @@ def test_times_are_printed_in_the_zone_of_the_settings(fleet: Home) -> None:
     moment = datetime.fromisoformat(fleet.ask("device:show", "100001", "--json").json["device"]["first_seen_at"])
     for zone in ("Asia/Shanghai", "America/New_York"):
         rows = dict(row for row in fleet.ask("device:show", "100001", GENGFU_TIMEZONE=zone).rows if len(row) == 2)
-        assert rows["first_seen_at"] == moment.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M:%S")
+        assert rows["first seen"] == moment.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def test_a_gone_device_says_so(fleet: Home) -> None:

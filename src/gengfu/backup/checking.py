@@ -10,6 +10,7 @@ from gengfu.backup.folder import Backup
 from gengfu.backup.rows import Batch, Reader, Versions
 from gengfu.backup.streams import Progress, unpacked
 from gengfu.errors import BackupError
+from gengfu.language import tr
 
 
 class Opened:
@@ -41,19 +42,27 @@ def opened(backup: Backup, progress: Progress, what: str) -> Iterator[Opened]:
     told = backup.manifest
     if told is None:
         raise BackupError(
-            f"{backup.path} has no manifest beside it that can be read, so nothing tells whether it is whole; copy "
-            f"{backup.path.name}.json there from where the backup was made"
+            tr(
+                "{backup.path} has no manifest beside it that can be read, so nothing tells whether it is whole; "
+                "copy {backup.path.name}.json there from where the backup was made",
+                backup=backup,
+            )
         )
     try:
         with backup.path.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != told.sha256:
                 raise BackupError(
-                    f"the backup {backup.path} is damaged or was changed: its SHA-256 is not that of its manifest"
+                    tr(
+                        "the backup {backup.path} is damaged or was changed: its SHA-256 is not that of its manifest",
+                        backup=backup,
+                    )
                 )
             file.seek(0)
             yield Opened(Reader(unpacked(file, told.unpacked), str(backup.path)), progress, what, told.rows)
     except OSError as error:
-        raise BackupError(f"the backup {backup.path} cannot be read: {error.strerror or error}") from error
+        raise BackupError(
+            tr("the backup {backup.path} cannot be read: {strerror}", backup=backup, strerror=error.strerror or error)
+        ) from error
 
 
 def check(backup: Backup, progress: Progress) -> Versions:
@@ -76,6 +85,12 @@ def demand_rows(backup: Backup, found: Mapping[str, int]) -> None:
     for table in sorted({*told, *found}):
         if told.get(table) != found.get(table):
             raise BackupError(
-                f"the backup {backup.path} is not what its manifest says: the table {table} has {found.get(table)} "
-                f"rows, not {told.get(table)}"
+                tr(
+                    "the backup {backup.path} is not what its manifest says: the table {table} has {found} rows, not "
+                    "{told}",
+                    backup=backup,
+                    table=table,
+                    found=found.get(table),
+                    told=told.get(table),
+                )
             )

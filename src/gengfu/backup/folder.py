@@ -14,6 +14,7 @@ from pathlib import Path
 from gengfu import locks
 from gengfu.backup.manifest import Manifest, Name, manifest_path, parse_name, read_manifest
 from gengfu.errors import BackupError, FileError, NotFound
+from gengfu.language import tr
 
 LATEST = "latest"
 BAD = ".bad"
@@ -44,7 +45,7 @@ class Backup:
         if self.manifest is None:
             return "no manifest"
         if self.manifest.size != self.size:
-            return f"damaged: {self.size} bytes, not {self.manifest.size}"
+            return tr("damaged: {size} bytes, not {expected}", size=self.size, expected=self.manifest.size)
         return None
 
 
@@ -70,7 +71,9 @@ class BackupFolder:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise BackupError(f"the folder {self.folder} cannot be read: {error.strerror}") from error
+            raise BackupError(
+                tr("the folder {folder} cannot be read: {error.strerror}", folder=self.folder, error=error)
+            ) from error
         return sorted(found, key=lambda backup: (backup.name.moment, backup.path.name), reverse=True)
 
     def find(self, wanted: str, kind: str, near: Path) -> Backup:
@@ -84,16 +87,29 @@ class BackupFolder:
             for backup in self.backups():
                 if backup.name.kind == kind and not backup.name.label and backup.problem is None:
                     return backup
-            raise NotFound(f"there is no backup of a {kind} database in {self.folder}; see: gengfu backup:list")
+            raise NotFound(
+                tr(
+                    "there is no backup of a {kind} database in {folder}; see: gengfu backup:list",
+                    kind=kind,
+                    folder=self.folder,
+                )
+            )
         path = next((path for path in (self.folder / wanted, near / wanted) if path.is_file()), None)
         if path is None:
             raise NotFound(
-                f"there is no backup {wanted}, neither in {self.folder} nor as a path; see: gengfu backup:list"
+                tr(
+                    "there is no backup {wanted}, neither in {folder} nor as a path; see: gengfu backup:list",
+                    wanted=wanted,
+                    folder=self.folder,
+                )
             )
         name = parse_name(path.name)
         if name is None:
             raise NotFound(
-                f"{path.name} is not named as a backup is; for example: gengfu-sqlite-20261122T020000Z.jsonl.gz"
+                tr(
+                    "{path.name} is not named as a backup is; for example: gengfu-sqlite-20261122T020000Z.jsonl.gz",
+                    path=path,
+                )
             )
         return Backup(path, name, path.stat().st_size, read_manifest(path))
 
@@ -108,7 +124,14 @@ class BackupFolder:
         """
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with locks.held(self._lock, f"{what} is under way since {now.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"):
+            with locks.held(
+                self._lock,
+                tr(
+                    "{what} is under way since {since} UTC",
+                    what=what,
+                    since=f"{now.astimezone(UTC):%Y-%m-%d %H:%M:%S}",
+                ),
+            ):
                 self._clear()
                 try:
                     yield
@@ -121,8 +144,11 @@ class BackupFolder:
         except (OSError, FileError) as error:
             cause = error if isinstance(error, OSError) else error.__cause__
             raise BackupError(
-                f"the folder {self.folder} cannot be written: {getattr(cause, 'strerror', None) or cause}; make room "
-                "there, or name another one: BACKUP_DIR"
+                tr(
+                    "the folder {folder} cannot be written: {reason}; make room there, or name another one: BACKUP_DIR",
+                    folder=self.folder,
+                    reason=getattr(cause, "strerror", None) or cause,
+                )
             ) from error
 
     def busy(self) -> str | None:
@@ -146,8 +172,14 @@ class BackupFolder:
         free = shutil.disk_usage(self.folder).free
         if free < needed:
             raise BackupError(
-                f"{what} may need {megabytes(needed)} in {self.folder}, where {megabytes(free)} are free; "
-                "make room there, or name another folder: BACKUP_DIR"
+                tr(
+                    "{what} may need {needed} in {folder}, where {free} are free; make room there, or name "
+                    "another folder: BACKUP_DIR",
+                    what=what,
+                    needed=megabytes(needed),
+                    folder=self.folder,
+                    free=megabytes(free),
+                )
             )
 
     def put(self, partial: Path, manifest: Path, name: Name) -> Path:
@@ -212,4 +244,4 @@ def _is_anothers(partial: Path) -> bool:
 
 
 def _words(holder: locks.Holder) -> str:
-    return f"{holder.note}, by {holder}" if holder.note else f"{holder} is at it"
+    return tr("{holder.note}, by {holder}", holder=holder) if holder.note else tr("{holder} is at it", holder=holder)

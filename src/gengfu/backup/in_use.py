@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gengfu.errors import StoreError
+from gengfu.language import tr
 from gengfu.process.pids import host_name
 from gengfu.retry import Patience
 from gengfu.store.leases import Leases
@@ -41,7 +42,10 @@ def user_of(db: Database, patience: float = PATIENCE, pause: Callable[[float], N
 def _renewals(db: Database) -> dict[str, int]:
     me = (host_name(), os.getpid())
     others = (lease for lease in Leases(db).all() if (lease.host, lease.pid) != me)
-    return {f"{lease.kind} {lease.name} (process {lease.pid} on {lease.host})": lease.renewals for lease in others}
+    return {
+        tr("{lease.kind} {lease.name} (process {lease.pid} on {lease.host})", lease=lease): lease.renewals
+        for lease in others
+    }
 
 
 def demand_free(db: Database) -> None:
@@ -49,6 +53,10 @@ def demand_free(db: Database) -> None:
     who = user_of(db)
     if who is not None:
         raise StoreError(
-            f"the database {db.where} is in use by {who}; stop all workers and schedulers first, or restore "
-            "nevertheless: --force"
+            tr(
+                "the database {db.where} is in use by {who}; stop all workers and schedulers first, or restore "
+                "nevertheless: --force",
+                db=db,
+                who=who,
+            )
         )

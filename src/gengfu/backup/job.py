@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gengfu.language import tr
 from gengfu.queue.job import Job, JobContext
 
 if TYPE_CHECKING:
@@ -37,5 +38,5 @@ class BackupDataJob(Job):
         try:
             made = BackupMaker(self._db, self._settings, self._clock, Progress(stopped=context.stop.is_set)).make()
         except Busy as busy:
-            return f"skipped: {busy}"
+            return tr("skipped: {busy}", busy=busy)
         return made.words

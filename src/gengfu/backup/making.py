@@ -20,6 +20,7 @@ from gengfu.backup.retention import Candidate, Rule, outdated
 from gengfu.backup.streams import Progress, packed
 from gengfu.clock import Clock
 from gengfu.errors import BackupError
+from gengfu.language import tr
 from gengfu.store import app_schema, schema
 
 if TYPE_CHECKING:
@@ -45,9 +46,12 @@ class MadeBackup:
         """What it is, in one line."""
         told = self.manifest
         took = (told.finished_at - told.started_at).total_seconds()
-        return (
-            f"{told.file}: {len(told.tables)} tables, {told.rows} rows, {megabytes(told.size)}, "
-            f"read back and found whole, {took:.1f} s"
+        return tr(
+            "{told.file}: {number} tables, {told.rows} rows, {megabytes}, read back and found whole, {took:.1f} s",
+            told=told,
+            number=len(told.tables),
+            megabytes=megabytes(told.size),
+            took=took,
         )
 
 
@@ -85,7 +89,9 @@ class BackupMaker:
         except BackupError as error:
             kept = self.folder.set_aside(partial, name)
             log.error("backup found bad", extra={"file": kept.name, "error": str(error)})
-            raise BackupError(f"the new backup is not as it should be, and is kept as {kept}: {error}") from error
+            raise BackupError(
+                tr("the new backup is not as it should be, and is kept as {kept}: {error}", kept=kept, error=error)
+            ) from error
         told = replace(told, finished_at=self._clock())
         write_manifest(told, manifest := self.folder.scratch())
         path = self.folder.put(partial, manifest, name)
@@ -97,7 +103,9 @@ class BackupMaker:
         size = 0
         with packed(partial) as out, rows.snapshot(self._db) as connection:
             if (version := schema.version(connection, self._db.where)) is None:
-                raise BackupError(f"the database {self._db.where} has no tables yet; run: gengfu db:upgrade")
+                raise BackupError(
+                    tr("the database {where} has no tables yet; run: gengfu db:upgrade", where=self._db.where)
+                )
             tables = rows.tables_of(connection, rows.known(self._settings.home))
             counts = rows.count(connection, tables)
             versions = rows.Versions(rows.FORMAT, version, tuple(sorted(app_schema.versions(connection))))

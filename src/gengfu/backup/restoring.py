@@ -22,6 +22,7 @@ from gengfu.backup.manifest import SAFETY
 from gengfu.backup.streams import Progress
 from gengfu.clock import Clock
 from gengfu.errors import BackupError, StoreError
+from gengfu.language import joined, tr
 from gengfu.settings import Secret, Settings
 from gengfu.store import app_schema, schema
 from gengfu.store.ticks import TickStore
@@ -55,14 +56,24 @@ class Restorer:
         versions, file = check(self.backup, self._progress), self.backup.path.name
         if versions.tables not in schema.REVISIONS:
             raise BackupError(
-                f"{file} was made by a newer Gengfu (its tables are of version {versions.tables}, this program knows "
-                f"{schema.HEAD}); upgrade the program first"
+                tr(
+                    "{file} was made by a newer Gengfu (its tables are of version {versions.tables}, this program "
+                    "knows {schema.HEAD}); upgrade the program first",
+                    file=file,
+                    versions=versions,
+                    schema=schema,
+                )
             )
         here = {step for steps in app_schema.revisions(self._home).values() for step in steps}
         if lacking := sorted({*versions.app} - here):
             raise BackupError(
-                f"{file} has tables of your own, made by {', '.join(lacking)}, which {app_schema.folder(self._home)} "
-                "lacks; copy the folder app of the installation that made the backup, and restore again"
+                tr(
+                    "{file} has tables of your own, made by {lacking}, which {folder} lacks; copy the folder app of "
+                    "the installation that made the backup, and restore again",
+                    file=file,
+                    lacking=lacking,
+                    folder=app_schema.folder(self._home),
+                )
             )
 
     def present_rows(self) -> int | None:
@@ -100,7 +111,9 @@ class Restorer:
                     tables = rows.tables_of(connection, rows.known(self._home))
                 found = scratch.write(lambda connection: rows.load(connection, reading.batches(), tables), 0)
         except BackupError as error:
-            raise BackupError(f"{self.backup.path.name} cannot be restored: {error}") from error
+            raise BackupError(
+                tr("{backup_path} cannot be restored: {error}", backup_path=self.backup.path.name, error=error)
+            ) from error
         finally:
             scratch.dispose()
         demand_rows(self.backup, found)
@@ -133,8 +146,14 @@ class Restorer:
             with rows.snapshot(scratch) as source:
                 self._db.write(lambda connection: self._switch(source, connection))
         except (BackupError, StoreError) as error:
-            back = f"; what was there before: gengfu backup:restore {safety.manifest.file}" if safety else ""
-            raise BackupError(f"{file} was not restored: {error}{back}") from error
+            back = (
+                tr("; what was there before: gengfu backup:restore {safety.manifest.file}", safety=safety)
+                if safety
+                else ""
+            )
+            raise BackupError(
+                tr("{file} was not restored: {error}{back}", file=file, error=error, back=back)
+            ) from error
         finally:
             scratch.dispose()
         log.info("restored", extra={"file": file})
@@ -149,7 +168,12 @@ class Restorer:
         if (found := rows.count(target, there)) != expected:
             wrong = next(name for name in expected if found.get(name) != expected[name])
             raise BackupError(
-                f"the table {wrong} has {found.get(wrong)} rows, not {expected[wrong]}; who else writes there?"
+                tr(
+                    "the table {wrong} has {found} rows, not {expected}; who else writes there?",
+                    wrong=wrong,
+                    found=found.get(wrong),
+                    expected=expected[wrong],
+                )
             )
 
     def _told(self, batches: Iterator[rows.Batch], total: int) -> Iterator[rows.Batch]:
@@ -160,7 +184,10 @@ class Restorer:
             yield head, batch
 
     def _unreadable(self, error: Exception) -> str:
-        text = f"what the database {self._db.where} holds now cannot be saved first: {error}"
+        text = tr(
+            "what the database {where} holds now cannot be saved first: {error}", where=self._db.where, error=error
+        )
         if self._db.path is not None:
-            text += f"; if it is beyond help, move {self._db.path}* elsewhere and restore again"
+            hint = tr("if it is beyond help, move {path}* elsewhere and restore again", path=self._db.path)
+            text = joined("; ", [text, hint])
         return text

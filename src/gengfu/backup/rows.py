@@ -37,6 +37,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.types import TypeEngine
 
 from gengfu.errors import BackupError, StoreError
+from gengfu.language import tr
 from gengfu.store import app_schema
 from gengfu.store.tables import Moment, metadata
 
@@ -130,14 +131,18 @@ class Reader:
         self._name = name
         self.versions = self._decoded(next(lines, b""), Versions)
         if self.versions.format != FORMAT:
-            raise BackupError(f"the backup {name} is in a form that this program does not know; upgrade the program")
+            raise BackupError(
+                tr("the backup {name} is in a form that this program does not know; upgrade the program", name=name)
+            )
 
     def __iter__(self) -> Iterator[Batch]:
         head: TableHead | End = self._decoded(next(self._lines, b""), TableHead | End)
         number, seen = 0, set[str]()
         while isinstance(head, TableHead):
             if head.name in seen or not {*head.columns.values()} <= _VALUES.keys():
-                raise self._strange(f"its table {head.name!r} is twice in it, or has columns of no known kind")
+                raise self._strange(
+                    tr("its table {head.name!r} is twice in it, or has columns of no known kind", head=head)
+                )
             seen.add(head.name)
             kinds = tuple(_VALUES[kind] | None for kind in head.columns.values())
             decoder = msgspec.json.Decoder(tuple.__class_getitem__(kinds))
@@ -162,10 +167,12 @@ class Reader:
         try:
             return kind.decode(line) if isinstance(kind, msgspec.json.Decoder) else msgspec.json.decode(line, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise self._strange(f"a line is not one of a backup ({error})") from error
+            raise self._strange(tr("a line is not one of a backup ({error})", error=error)) from error
 
     def _strange(self, why: str) -> BackupError:
-        return BackupError(f"the backup {self._name} is damaged, or was not made by Gengfu: {why}")
+        return BackupError(
+            tr("the backup {name} is damaged, or was not made by Gengfu: {why}", name=self._name, why=why)
+        )
 
 
 def known(home: Path) -> set[str]:
@@ -181,7 +188,7 @@ def snapshot(db: Database) -> Iterator[Connection]:
         StoreError: the database is not there or refuses.
     """
     if db.path is not None and not db.path.exists():
-        raise StoreError(f"there is no database {db.path} yet")
+        raise StoreError(tr("there is no database {db.path} yet", db=db))
     with db.read() as connection:
         if db.path is None:
             connection.rollback()
@@ -209,7 +216,12 @@ def tables_of(connection: Connection, names: Iterable[str]) -> dict[str, Table]:
             kind = bool if isinstance(column["type"], TINYINT) else _python_type(column["type"])
             if kind is None or kind not in _TYPES:
                 raise BackupError(
-                    f"the column {column['name']} of the table {name} is {column['type']}, which no backup holds"
+                    tr(
+                        "the column {column} of the table {name} is {kind}, which no backup holds",
+                        column=column["name"],
+                        name=name,
+                        kind=column["type"],
+                    )
                 )
             table.append_column(Column(column["name"], _TYPES[kind][1]()))
             if column.get("autoincrement") is True:
@@ -261,11 +273,14 @@ def load(connection: Connection, batches: Iterable[Batch], tables: Mapping[str, 
         table = tables.get(head.name)
         if table is None or _head(table).columns != head.columns:
             raise BackupError(
-                f"its table {head.name!r} is not as this program and app/migrations make it; copy the folder app of "
-                "the installation that made the backup, and restore again"
+                tr(
+                    "its table {head.name!r} is not as this program and app/migrations make it; copy the folder app "
+                    "of the installation that made the backup, and restore again",
+                    head=head,
+                )
             )
         if rows and head.name in LEFT_OUT:
-            raise BackupError(f"it holds rows of the table {head.name}, which no backup has")
+            raise BackupError(tr("it holds rows of the table {head.name}, which no backup has", head=head))
         counts[head.name] = counts.get(head.name, 0) + len(rows)
         if rows:
             try:
@@ -273,9 +288,11 @@ def load(connection: Connection, batches: Iterable[Batch], tables: Mapping[str, 
                     _insert(connection, table), [dict(zip(head.columns, row, strict=True)) for row in rows]
                 )
             except (DataError, IntegrityError) as error:
-                raise BackupError(f"a row of its table {head.name} does not fit: {error.orig}") from None
+                raise BackupError(
+                    tr("a row of its table {head.name} does not fit: {error.orig}", head=head, error=error)
+                ) from None
     if missing := tables.keys() - counts.keys():
-        raise BackupError(f"it lacks the tables {', '.join(sorted(missing))}")
+        raise BackupError(tr("it lacks the tables {missing}", missing=sorted(missing)))
     if connection.dialect.name == "postgresql":
         _continue_numbers(connection, tables.values())
     return counts

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from gengfu.errors import BackupError, Stopped
+from gengfu.language import tr
 
 LONGEST_LINE = 64 << 20
 """Bytes of the longest row that a backup may hold: twice what one answer of the vendor may take."""
@@ -64,9 +65,13 @@ def unpacked(file: IO[bytes], most: int) -> Iterator[bytes]:
             while line := reader.readline(min(LONGEST_LINE, most - taken) + 1):
                 taken += len(line)
                 if taken > most or len(line) > LONGEST_LINE:
-                    raise BackupError(f"the backup {file.name} holds more than its manifest says; do not use it")
+                    raise BackupError(
+                        tr("the backup {file.name} holds more than its manifest says; do not use it", file=file)
+                    )
                 yield line
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise BackupError(f"the backup {file.name} is damaged: {error}") from error
+        raise BackupError(tr("the backup {file.name} is damaged: {error}", file=file, error=error)) from error
     except OSError as error:
-        raise BackupError(f"the backup {file.name} cannot be read: {error.strerror or error}") from error
+        raise BackupError(
+            tr("the backup {file.name} cannot be read: {strerror}", file=file, strerror=error.strerror or error)
+        ) from error

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from gengfu.cli.base import BaseCommand
 from gengfu.cli.output import Column
+from gengfu.cli.wording import span_words
 from gengfu.errors import UsageError
+from gengfu.language import tr
 from gengfu.schedule.policy import CatchUp, JobRequest, Schedule
 from gengfu.services.json import to_json
 
@@ -73,14 +76,19 @@ class BackupData(BaseCommand):
                 made = self.app.backups.make(progress)
         except Busy as busy:
             log.info("backup skipped", extra={"why": str(busy)})
-            self.out.say(f"Skipped: {busy}.")
+            self.out.say(tr("Skipped: {busy}.", busy=busy))
             self.out.answer({"status": "skipped", "reason": str(busy)})
             return 0
-        self.out.say(f"Backup {made.words}.")
+        self.out.say(tr("Backup {made.words}.", made=made))
         if made.strangers:
-            self.out.note(f"not in it, since neither Gengfu nor app/migrations makes them: {', '.join(made.strangers)}")
+            self.out.note(
+                tr(
+                    "not in it, since neither Gengfu nor app/migrations makes them: {strangers}",
+                    strangers=made.strangers,
+                )
+            )
         if made.removed:
-            self.out.say(f"Removed as outdated: {', '.join(made.removed)}.")
+            self.out.say(tr("Removed as outdated: {removed}.", removed=made.removed))
         self.out.answer(to_json(made))
         return 0
 
@@ -89,14 +97,18 @@ class BackupData(BaseCommand):
 
         queued = queue_backup(self.app.light_db, self.app.clock())
         if not queued.is_new:
-            self.out.say(f"Skipped: job {queued.job} is to make a backup already.")
+            self.out.say(tr("Skipped: job {queued.job} is to make a backup already.", queued=queued))
         else:
             problem = self.app.notify(queued.queue, queued.job)
             if problem is not None:
                 self.out.note(
-                    f"warning: no worker could be told ({problem}); the next one finds job {queued.job} by itself"
+                    tr(
+                        "warning: no worker could be told ({problem}); the next one finds job {queued.job} by itself",
+                        problem=problem,
+                        queued=queued,
+                    )
                 )
-            self.out.say(f"Backup accepted (job {queued.job}).")
+            self.out.say(tr("Backup accepted (job {queued.job}).", queued=queued))
         self.out.answer(to_json(queued))
         return 0
 
@@ -124,7 +136,7 @@ class BackupList(BaseCommand):
         if found:
             self._show(found)
         else:
-            self.out.note(f"there is no backup in {backups.folder}; make one: gengfu backup:data")
+            self.out.note(tr("there is no backup in {backups.folder}; make one: gengfu backup:data", backups=backups))
         told = [to_json(listed) for listed in found]
         self.out.answer({"folder": str(backups.folder), "backups": told, "count": len(told)})
         return 1 if check and any(listed.problem for listed in found) else 0
@@ -133,21 +145,21 @@ class BackupList(BaseCommand):
         from gengfu.backup.folder import megabytes
 
         columns = [Column("backup", wraps=True), Column("age", right=True), Column("size", right=True)]
-        columns += [Column("rows", right=True), Column("schema"), Column("checked", wraps=True)]
+        columns += [Column("rows", right=True), Column("schema"), Column("checked", wraps=True, words=True)]
         rows = []
         for listed in found:
             backup, told = listed.backup, listed.backup.manifest
             of = [told.rows, told.schema_version] if told else [None, None]
-            rows.append([backup.path.name, _age(listed.age), megabytes(backup.size), *of, listed.problem or "yes"])
+            rows.append(
+                [
+                    backup.path.name,
+                    span_words(timedelta(seconds=listed.age)),
+                    megabytes(backup.size),
+                    *of,
+                    listed.problem or tr("yes"),
+                ]
+            )
         self.out.table(columns, rows)
-
-
-def _age(seconds: float) -> str:
-    """How long ago that was, in its largest unit."""
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 class BackupRestore(BaseCommand):
@@ -190,9 +202,17 @@ class BackupRestore(BaseCommand):
         file = plan.backup.path.name
         if yes:
             return True
-        there = "no tables" if plan.present is None else f"{plan.present} rows"
+        there = tr("no tables") if plan.present is None else tr("{plan.present} rows", plan=plan)
         made = self.out.moment(plan.backup.name.moment)
-        answer = self.out.confirm(f"Replace what {plan.where} holds ({there}) by {file} of {made} ({plan.rows} rows)?")
+        answer = self.out.confirm(
+            tr(
+                "Replace what {plan.where} holds ({there}) by {file} of {made} ({plan.rows} rows)?",
+                plan=plan,
+                there=there,
+                file=file,
+                made=made,
+            )
+        )
         if answer is None:
             raise UsageError("there is no terminal to ask on; to restore without being asked: --yes")
         return answer
@@ -201,11 +221,20 @@ class BackupRestore(BaseCommand):
         from gengfu.backup.folder import megabytes
 
         told = safety.manifest
-        self.out.say(f"Safety copy {told.file}: {told.rows} rows, {megabytes(told.size)}.")
+        self.out.say(
+            tr("Safety copy {told.file}: {told.rows} rows, {megabytes}.", told=told, megabytes=megabytes(told.size))
+        )
 
     def _tell(self, done: RestoreResult) -> None:
         self.out.table([Column("table"), Column("rows", right=True)], sorted(done.tables.items()))
-        self.out.say(f"Restored {done.file}: {len(done.tables)} tables, {sum(done.tables.values())} rows.")
+        self.out.say(
+            tr(
+                "Restored {done.file}: {number} tables, {sum} rows.",
+                done=done,
+                number=len(done.tables),
+                sum=sum(done.tables.values()),
+            )
+        )
         if done.upgraded:
-            self.out.say(f"Its tables were upgraded: {', '.join(done.upgraded)}.")
+            self.out.say(tr("Its tables were upgraded: {upgraded}.", upgraded=done.upgraded))
         self.out.answer(to_json(done))

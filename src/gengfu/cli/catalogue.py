@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from gengfu import cli
 from gengfu.cli.base import BaseCommand
 from gengfu.discovery import COMMAND_NAME, Broken, Finder
+from gengfu.language import tr
 from gengfu.services.user_code import UserCode, own_lists
 
 if TYPE_CHECKING:
@@ -103,7 +104,11 @@ def _command(thing: object) -> type[BaseCommand] | None:
 
 def _wrong_with_command(command: type[BaseCommand]) -> str | None:
     if not command.name:
-        return f"the class {command.__name__} has no name; for example: name = 'report:daily'"
+        return tr("the class {command} has no name; for example: name = 'report:daily'", command=command.__name__)
     if not COMMAND_NAME.fullmatch(str(command.name)):
-        return f"the class {command.__name__} is named {command.name!r}; a command is named like 'report:daily'"
+        return tr(
+            "the class {command} is named {name!r}; a command is named like 'report:daily'",
+            command=command.__name__,
+            name=command.name,
+        )
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gengfu.cli.base import BaseCommand
 from gengfu.cli.output import Column
 from gengfu.errors import ConfigError
+from gengfu.language import tr
 
 
 class Config(BaseCommand):
@@ -27,7 +28,7 @@ class Config(BaseCommand):
         from gengfu.settings import explain
 
         home, settings, remarks = explain()
-        self.out.say(f"working folder: {home}")
+        self.out.say(tr("working folder: {home}", home=home))
         columns = [Column("setting"), Column("value", wraps=True), Column("from"), Column("overridden", wraps=True)]
         self.out.table(
             columns,

@@ -9,6 +9,7 @@ import click
 
 from gengfu.cli.base import BaseCommand
 from gengfu.errors import UsageError
+from gengfu.language import tr
 
 if TYPE_CHECKING:
     from gengfu.services.deployment import Deployed
@@ -96,10 +97,14 @@ class Deploy(BaseCommand):
                 self.out.say(f"# {done.place}/{file.name}")
             self.out.say(file.text.removesuffix("\n"))
         if done.target != "bt":
-            self.out.note(f"nothing was changed; to put it in place: gengfu deploy {done.target} --install")
+            self.out.note(
+                tr("nothing was changed; to put it in place: gengfu deploy {done.target} --install", done=done)
+            )
 
     def _may_replace(self, path: Path) -> bool:
-        answer = self.out.confirm(f"{path} was not written for this folder. Replace it?")
+        answer = self.out.confirm(tr("{path} was not written for this folder. Replace it?", path=path))
         if answer is None:
-            raise UsageError(f"{path} was not written for this folder; to replace it without being asked: --yes")
+            raise UsageError(
+                tr("{path} was not written for this folder; to replace it without being asked: --yes", path=path)
+            )
         return answer

@@ -32,6 +32,7 @@ from gengfu.cli.rows import (
     show_rows,
 )
 from gengfu.errors import UsageError
+from gengfu.language import tr
 
 if TYPE_CHECKING:
     from gengfu.services.devices import AccountOnDevice, DeviceFilter
@@ -137,7 +138,7 @@ class DeviceAccounts(_DeviceCommand):
         else:
             self.out.note("no WeChat account found")
         if found.more:
-            self.out.note(f"there are more: --after {found.accounts[-1].device.id}, or --limit")
+            self.out.note(tr("there are more: --after {device}, or --limit", device=found.accounts[-1].device.id))
         self.out.answer(found)
         return 0
 
@@ -240,7 +241,7 @@ class _Decision(BaseCommand):
             return True
         answer = self.out.confirm(question.format(number=held.number))
         if answer is None:
-            raise UsageError(f"{self.name} asks before it acts; without a terminal, give --yes")
+            raise UsageError(tr("{name} asks before it acts; without a terminal, give --yes", name=self.name))
         return answer
 
     def _show(self, held: HeldRun) -> None:
@@ -248,11 +249,11 @@ class _Decision(BaseCommand):
         if held.rows:
             show_rows(self.out, self.app.rows(held.run.resource), held.rows)
         if held.number > len(held.rows):
-            self.out.say(f"... and {held.number - len(held.rows)} more.")
+            self.out.say(tr("... and {number} more.", number=held.number - len(held.rows)))
 
     def refused(self, run_id: int) -> int:
         """Nothing was done, as the person wanted."""
-        return self.out.fail("Refused", f"run {run_id} stays held", 1)
+        return self.out.fail("Refused", tr("run {run_id} stays held", run_id=run_id), 1)
 
 
 class DeviceApprove(_Decision):
@@ -273,7 +274,14 @@ class DeviceApprove(_Decision):
         if not self.consent(run_id, "Mark these {number} rows as gone?", yes):
             return self.refused(run_id)
         done = self.app.runs.approve(run_id, person())
-        self.out.say(f"Run {run_id} approved: {done.gone} {rows_of(self.app.runs.get(run_id))} marked as gone.")
+        self.out.say(
+            tr(
+                "Run {run_id} approved: {done.gone} {rows} marked as gone.",
+                run_id=run_id,
+                done=done,
+                rows=rows_of(self.app.runs.get(run_id)),
+            )
+        )
         self.out.answer(done)
         return 0
 
@@ -291,6 +299,6 @@ class DeviceDiscard(_Decision):
         if not self.consent(run_id, "Discard the run and leave these {number} rows as they are?", yes):
             return self.refused(run_id)
         done = self.app.runs.discard(run_id, person())
-        self.out.say(f"Run {run_id} discarded: nothing was marked as gone.")
+        self.out.say(tr("Run {run_id} discarded: nothing was marked as gone.", run_id=run_id))
         self.out.answer(done)
         return 0

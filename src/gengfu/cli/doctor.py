@@ -38,7 +38,8 @@ class Doctor(BaseCommand):
 
     def handle(self, fix: bool, login: bool) -> int:
         report = self._examine(fix, login)
-        columns = [Column("state"), Column("check"), Column("what", wraps=True), Column("remedy", wraps=True)]
+        columns = [Column("state", words=True), Column("check", words=True), Column("what", wraps=True, words=True)]
+        columns.append(Column("remedy", wraps=True, words=True))
         rows = [
             [str(result.finding.level), result.check, result.finding.text, result.fixed or result.finding.remedy]
             for result in report.checks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import cleandoc
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
@@ -94,7 +95,7 @@ class ListCommand(BaseCommand):
                 tr(
                     "Run {start.run} of the {title} accepted (scope {start.scope}, job {start.job}).",
                     start=start,
-                    title=self.title,
+                    title=tr(self.title),
                 )
             )
         else:
@@ -147,7 +148,7 @@ class ListCommand(BaseCommand):
 
 def list_command(resource: Resource) -> type[ListCommand]:
     """The command of a list that was declared, and nothing more."""
-    about = f"""Bring the mirror of the {resource.title} up to date
+    about = """Bring the mirror of the {title} up to date
 
     Works like device:list, into the table {resource.name}.
 
@@ -156,7 +157,7 @@ def list_command(resource: Resource) -> type[ListCommand]:
       gengfu {resource.command} --wait
     """
     members = {
-        "__doc__": about,
+        "__doc__": tr(cleandoc(about), title=tr(resource.title), resource=resource),
         "__module__": __name__,
         "name": resource.command,
         "log_file": f"{resource.queue}.log",

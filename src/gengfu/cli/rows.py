@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,12 +15,13 @@ from gengfu.cli.base import BaseCommand
 from gengfu.cli.listing import list_command
 from gengfu.cli.output import Column, Output
 from gengfu.errors import UsageError
+from gengfu.language import both, tr
 
 if TYPE_CHECKING:
     from gengfu import Field, Resource
     from gengfu.services.lists import Filter, ListService, OfflineFound, Row
 
-_KNOWN_BY = {"change": "a run", "vendor": "the vendor", "first_seen": "at least"}
+_KNOWN_BY = {"change": tr("a run"), "vendor": tr("the vendor"), "first_seen": tr("at least")}
 """In words: what tells since when something is offline."""
 
 RIGID = 15
@@ -86,7 +88,7 @@ class RowsCommand(BaseCommand):
     @property
     def noun(self) -> str:
         """What its rows are called."""
-        return "devices" if self.resource == "device" else "rows"
+        return tr("devices") if self.resource == "device" else tr("rows")
 
     def chosen(
         self,
@@ -131,11 +133,11 @@ class FindCommand(RowsCommand):
         if found.rows:
             show_rows(self.out, rows, found.rows)
         elif found.gone is not None:
-            self.out.note(f"none is found that is present; one that is gone is {found.gone}, see --all")
+            self.out.note(tr("none is found that is present; one that is gone is {found.gone}, see --all", found=found))
         else:
-            self.out.note(f"no {self.noun} found")
+            self.out.note(tr("no {noun} found", noun=self.noun))
         if found.more:
-            self.out.note(f"there are more: --after {found.rows[-1].id}, or --limit")
+            self.out.note(tr("there are more: --after {rows}, or --limit", rows=found.rows[-1].id))
         self.out.answer(found)
         return 0
 
@@ -149,7 +151,7 @@ def show_rows(out: Output, service: ListService, rows: Sequence[Row]) -> None:
     lines = zip(
         *([row.id for row in rows], *(values for _, values in columns), [row.state for row in rows]), strict=True
     )
-    out.table([*titles, Column("state")], lines)
+    out.table([*titles, Column("state", words=True)], lines)
 
 
 def _is_long(values: Sequence[object]) -> bool:
@@ -164,8 +166,9 @@ class ShowCommand(RowsCommand):
 
         found = self.rows.one(row_id, changes)
         row = found.row
-        known = [(name, getattr(row, name)) for name in ("first_seen_at", "updated_at", "gone_at")]
-        self.out.record([("status", found.status), ("id", row.id), *row.fields.items(), *known])
+        known = [(self.rows.label(name), getattr(row, name)) for name in ("first_seen_at", "updated_at", "gone_at")]
+        fields = [(self.rows.label(name), value) for name, value in row.fields.items()]
+        self.out.record([(tr("state"), found.status), (tr("id"), row.id), *fields, *known])
         if found.changes:
             self.out.say()
             columns = [Column("changed"), Column("run", right=True), Column("field"), Column("old", shrinks=True)]
@@ -201,7 +204,12 @@ class ChangesCommand(RowsCommand):
             oldest_first=oldest_first,
         )
         if found.changes:
-            columns = [Column("seq", right=True), Column("changed"), Column("id", right=True), Column("what")]
+            columns = [
+                Column("seq", right=True),
+                Column("changed"),
+                Column("id", right=True),
+                Column("what", words=True),
+            ]
             columns += [Column("field"), Column("old", shrinks=True), Column("new", shrinks=True)]
             lines = [
                 [change.seq, change.changed_at, change.row_id, change.kind, change.field, *ends_of(change)]
@@ -211,7 +219,7 @@ class ChangesCommand(RowsCommand):
         else:
             self.out.note("nothing changed")
         if found.more:
-            self.out.note(f"there are more: --after {found.changes[-1].seq}, or --limit")
+            self.out.note(tr("there are more: --after {seq}, or --limit", seq=found.changes[-1].seq))
         self.out.answer(found)
         return 0
 
@@ -223,7 +231,8 @@ class StatusCommand(RowsCommand):
         rows = self.rows
         found = rows.status(values)
         states = [(state, number) for state, number in found.states.items() if number or state in ("online", "offline")]
-        self.out.record([("as of", found.as_of or "no run was complete yet"), (self.noun, found.present), *states])
+        as_of = found.as_of or tr("no run was complete yet")
+        self.out.record([(tr("as of"), as_of), (self.noun, found.present), *states])
         for column, shares in found.totals.items():
             self.out.say()
             titles = [Column(rows.label(column), shrinks=True), Column(self.noun, right=True)]
@@ -250,18 +259,33 @@ class OfflineCommand(RowsCommand):
         if back:
             assert moment is not None
             found = self.rows.back(choice, since=moment, after=after, limit=limit)
-            self.out.say(f"{found.total} {self.noun} came back online since {self.out.moment(moment)}.")
+            self.out.say(
+                tr(
+                    "{found.total} {noun} came back online since {moment}.",
+                    found=found,
+                    noun=self.noun,
+                    moment=self.out.moment(moment),
+                )
+            )
         else:
             span = span_of(longer_than) if longer_than is not None else None
             found = self.rows.offline(choice, since=moment, longer_than=span, after=after, limit=limit)
-            went = f"went offline since {self.out.moment(moment)}" if moment is not None else "are offline"
-            lasting = f" for longer than {longer_than}" if longer_than is not None else ""
-            self.out.say(f"{found.total} {self.noun} {went}{lasting}.")
-        self._show(found, "online since" if back else "offline since")
+            went = (
+                tr("went offline since {moment}", moment=self.out.moment(moment))
+                if moment is not None
+                else tr("are offline")
+            )
+            lasting = tr(" for longer than {longer_than}", longer_than=longer_than) if longer_than is not None else ""
+            self.out.say(
+                tr("{found.total} {noun} {went}{lasting}.", found=found, noun=self.noun, went=went, lasting=lasting)
+            )
+        self._show(found, tr("online since") if back else tr("offline since"))
         if found.unknown:
-            self.out.note(f"{found.unknown} more are offline, but not known since when: they were when first seen")
+            self.out.note(
+                tr("{found.unknown} more are offline, but not known since when: they were when first seen", found=found)
+            )
         if found.more:
-            self.out.note(f"there are more: --after {found.rows[-1].row.id}, or --limit")
+            self.out.note(tr("there are more: --after {row}, or --limit", row=found.rows[-1].row.id))
         self.out.answer(found)
         return 0
 
@@ -302,11 +326,11 @@ class ExportCommand(RowsCommand):
             else:
                 done = rows.export_file(Path(file), choice, names, kind, force=force, tell=bar.show)
         if file == "-":
-            self.out.note(f"{done.count} {self.noun} written")
+            self.out.note(tr("{done.count} {noun} written", done=done, noun=self.noun))
             return 0
         for note in done.notes:
             self.out.note(note)
-        self.out.say(f"{done.count} {self.noun} written to {file}.")
+        self.out.say(tr("{done.count} {noun} written to {file}.", done=done, noun=self.noun, file=file))
         self.out.answer(done)
         return 0
 
@@ -394,7 +418,7 @@ def commands_of(resource: Resource) -> Mapping[str, type[BaseCommand]]:
         base, about = _MADE[verb]
         name = f"{resource.name}:{verb}"
         members = {
-            "__doc__": about.format(name=resource.name, title=resource.title),
+            "__doc__": tr(cleandoc(about), name=resource.name, title=tr(resource.title)),
             "__module__": __name__,
             "name": name,
             "resource": resource.name,
@@ -407,7 +431,9 @@ def commands_of(resource: Resource) -> Mapping[str, type[BaseCommand]]:
 def _filter(field: Field) -> click.Option:
     word = field.column.replace("_", "-")
     if field.kind == "flag":
-        return click.Option(
-            [f"--{word}/--no-{word}", field.column], default=None, help=f"By whether {field.en} is yes."
-        )
-    return click.Option([f"--{word}", field.column], help=f"Only those whose {field.en} is this.")
+        option = click.Option([f"--{word}/--no-{word}", field.column], default=None)
+        option.help = tr("By whether {label} is yes.", label=both(field.en, field.zh))
+        return option
+    option = click.Option([f"--{word}", field.column])
+    option.help = tr("Only those whose {label} is this.", label=both(field.en, field.zh))
+    return option

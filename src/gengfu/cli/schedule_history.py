@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
 
 from gengfu.cli.base import BaseCommand
 from gengfu.cli.output import Column
+from gengfu.cli.wording import span_words
 from gengfu.language import tr, worded
 from gengfu.text import visible
 
@@ -103,21 +103,12 @@ class ScheduleNext(BaseCommand):
         if found.ticks:
             now = self.app.clock()
             columns = [Column("entry"), Column("due"), Column("zone"), Column("in", right=True)]
-            lines = [[tick.entry, tick.local, tick.timezone, _span(tick.due_at - now)] for tick in found.ticks]
+            lines = [[tick.entry, tick.local, tick.timezone, span_words(tick.due_at - now)] for tick in found.ticks]
             self.out.table(columns, lines)
         else:
             self.out.note("nothing will be due")
         self.out.answer({"ticks": found.ticks, "count": len(found.ticks)})
         return 0
-
-
-def _span(length: timedelta) -> str:
-    """A length of time in the largest unit that tells it well."""
-    seconds = length.total_seconds()
-    for unit, whole in ((tr("d"), 86400), (tr("h"), 3600), (tr("min"), 60)):
-        if seconds >= 2 * whole:
-            return tr("{number:.0f} {unit}", number=seconds / whole, unit=unit)
-    return tr("{seconds:.0f} s", seconds=seconds)
 
 
 class ScheduleHistory(BaseCommand):

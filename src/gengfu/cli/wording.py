@@ -70,13 +70,13 @@ def _moment(kept: Any) -> Any:
 
 def span_words(span: timedelta) -> str:
     """How long something lasts, in its two greatest units: `3 d 4 h`, `2 h 5 min`, `40 s`."""
-    seconds = max(0, int(span.total_seconds()))
-    units = [("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)]
-    first = next((place for place, (_, length) in enumerate(units) if seconds >= length), len(units) - 1)
-    (unit, length), rest = units[first], units[first + 1 : first + 2]
-    more = [
-        f"{seconds % length // shorter} {name}"
-        for name, shorter in rest
-        if unit != "min" and seconds % length >= shorter
-    ]
-    return " ".join([f"{seconds // length} {unit}", *more])
+    rest = max(0, int(span.total_seconds()))
+    parts: list[str] = []
+    for unit, length in ((tr("d"), 86_400), (tr("h"), 3_600), (tr("min"), 60), (tr("s"), 1)):
+        # Of an hour and more, seconds are not told.
+        if rest >= length and len(parts) < 2 and not (length == 1 and parts):
+            parts.append(tr("{number} {unit}", number=rest // length, unit=unit))
+            rest %= length
+        elif parts:
+            break
+    return joined(" ", parts or [tr("0 s")])

@@ -11,6 +11,7 @@ from pathlib import Path
 from gengfu import locks
 from gengfu.deploy.plan import DeployFile, Plan
 from gengfu.errors import FileError
+from gengfu.language import tr
 from gengfu.templates import render
 
 FILE = "crontab"
@@ -88,7 +89,13 @@ def _parts(text: bytes, folder: Path) -> list[bytes]:
             parts[-1] += line
     if inside:
         begin, end = _begin(folder).decode(), _end(folder).decode()
-        raise FileError(f"the crontab has the line {begin!r} without {end!r} after it; correct it by hand: crontab -e")
+        raise FileError(
+            tr(
+                "the crontab has the line {begin!r} without {end!r} after it; correct it by hand: crontab -e",
+                begin=begin,
+                end=end,
+            )
+        )
     return parts
 
 
@@ -151,11 +158,21 @@ class Crontab:
             return subprocess.run(command, input=given, capture_output=True, env={**os.environ, "LC_ALL": "C"})
         except OSError as error:
             raise FileError(
-                f"the program crontab cannot be run ({error.strerror}); install cron, for example: apt-get install "
-                "cron, or: yum install cronie; without cron there are: gengfu deploy systemd, gengfu deploy supervisor"
+                tr(
+                    "the program crontab cannot be run ({error.strerror}); install cron, for example: apt-get "
+                    "install cron, or: yum install cronie; without cron there are: gengfu deploy systemd, gengfu "
+                    "deploy supervisor",
+                    error=error,
+                )
             ) from None
 
 
 def _refused(what: str, done: subprocess.CompletedProcess[bytes]) -> FileError:
     said = " ".join(done.stderr.decode("utf-8", "replace").split())
-    return FileError(f"the crontab cannot be {what}: {said or f'crontab ended with exit code {done.returncode}'}")
+    return FileError(
+        tr(
+            "the crontab cannot be {what}: {said}",
+            what=what,
+            said=said or tr("crontab ended with exit code {done.returncode}", done=done),
+        )
+    )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gengfu.deploy.plan import DeployFile
 from gengfu.errors import FileError
+from gengfu.language import tr
 
 Tell = Callable[[str], None]
 """Takes a sentence on a step that was done, or is left to be done."""
@@ -46,7 +47,7 @@ class Folder:
         for file in files:
             path = self.path / file.name
             if self._read(file.name) == file.text:
-                self._tell(f"unchanged: {path}")
+                self._tell(tr("unchanged: {path}", path=path))
                 continue
             changed = True
             try:
@@ -57,7 +58,7 @@ class Folder:
                 fresh.replace(path)
             except OSError as error:
                 raise _unwritable(path, error) from error
-            self._tell(f"written: {path}")
+            self._tell(tr("written: {path}", path=path))
         return changed
 
     def take_away(self, names: Iterable[str], mark: str) -> bool:
@@ -68,14 +69,14 @@ class Folder:
             if text is None:
                 continue
             if _first_line(text) != mark:
-                self._tell(f"left alone, since it is not of this folder: {path}")
+                self._tell(tr("left alone, since it is not of this folder: {path}", path=path))
                 continue
             try:
                 path.unlink()
             except OSError as error:
                 raise _unwritable(path, error) from error
             changed = True
-            self._tell(f"removed: {path}")
+            self._tell(tr("removed: {path}", path=path))
         return changed
 
     def _read(self, name: str) -> str | None:
@@ -84,7 +85,9 @@ class Folder:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise FileError(f"{self.path / name} cannot be read: {error.strerror}") from error
+            raise FileError(
+                tr("{path} cannot be read: {error.strerror}", path=self.path / name, error=error)
+            ) from error
 
 
 def make_log_folder(path: Path, user: str, tell: Tell) -> None:
@@ -98,8 +101,8 @@ def make_log_folder(path: Path, user: str, tell: Tell) -> None:
         if os.geteuid() == 0:
             shutil.chown(path, int(user) if user.isdigit() else user)
     except (OSError, LookupError) as error:
-        raise FileError(f"{path} cannot be made: {error}") from error
-    tell(f"made: {path}")
+        raise FileError(tr("{path} cannot be made: {error}", path=path, error=error)) from error
+    tell(tr("made: {path}", path=path))
 
 
 class Manager:
@@ -114,12 +117,13 @@ class Manager:
         """Gives these commands in order; returns whether all went well, or there was nobody to tell."""
         if not self._present:
             for command in commands:
-                self._tell(f"to do where it runs: {' '.join(command)}")
+                self._tell(tr("to do where it runs: {command}", command=" ".join(command)))
             return True
         for command in commands:
             done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL)
             said = (done.stdout + done.stderr).decode("utf-8", "replace").strip().replace("\n", "; ")
-            self._tell(f"{'done' if done.returncode == 0 else 'failed'}: {' '.join(command)}{said and f' ({said})'}")
+            how = tr("done") if done.returncode == 0 else tr("failed")
+            self._tell(tr("{how}: {command}{said}", how=how, command=" ".join(command), said=said and f" ({said})"))
             if done.returncode != 0:
                 return False
         return True
@@ -149,4 +153,10 @@ def _first_line(text: str) -> str:
 
 
 def _unwritable(path: Path, error: OSError) -> FileError:
-    return FileError(f"{path} cannot be changed: {error.strerror}; run this as root, or name another folder with --to")
+    return FileError(
+        tr(
+            "{path} cannot be changed: {error.strerror}; run this as root, or name another folder with --to",
+            path=path,
+            error=error,
+        )
+    )

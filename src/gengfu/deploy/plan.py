@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gengfu.errors import UsageError
+from gengfu.language import tr
 from gengfu.process.supervisor import KILL_AFTER
 from gengfu.queue.options import GRACE, QUEUE_NAME
 
@@ -48,12 +49,16 @@ class Plan:
         if self.folder == Path("/"):
             raise UsageError("the working folder is /, which cannot be meant; for example: --folder /srv/gengfu")
         if not _NAME.fullmatch(self.name):
-            raise UsageError(f"--name is {self.name!r}; a name is a small letter, then small letters, digits, _ and -")
+            raise UsageError(
+                tr("--name is {name!r}; a name is a small letter, then small letters, digits, _ and -", name=self.name)
+            )
         if not _USER.fullmatch(self.user):
-            raise UsageError(f"--user is {self.user!r}, which is not the name of an account; for example: --user www")
+            raise UsageError(
+                tr("--user is {user!r}, which is not the name of an account; for example: --user www", user=self.user)
+            )
         for queue in self.queue.split(",") if self.queue is not None else ():
             if not QUEUE_NAME.fullmatch(queue):
-                raise UsageError(f"--queue names {queue!r}; for example: --queue urgent,device_list")
+                raise UsageError(tr("--queue names {queue!r}; for example: --queue urgent,device_list", queue=queue))
 
     @property
     def stop_wait(self) -> int:
@@ -118,6 +123,10 @@ def _refuse_awkward(path: str) -> None:
     if path.isprintable() and not _AWKWARD & set(path):
         return
     raise UsageError(
-        f"the path {path!r} holds a character that crontab, systemd or supervisor may read otherwise (a quote, a "
-        "backslash, $, a control character); move the folder to a plainer path, for example: /srv/gengfu"
+        tr(
+            "the path {path!r} holds a character that crontab, systemd or supervisor may read otherwise (a "
+            "quote, a backslash, $, a control character); move the folder to a plainer path, for example: "
+            "/srv/gengfu",
+            path=path,
+        )
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from gengfu.language import tr
+
 _RESERVED_WORDS = """
 accessible add admin after all alter analyse analyze and any array as asc asensitive asymmetric attach
 authorization autoincrement before begin between bigint binary blob body both by call cascade case cast change
@@ -52,6 +54,9 @@ def column_name(field: str) -> str:
     plain = re.sub(r"[^a-z0-9]+", "_", spaced.lower()).strip("_")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", plain) or len(plain) > _LONGEST or not field.isascii():
         raise ValueError(
-            f"no column can be named after the field {field!r}; give it one, as Field({field!r}, 'column')"
+            tr(
+                "no column can be named after the field {field!r}; give it one, as Field({field!r}, 'column')",
+                field=field,
+            )
         )
     return f"{plain}_" if plain in _RESERVED or plain in _OURS else plain

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from gengfu.clock import monotonic
 from gengfu.errors import AnswerError, GengfuError
+from gengfu.language import tr
 from gengfu.mirror.prefetch import Batches
 from gengfu.mirror.reconcile import echoes
 from gengfu.mirror.row_writer import RowWriter
@@ -96,8 +97,8 @@ class _Pages:
         self._writer.commit(shifted=self._shifted)
         if self._failures:
             first = min(self._failures, key=lambda failure: failure.index)
-            count = f"{len(self._failures)} of {len(wanted)} pages could not be read"
-            raise AnswerError(f"{count}; page {first.index}: {first.cause}")
+            count = tr("{number} of {total} pages could not be read", number=len(self._failures), total=len(wanted))
+            raise AnswerError(tr("{count}; page {first.index}: {first.cause}", count=count, first=first))
 
     def _take(self, answer: Page | Failure) -> None:
         index = answer.index
@@ -130,7 +131,13 @@ def _read_to_the_end(context: RunContext, window: Window, writer: RowWriter, sto
             ids = writer.add(page)
             earlier = seen.setdefault(ids, last) if ids else last
             if earlier != last:
-                raise AnswerError(f"page {last} repeats page {earlier}: the server ignores which page is asked for")
+                raise AnswerError(
+                    tr(
+                        "page {last} repeats page {earlier}: the server ignores which page is asked for",
+                        last=last,
+                        earlier=earlier,
+                    )
+                )
             if writer.held >= COMMIT_ROWS or monotonic() - committed > COMMIT_SECONDS:
                 writer.commit()
                 committed = monotonic()

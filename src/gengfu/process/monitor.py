@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from gengfu.clock import Clock, monotonic, utcnow
 from gengfu.errors import GengfuError
+from gengfu.language import tr
 from gengfu.process.liveness import StallDetector
 from gengfu.process.notify_socket import ALIVE, READY, STOPPING, NotifyClient, Parent
 from gengfu.process.pids import birth_of, host_name, is_here, lives
@@ -223,7 +224,7 @@ class Monitor:
             return self._progress()
         except Exception as error:
             log.exception("the progress of this process cannot be told")
-            return f"its progress cannot be told: {error}"
+            return tr("its progress cannot be told: {error}", error=error)
 
     def _look_at_others(self) -> None:
         """The renewal just before was a write, so a database that took none for a while makes nobody look dead."""

@@ -14,6 +14,7 @@ from types import FrameType
 
 from gengfu.clock import monotonic
 from gengfu.errors import FileError
+from gengfu.language import tr
 from gengfu.process.child import AT_ONCE, STUCK_AFTER, Child
 from gengfu.process.notify_socket import ALIVE, READY, STOPPING, NotifyClient, NotifySocket, Parent
 from gengfu.process.sockets import FOLDER, dead_supervisor_sockets, remove
@@ -184,9 +185,15 @@ class Supervisor:
             self._ended(place, child, code)
         elif child.is_told:
             if child.enforce():
-                self._say(logging.ERROR, f"{place.name} (process {child.pid}) did not end when told to; killed")
+                self._say(
+                    logging.ERROR,
+                    tr("{place.name} (process {child.pid}) did not end when told to; killed", place=place, child=child),
+                )
         elif place.role.watched and child.silence() > self._stuck_after:
-            self._say(logging.ERROR, f"{place.name} (process {child.pid}) is stuck; it is replaced")
+            self._say(
+                logging.ERROR,
+                tr("{place.name} (process {child.pid}) is stuck; it is replaced", place=place, child=child),
+            )
             place.was_stuck = True
             child.end(STUCK_GRACE)
 
@@ -196,30 +203,40 @@ class Supervisor:
         try:
             place.child = Child(place.role.argv, output=output, socket=place.socket, stuck_after=self._stuck_after)
         except OSError as error:
-            self._say(logging.ERROR, f"{place.name} cannot be started: {error}")
+            self._say(logging.ERROR, tr("{place.name} cannot be started: {error}", place=place, error=error))
             self._start_later(place)
         else:
-            self._say(logging.INFO, f"{place.name} started (process {place.child.pid})")
+            self._say(logging.INFO, tr("{place.name} started (process {place.child.pid})", place=place))
 
     def _ended(self, place: _Place, child: Child, code: int) -> None:
         place.child = None
         child.close()
-        ended = f"{place.name} (process {child.pid}) {_how(code)}"
+        ended = tr("{place.name} (process {child.pid}) {how}", place=place, child=child, how=_how(code))
         if place.told or self._heard:
             self._say(logging.INFO, ended)
             return
         what = Next.REPLACE_LATER if place.was_stuck else place.role.follow(code, place.was_ready)
         if what is Next.GIVE_UP:
-            self._say(logging.ERROR, f"{ended}: its command line or its configuration is refused, so all end")
+            self._say(
+                logging.ERROR, tr("{ended}: its command line or its configuration is refused, so all end", ended=ended)
+            )
             self._code = MISUSE
             self._signals += 1
         elif what is Next.REPLACE:
-            self._say(logging.INFO, f"{ended}; the next one starts at once")
+            self._say(logging.INFO, tr("{ended}; the next one starts at once", ended=ended))
             place.start_at = monotonic()
         elif what is Next.REPLACE_LATER:
             place.deaths = 0 if child.age() > LONGEST_PAUSE else place.deaths
-            last = f"; its last line: {child.last_line}" if child.last_line else ""
-            self._say(logging.WARNING, f"{ended}; the next one starts in {self._start_later(place):g} s{last}")
+            last = tr("; its last line: {child.last_line}", child=child) if child.last_line else ""
+            self._say(
+                logging.WARNING,
+                tr(
+                    "{ended}; the next one starts in {seconds:g} s{last}",
+                    ended=ended,
+                    seconds=self._start_later(place),
+                    last=last,
+                ),
+            )
         else:
             self._say(logging.INFO, ended)
 
@@ -282,15 +299,19 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
         return tempfile.TemporaryDirectory(prefix=FOLDER, dir=socket_place(), ignore_cleanup_errors=True)
     except OSError as error:
         raise FileError(
-            f"no folder can be made in {socket_place()} ({error.strerror}); set TMPDIR to another"
+            tr(
+                "no folder can be made in {socket_place} ({error.strerror}); set TMPDIR to another",
+                socket_place=socket_place(),
+                error=error,
+            )
         ) from error
 
 
 def _how(code: int) -> str:
     """How a process ended, in words."""
     if code >= 0:
-        return f"ended with exit code {code}"
+        return tr("ended with exit code {code}", code=code)
     try:
-        return f"was killed by {signal.Signals(-code).name}"
+        return tr("was killed by {signal}", signal=signal.Signals(-code).name)
     except ValueError:
-        return f"was killed by signal {-code}"
+        return tr("was killed by signal {code}", code=-code)

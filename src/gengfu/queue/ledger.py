@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from gengfu.clock import Clock, utcnow
+from gengfu.language import tr
 from gengfu.queue.job import LeasedJob
 from gengfu.queue.outcomes import Ending
 from gengfu.store import jobs as rows
@@ -228,7 +229,9 @@ def _lease(connection: Transaction, request: Request, tried: dict[_Pair, LeasedJ
 def _leased(row: Any, tries: int | None) -> LeasedJob:
     allowed = row.tries if tries is None else tries
     spent = row.attempts >= allowed
-    cause = row.cause or (f"out of tries: {row.attempts} of {allowed} used" if spent else None)
+    cause = row.cause or (
+        tr("out of tries: {row.attempts} of {allowed} used", row=row, allowed=allowed) if spent else None
+    )
     attempt = row.attempts + (not spent)
     return LeasedJob(row.id, row.fence + 1, row.queue, row.name, row.args, attempt, allowed, cause, spent)
 
@@ -240,7 +243,7 @@ def _take_back(connection: Transaction, found: Sequence[Any], now: datetime) -> 
         attempt = attempts.get(pair)
         to = Transition(JobState.QUEUED, row.cause, attempts=row.attempts, due=now)
         if attempt is not None and attempt.outcome is None:
-            why = f"the worker {attempt.worker} died or was out of reach"
+            why = tr("the worker {attempt.worker} died or was out of reach", attempt=attempt)
             to = replace(to, cause=why, outcome=Outcome.LOST, attempt_cause=why)
         rows.move(connection, [pair], to, now)
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from gengfu.errors import UsageError
+from gengfu.language import tr
 
 GRACE = 30.0
 """Seconds that a worker told to stop gives its running jobs; what has not ended then goes back into the queue."""
@@ -45,13 +46,20 @@ class WorkerOptions:
         for name in ("tries", "max_jobs", "max_time", "memory", "timeout", "concurrency", "processes"):
             value = getattr(self, name)
             if value is not None and value <= 0:
-                raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be more than 0")
+                raise UsageError(
+                    tr("--{name} is {value}; it must be more than 0", name=name.replace("_", "-"), value=value)
+                )
         for name in ("sleep", "grace"):
             if getattr(self, name) < 0:
-                raise UsageError(f"--{name} is {getattr(self, name)}; it must be 0 or more")
+                raise UsageError(tr("--{name} is {value}; it must be 0 or more", name=name, value=getattr(self, name)))
         for queue in self.queues:
             if not QUEUE_NAME.fullmatch(queue):
-                raise UsageError(f"--queue names {queue!r}; a queue's name is a letter, then letters, digits, _ and -")
+                raise UsageError(
+                    tr(
+                        "--queue names {queue!r}; a queue's name is a letter, then letters, digits, _ and -",
+                        queue=queue,
+                    )
+                )
         if self.once and self.processes > 1:
             raise UsageError("--once runs one job, so it cannot be combined with --processes")
 

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from gengfu.errors import Postpone
+from gengfu.language import tr
 from gengfu.queue.job import Job, JobContext, Jobs
 
 PATIENCE = 300.0
@@ -65,4 +66,4 @@ class Unimportable(Job):
 
     def fire(self, context: JobContext, *_: Any, **args: Any) -> str | None:
         """Puts itself off."""
-        raise Postpone(f"its code cannot be used: {self._reason}", PATIENCE)
+        raise Postpone(tr("its code cannot be used: {reason}", reason=self._reason), PATIENCE)

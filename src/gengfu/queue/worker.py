@@ -15,6 +15,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from gengfu.clock import Clock, monotonic, utcnow
+from gengfu.language import tr
 from gengfu.process.child import AT_ONCE
 from gengfu.process.liveness import SLOW_AFTER
 from gengfu.process.monitor import Monitor
@@ -162,7 +163,7 @@ class WorkerProcess:
         the database is stuck only where the database answers others."""
         seconds = self._dispatcher.liveness.seconds()
         if seconds > SLOW_AFTER <= self.monitor.answered_for():
-            return f"its dispatcher has made no progress for {seconds:.0f} seconds"
+            return tr("its dispatcher has made no progress for {seconds:.0f} seconds", seconds=seconds)
         return None
 
     def _queues(self) -> list[str]:
@@ -186,7 +187,9 @@ class WorkerProcess:
     def _reason(self) -> End | None:
         options, dispatcher = self._options, self._dispatcher
         if dispatcher.liveness.seconds() > LONGEST:
-            hung = f"its dispatcher has made no progress for {dispatcher.liveness.seconds():.0f} seconds"
+            hung = tr(
+                "its dispatcher has made no progress for {seconds:.0f} seconds", seconds=dispatcher.liveness.seconds()
+            )
             log.error("worker is stuck; it ends so that another one can follow", extra={"cause": hung})
             return End(hung, 1, 0.0, hung=True)
         why = None

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from gengfu.errors import AnswerError, UsageError
+from gengfu.language import tr
 from gengfu.mirror.resource import Field, Kind
 from gengfu.vendor.paging import NO_MORE, BareArray, Cursor, Link, Offset, PageIndex, Paging, PreviousId, Query
 
@@ -62,10 +63,10 @@ def rows_of(sample: Sample) -> tuple[list[Row], str | None]:
         lists = {name: value for name, value in body.items() if isinstance(value, list)}
         likely = [name for name in _ROWS if name in lists] or [name for name in lists if lists[name]] or list(lists)
         if not likely:
-            raise UsageError(f"the answer is an object without an array of rows; its members are: {', '.join(body)}")
+            raise UsageError(tr("the answer is an object without an array of rows; its members are: {body}", body=body))
         member, found = likely[0], lists[likely[0]]
     else:
-        raise UsageError(f"the answer is neither an array nor an object: {json.dumps(body)[:100]}")
+        raise UsageError(tr("the answer is neither an array nor an object: {dumps}", dumps=json.dumps(body)[:100]))
     if not found:
         raise UsageError("the list is empty, so there is nothing to recognise in it; try again when it has rows")
     if not all(isinstance(row, dict) for row in found):
@@ -82,12 +83,18 @@ def key_of(rows: Sequence[Row], wanted: str | None) -> str:
     names = [name for name in rows[0] if _is_key(name, rows)]
     if wanted is not None:
         if wanted not in names:
-            raise UsageError(f"{wanted!r} is no key: it is not a whole number of its own in each of {len(rows)} rows")
+            raise UsageError(
+                tr(
+                    "{wanted!r} is no key: it is not a whole number of its own in each of {number} rows",
+                    wanted=wanted,
+                    number=len(rows),
+                )
+            )
         return wanted
     likely = [name for name in names if name.lower() == "id"] or [n for n in names if n.lower().endswith("id")] or names
     if len(likely) != 1 or (len(rows) == 1 and likely[0].lower() != "id"):
-        told = f"several fields could be: {', '.join(likely)}" if likely else "no field could be"
-        raise UsageError(f"which field is the key of a row? {told}; say so with --key")
+        told = tr("several fields could be: {likely}", likely=likely) if likely else "no field could be"
+        raise UsageError(tr("which field is the key of a row? {told}; say so with --key", told=told))
     return likely[0]
 
 
@@ -123,8 +130,12 @@ def paging_of(ask: Ask, path: str, query: Query, first: Sample, key: str, *, tru
         if found is not None:
             return replace(found, rows=member, total=totals[0])
     raise UsageError(
-        f"how {path} comes in pages cannot be made out (its members are: {', '.join(body)}); write the file by hand, "
-        "as docs/further-lists.md shows"
+        tr(
+            "how {path} comes in pages cannot be made out (its members are: {body}); write the file by hand, "
+            "as docs/further-lists.md shows",
+            path=path,
+            body=body,
+        )
     )
 
 
@@ -186,7 +197,7 @@ def _cursor(trial: _Trial, rows: Sequence[Row], member: str, more: str, value: A
     for name in dict.fromkeys(names):
         if trial.leads_on(rows, (name, str(value))):
             return Cursor(name, size=trial.size_of(rows), rows=member, more=more)
-    raise UsageError(f"the answer names {more}, but by which parameter to ask for it cannot be made out")
+    raise UsageError(tr("the answer names {more}, but by which parameter to ask for it cannot be made out", more=more))
 
 
 def _numbered(trial: _Trial) -> PageIndex | Offset | None:
@@ -215,7 +226,7 @@ def fields_of(rows: Sequence[Row], later: Sequence[Row], key: str, wanted: Seque
     names = list(dict.fromkeys(name for row in rows for name in row if name != key))
     unknown = [name for name in wanted if name not in names]
     if unknown:
-        raise UsageError(f"the rows have no field {', '.join(unknown)}; they have: {', '.join(names)}")
+        raise UsageError(tr("the rows have no field {unknown}; they have: {names}", unknown=unknown, names=names))
     after = {row.get(key): row for row in later}
     found = []
     for name in wanted or names:

@@ -185,7 +185,7 @@ def _fields(expression: str) -> str:
     text = " ".join(expression.split())
     fields = ALIASES.get(text.lower(), text)
     if fields.startswith("@"):
-        raise _wrong(expression, tr("is none of {aliases}", aliases=[*ALIASES]))
+        raise _wrong(expression, tr("is none of {aliases}", aliases=ALIASES))
     if len(fields) > _LONGEST:
         raise _wrong(expression[:20] + "...", tr("is longer than {longest} characters", longest=_LONGEST))
     count = len(fields.split())

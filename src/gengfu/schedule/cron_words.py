@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gengfu.language import Message
+from gengfu.language import Message, both
 
 if TYPE_CHECKING:
     from cronsim.explain import Field
@@ -14,21 +14,9 @@ if TYPE_CHECKING:
 _WEEKDAYS = "日一二三四五六日"
 
 
-class CronWords(Message):
+def words_of(fields: str) -> Message:
     """When an expression of five or six fields is due: "every 5 minutes", "at 02:00 every day"."""
-
-    fields: str
-
-    def worded(self, gettext: Callable[[str], str]) -> str:
-        """In Chinese."""
-        return _in_chinese(self.fields)
-
-
-def words_of(fields: str) -> CronWords:
-    """The expression in words."""
-    words = CronWords(_in_english(fields))
-    words.fields = fields
-    return words
+    return both(_in_english(fields), _in_chinese(fields))
 
 
 def _even_step(text: str, whole: int) -> int | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from gengfu.errors import ConfigError
+from gengfu.language import tr
 from gengfu.readers import Reader, flag, number, seconds, text, word, zone
 from gengfu.schedule.cron import Cron
 from gengfu.schedule.policy import CatchUp, Entry, JobRequest, Overlap, RunRequest, Schedule
@@ -76,7 +77,7 @@ def load_entries(settings: Settings, catalogue: Declarations) -> Entries:
     for name, table in _tables(settings.home / TOML, problems):
         draft = drafts.get(name) or _Draft(TOML, {})
         values = {key: _Given(value, f"{TOML}, [schedule.{name}], {key}") for key, value in table.items()}
-        source = draft.source if draft.source == TOML else f"{draft.source}, with {TOML}"
+        source = draft.source if draft.source == TOML else tr("{draft.source}, with {toml}", draft=draft, toml=TOML)
         drafts[name] = _Draft(source, {**draft.values, **values})
     entries = {}
     for name, draft in sorted(drafts.items()):
@@ -146,15 +147,30 @@ def _declared(declaring: Declaring, drafts: dict[str, _Draft], problems: list[st
     """Adds the entry of a command's class."""
     command, schedule = declaring.name, declaring.schedule
     name = re.sub(r"[^A-Za-z0-9_]", "_", command)
-    place = f"the command {command}, schedule"
+    place = tr("the command {command}, schedule", command=command)
     if isinstance(schedule, str):
         schedule = Schedule(schedule)
     if not isinstance(schedule, Schedule):
-        problems.append(f'{place}: {schedule!r} is neither text nor a Schedule; for example: schedule = "0 2 * * *"')
+        problems.append(
+            tr(
+                '{place}: {schedule!r} is neither text nor a Schedule; for example: schedule = "0 2 * * *"',
+                place=place,
+                schedule=schedule,
+            )
+        )
     elif _NAME.fullmatch(name) is None:
-        problems.append(f"{place}: {name!r} cannot be an entry's name; {_NAMING}")
+        problems.append(
+            tr("{place}: {name!r} cannot be an entry's name; {naming}", place=place, name=name, naming=_NAMING)
+        )
     elif name in drafts:
-        problems.append(f"{place}: {drafts[name].source} has an entry of the name {name} already")
+        problems.append(
+            tr(
+                "{place}: {source} has an entry of the name {name} already",
+                place=place,
+                source=drafts[name].source,
+                name=name,
+            )
+        )
     else:
         values = {field.name: getattr(schedule, field.name) for field in fields(Schedule)}
         values["command"] = f"{command} {schedule.command}".strip()
@@ -172,13 +188,22 @@ def _tables(path: Path, problems: list[str]) -> Iterator[tuple[str, Mapping[str,
         problems.append(str(error))
         return
     if not isinstance(schedule, dict):
-        problems.append(f"{TOML}, schedule: it is no table; for example: [schedule.nightly_list]")
+        problems.append(tr("{toml}, schedule: it is no table; for example: [schedule.nightly_list]", toml=TOML))
         return
     for name, table in schedule.items():
         if not isinstance(table, dict):
-            problems.append(f"{TOML}, [schedule]: {name} is no table; for example: [schedule.nightly_list]")
+            problems.append(
+                tr("{toml}, [schedule]: {name} is no table; for example: [schedule.nightly_list]", toml=TOML, name=name)
+            )
         elif _NAME.fullmatch(name) is None:
-            problems.append(f"{TOML}, [schedule.{name}]: {name!r} cannot be an entry's name; {_NAMING}")
+            problems.append(
+                tr(
+                    "{toml}, [schedule.{name}]: {name!r} cannot be an entry's name; {naming}",
+                    toml=TOML,
+                    name=name,
+                    naming=_NAMING,
+                )
+            )
         else:
             yield name, table
 
@@ -205,8 +230,8 @@ class _Reader:
         for key in self._draft.values:
             if key not in _READERS:
                 near = meant(key, _READERS)
-                hint = f"did you mean {near}?" if near else f"there are: {', '.join(_READERS)}"
-                self._wrong(key, f"is no key of an entry; {hint}")
+                hint = tr("did you mean {near}?", near=near) if near else tr("there are: {readers}", readers=_READERS)
+                self._wrong(key, tr("is no key of an entry; {hint}", hint=hint))
         values = {key: self._read(key, given) for key, given in self._draft.values.items() if key in _READERS}
         line = self._line(values.pop("command", None))
         cron = values.get("cron")
@@ -222,9 +247,11 @@ class _Reader:
         try:
             return _READERS[key](given.value)
         except ValueError as wrong:
-            self._wrong(key, f"{wrong}; for example: {key} = {_EXAMPLES[key]}")
+            self._wrong(
+                key, tr("{wrong}; for example: {key} = {examples}", wrong=wrong, key=key, examples=_EXAMPLES[key])
+            )
         except ConfigError as error:
-            self._wrong(key, f"cannot be used: {error}")
+            self._wrong(key, tr("cannot be used: {error}", error=error))
         return None
 
     def _line(self, words: tuple[str, ...] | None) -> _Line | None:
@@ -236,23 +263,37 @@ class _Reader:
         declaring = self._catalogue.command(words[0])
         if declaring is None:
             hint = "write only what comes after gengfu" if words[0].endswith("gengfu") else "see: gengfu --help"
-            self._wrong("command", f"names a command {words[0]!r} that is not there; {hint}")
+            self._wrong("command", tr("names a command {words!r} that is not there; {hint}", words=words[0], hint=hint))
             return None
         try:
             options = _options(declaring, words)
             return _Line(words, declaring.mirrors(options), declaring.queues(options))
         except ValueError as wrong:
             self._wrong(
-                "command", f"is {shlex.join(words)!r}, which cannot be run: {wrong}; see: gengfu {words[0]} --help"
+                "command",
+                tr(
+                    "is {words!r}, which cannot be run: {wrong}; see: gengfu {command} --help",
+                    words=shlex.join(words),
+                    wrong=wrong,
+                    command=words[0],
+                ),
             )
             return None
 
     def _missing(self, key: str) -> None:
         example = f"{key} = {_EXAMPLES[key]}"
-        self.problems.append(f"{TOML}, [schedule.{self._name}]: {key} is missing; for example: {example}")
+        self.problems.append(
+            tr(
+                "{toml}, [schedule.{name}]: {key} is missing; for example: {example}",
+                toml=TOML,
+                name=self._name,
+                key=key,
+                example=example,
+            )
+        )
 
     def _wrong(self, key: str, wrong: str) -> None:
-        self.problems.append(f"{self._draft.values[key].place} {wrong}")
+        self.problems.append(tr("{place} {wrong}", place=self._draft.values[key].place, wrong=wrong))
 
 
 def _options(declaring: Declaring, words: Sequence[str]) -> dict[str, Any]:
@@ -287,7 +328,9 @@ def _command(value: Any) -> tuple[str, ...]:
     try:
         return tuple(shlex.split(line))
     except ValueError as error:
-        raise ValueError(f"is {line!r}, which cannot be split into words: {str(error).lower()}") from None
+        raise ValueError(
+            tr("is {line!r}, which cannot be split into words: {error}", line=line, error=str(error).lower())
+        ) from None
 
 
 def _cron(value: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from gengfu.clock import Clock, monotonic
 from gengfu.errors import StoreError
+from gengfu.language import tr
 from gengfu.process.monitor import Monitor
 from gengfu.process.pids import is_here, lives
 from gengfu.schedule.enqueue import Enqueuer, Settled
@@ -173,7 +174,7 @@ class OpenTicks:
         not is begun by this one."""
         told = {"tick": tick.id, "entry": tick.entry, "scheduler": tick.scheduler}
         if tick.state is TickState.RUNNING:
-            reason = f"its scheduler {tick.scheduler} died while it ran"
+            reason: str = tr("its scheduler {tick.scheduler} died while it ran", tick=tick)
             if self._others.end_command(tick) and self._store.write(lambda ticks: ticks.give_up(tick, reason, now)):
                 log.warning("tick lost", extra=told)
                 del self._open[tick.id]
@@ -244,7 +245,7 @@ class OpenTicks:
             timeout = entry.schedule.timeout if entry is not None else 3600.0
             pid, birth = self._running.launch(tick, timeout, self._wake)
         except OSError as error:
-            self._close(tick, TickEnd(TickState.FAILED, f"could not be started: {error}"))
+            self._close(tick, TickEnd(TickState.FAILED, tr("could not be started: {error}", error=error)))
             return
         self._store.write(lambda ticks: ticks.started(tick, pid, birth))
 

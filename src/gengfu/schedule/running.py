@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from gengfu import logs
 from gengfu.errors import ConfigError
+from gengfu.language import tr
 from gengfu.process.child import Child, program
 from gengfu.process.pids import birth_of
 from gengfu.settings import Settings
@@ -144,7 +145,9 @@ class _Command:
         code = self.child.code()
         if code is None:
             if self.child.age() >= self._timeout:
-                self.end(TickState.FAILED, f"ran into its time limit of {self._timeout:g} s", KILL_AFTER)
+                self.end(
+                    TickState.FAILED, tr("ran into its time limit of {timeout:g} s", timeout=self._timeout), KILL_AFTER
+                )
             self.child.enforce()
             return None
         self.child.close()
@@ -153,7 +156,7 @@ class _Command:
             return TickEnd(self._asked[0], self._asked[1], code, output)
         if code == 0:
             return TickEnd(TickState.DONE, None, code, output)
-        how = f"exit code {code}" if code > 0 else f"ended by {_name(-code)}"
+        how = tr("exit code {code}", code=code) if code > 0 else tr("ended by {name}", name=_name(-code))
         last = output.rstrip().rpartition("\n")[2].strip() if output else ""
         return TickEnd(TickState.FAILED, f"{how}: {last[:300]}" if last else how, code, output)
 
@@ -162,7 +165,7 @@ def _name(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:
-        return f"signal {number}"
+        return tr("signal {number}", number=number)
 
 
 class EntryLogs:

@@ -124,27 +124,7 @@ def _silent(facts: Facts, entry: Entry, moment: datetime, now: datetime, tell: F
             tr("{told}no scheduler has run since {facts.name} was added; {start}", told=told, facts=facts, start=start),
         )
     if row.planned_until < moment:
-        if row.paused_at is not None and row.paused_at <= moment:
-            return Explanation(
-                NoTick.PAUSED,
-                tr(
-                    "{told}{facts.name} is {paused_because}",
-                    told=told,
-                    facts=facts,
-                    paused_because=paused_because(row, tell),
-                ),
-            )
-        text = tr(
-            "no scheduler has looked at {facts.name} since {planned_until}",
-            facts=facts,
-            planned_until=tell(row.planned_until),
-        )
-        late = entry.schedule.grace + entry.schedule.jitter
-        if (now - moment).total_seconds() <= late:
-            return Explanation(
-                NoTick.NOT_LOOKED_AT, tr("the tick of {moment} has not run yet: {text}", moment=tell(moment), text=text)
-            )
-        return Explanation(NoTick.NOT_LOOKED_AT, tr("{told}{text}", told=told, text=text))
+        return _unplanned(facts, entry, row, moment, now, tell)
     if moment < now - TICKS_KEPT:
         kept = tr("rows are kept for {TICKS_KEPT.days} days", TICKS_KEPT=TICKS_KEPT)
         text = tr("what became of the tick of {moment} is no longer on record: {kept}", moment=tell(moment), kept=kept)
@@ -160,6 +140,22 @@ def _silent(facts: Facts, entry: Entry, moment: datetime, now: datetime, tell: F
         since=since,
     )
     return Explanation(NoTick.NOT_SCHEDULED_THEN, tr("{told}{reason}", told=told, reason=reason))
+
+
+def _unplanned(
+    facts: Facts, entry: Entry, row: EntryRow, moment: datetime, now: datetime, tell: FormatMoment
+) -> Explanation:
+    """Of a tick that no scheduler has looked for yet."""
+    told = tr("the tick of {moment} did not run: ", moment=tell(moment))
+    if row.paused_at is not None and row.paused_at <= moment:
+        why = paused_because(row, tell)
+        return Explanation(NoTick.PAUSED, tr("{told}{facts.name} is {why}", told=told, facts=facts, why=why))
+    looked = tell(row.planned_until)
+    text = tr("no scheduler has looked at {facts.name} since {looked}", facts=facts, looked=looked)
+    if (now - moment).total_seconds() <= entry.schedule.grace + entry.schedule.jitter:
+        text = tr("the tick of {moment} has not run yet: {text}", moment=tell(moment), text=text)
+        return Explanation(NoTick.NOT_LOOKED_AT, text)
+    return Explanation(NoTick.NOT_LOOKED_AT, tr("{told}{text}", told=told, text=text))
 
 
 def _of_row(tick: Tick, moment: datetime, tell: FormatMoment) -> Explanation:

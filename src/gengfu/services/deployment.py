@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gengfu.deploy import crontab, panel, placing, supervisor, systemd
 from gengfu.deploy.plan import DeployFile, Plan
 from gengfu.errors import GengfuError, UsageError
+from gengfu.language import tr
 from gengfu.process.child import program
 from gengfu.services.json import object_of, to_json
 from gengfu.settings import Settings, load_settings
@@ -99,16 +100,27 @@ def settings_for(folder: Path | None) -> tuple[Settings, list[str]]:
         UsageError: there is no such folder.
     """
     if folder is not None and not folder.is_dir():
-        raise UsageError(f"--folder names {folder}, which is not a folder; for example: --folder /srv/gengfu")
+        raise UsageError(
+            tr("--folder names {folder}, which is not a folder; for example: --folder /srv/gengfu", folder=folder)
+        )
     here = str(folder) if folder is not None else os.environ.get("GENGFU_HOME", ".")
     settings = load_settings({"GENGFU_HOME": here})
     notes: list[str] = []
     if not any((settings.home / name).exists() for name in (".env", "gengfu.toml")):
-        notes.append(f"{settings.home} has neither .env nor gengfu.toml; is it the working folder? Else: --folder")
+        notes.append(
+            tr(
+                "{settings.home} has neither .env nor gengfu.toml; is it the working folder? Else: --folder",
+                settings=settings,
+            )
+        )
     known = {each.name.upper() for each in fields(Settings) if each.metadata}
     seen = load_settings({**os.environ, "GENGFU_HOME": here})
     notes += [
-        f"{name} of this shell is not what the processes will find; write it into {settings.home / '.env'}"
+        tr(
+            "{name} of this shell is not what the processes will find; write it into {home}",
+            name=name,
+            home=settings.home / ".env",
+        )
         for name in sorted(known & set(os.environ))
         if getattr(seen, name.lower()) != getattr(settings, name.lower())
     ]
@@ -261,18 +273,20 @@ class Deployment:
         else:
             placing.make_log_folder(plan.logs, plan.user, self._tell)
             after = crontab.with_block(before, plan.folder, crontab.block(plan))
-        whose = f"the crontab of {plan.user}"
+        whose = tr("the crontab of {plan.user}", plan=plan)
         if after == before:
-            self._tell(f"nothing to remove: {whose}" if remove else f"unchanged: {whose}")
+            self._tell(
+                tr("nothing to remove: {whose}", whose=whose) if remove else tr("unchanged: {whose}", whose=whose)
+            )
         else:
             table.write(after)
-            self._tell(f"{'removed from' if remove else 'written into'}: {whose}")
+            self._tell(tr("removed from: {whose}", whose=whose) if remove else tr("written into: {whose}", whose=whose))
         if remove:
             if (running := crontab.running(plan.folder)) is not None:
-                notes.append(f"the workers that it started go on; to end them: kill {running}")
+                notes.append(tr("the workers that it started go on; to end them: kill {running}", running=running))
             return self._done(DeployStatus.REMOVED, [], notes)
         notes += [
-            f"{whose} also has this line, which may do the same work twice: {line}"
+            tr("{whose} also has this line, which may do the same work twice: {line}", whose=whose, line=line)
             for line in crontab.strangers(after, plan)
         ]
         return self._done(DeployStatus.INSTALLED, self._files(), notes)
@@ -299,7 +313,10 @@ class Deployment:
             getpwnam(self._plan.user)
         except KeyError:
             raise UsageError(
-                f"there is no account {self._plan.user!r} here; name the one that is to own the processes: --user www"
+                tr(
+                    "there is no account {user!r} here; name the one that is to own the processes: --user www",
+                    user=self._plan.user,
+                )
             ) from None
 
     def _tell(self, step: str) -> None:

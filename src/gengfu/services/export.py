@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from gengfu.errors import FileError, UsageError
+from gengfu.language import tr
 
 XLSX_ROWS = 1_048_575
 """The rows that a sheet holds below its titles."""
@@ -46,7 +47,7 @@ def format_of(path: Path, asked: str | None) -> Format:
     """
     name = asked or path.suffix.lower().removeprefix(".")
     if name not in list(Format):
-        raise UsageError(f"{path} ends with none of .csv, .xlsx and .jsonl; name it so, or give --format")
+        raise UsageError(tr("{path} ends with none of .csv, .xlsx and .jsonl; name it so, or give --format", path=path))
     return Format(name)
 
 
@@ -91,7 +92,9 @@ def whole(path: Path) -> Iterator[Path]:
         yield folder / path.name
         os.replace(folder / path.name, path)
     except OSError as error:
-        raise FileError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise FileError(
+            tr("{path} cannot be written: {strerror}", path=path, strerror=error.strerror or error)
+        ) from error
     finally:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -204,16 +207,26 @@ class _Xlsx:
         from xlsxwriter.exceptions import FileCreateError
 
         if self._shortened:
-            self.notes.append(f"{self._shortened} cells were longer than {XLSX_TEXT} characters and are cut short")
+            self.notes.append(
+                tr(
+                    "{shortened} cells were longer than {xlsx_text} characters and are cut short",
+                    shortened=self._shortened,
+                    xlsx_text=XLSX_TEXT,
+                )
+            )
         try:
             self._book.close()
         except FileCreateError as error:
-            raise FileError(f"{self._path} cannot be written: {error}") from error
+            raise FileError(tr("{path} cannot be written: {error}", path=self._path, error=error)) from error
 
 
 def too_many_rows(number: int) -> str:
     """Why so many rows cannot be a sheet."""
-    return f"an xlsx sheet holds {XLSX_ROWS} rows, and there are {number}; filter them, or write a .csv or .jsonl"
+    return tr(
+        "an xlsx sheet holds {xlsx_rows} rows, and there are {number}; filter them, or write a .csv or .jsonl",
+        xlsx_rows=XLSX_ROWS,
+        number=number,
+    )
 
 
 def _finish(stream: IO[Any]) -> None:

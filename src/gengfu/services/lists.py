@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from gengfu.clock import Clock
 from gengfu.errors import NotFound, UsageError
+from gengfu.language import both, tr
 from gengfu.mirror.resource import Field, Kind, Resource
 from gengfu.services import export
 from gengfu.services.export import Format
@@ -219,11 +220,22 @@ class ListService:
         if found is None:
             name = self.resource.name
             raise NotFound(
-                f"there is no {_rows_of(name)[:-1]} {row_id} in the mirror; search with: gengfu {name}:find TEXT"
+                tr(
+                    "there is no {row} {row_id} in the mirror; search with: gengfu {name}:find TEXT",
+                    row=tr("device") if name == "device" else tr("row"),
+                    row_id=row_id,
+                    name=name,
+                )
             )
         row = self.row(found)
         missed = self._store.missed_by(row_id)
-        status = "gone" if row.gone_at else "present" if missed is None else f"missing since run {missed}"
+        status = (
+            tr("gone")
+            if row.gone_at
+            else tr("present")
+            if missed is None
+            else tr("missing since run {missed}", missed=missed)
+        )
         return RowDetail(self.resource.name, status, row, self.timeline(row_id, changes))
 
     def timeline(self, row_id: int, limit: int) -> list[Change]:
@@ -370,7 +382,7 @@ class ListService:
         """
         form = export.format_of(path, asked)
         if path.exists() and not force:
-            raise UsageError(f"{path} is there already; give --force to overwrite it")
+            raise UsageError(tr("{path} is there already; give --force to overwrite it", path=path))
         with export.whole(path) as part:
             count, notes = self._write(form, part, chosen, columns, tell)
         return Exported(path.absolute(), form, count, notes)
@@ -428,7 +440,9 @@ class ListService:
             field = self._field_of(name)
             if sought in (name, field.name.lower(), field.en.lower(), field.zh.lower()):
                 return name
-        raise UsageError(f"there is no column {word.strip()!r}; there are: {', '.join(self.columns)}")
+        raise UsageError(
+            tr("there is no column {word!r}; there are: {columns}", word=word.strip(), columns=self.columns)
+        )
 
     @property
     def shown(self) -> Sequence[str]:
@@ -438,7 +452,8 @@ class ListService:
 
     def label(self, column: str) -> str:
         """What people call a column."""
-        return self._field_of(column).en
+        field = self._field_of(column)
+        return both(field.en, field.zh)
 
     def _field_of(self, column: str) -> Field:
         return next((field for field in self.resource.fields if field.column == column), None) or _OWN[column]
@@ -462,7 +477,9 @@ class ListService:
             any(field.column == column and field.kind is Kind.JSON for field in self.resource.fields)
             or column == "other"
         ):
-            raise UsageError(f"rows cannot be sorted by {column}, which holds objects; sort by another column")
+            raise UsageError(
+                tr("rows cannot be sorted by {column}, which holds objects; sort by another column", column=column)
+            )
         return Order(column, sort.strip().startswith("-"))
 
     def _which(self, chosen: Filter) -> Which:
@@ -497,7 +514,13 @@ def checked_text(text: str) -> str:
     if not text.strip():
         raise UsageError("the text to search for is empty; to see all, leave it out")
     if len(text) > LONGEST_TEXT:
-        raise UsageError(f"the text to search for has {len(text)} characters; at most {LONGEST_TEXT} can be")
+        raise UsageError(
+            tr(
+                "the text to search for has {number} characters; at most {longest_text} can be",
+                number=len(text),
+                longest_text=LONGEST_TEXT,
+            )
+        )
     return text
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gengfu.clock import Clock
 from gengfu.errors import NotFound, RunError
+from gengfu.language import tr
 from gengfu.services.following import Follower, Step
 from gengfu.services.json import object_of, to_json
 from gengfu.services.times import seconds
@@ -197,7 +198,7 @@ class RunService:
         """
         run = self._store().get(run_id)
         if run is None:
-            raise NotFound(f"there is no run {run_id}; see: gengfu run:list")
+            raise NotFound(tr("there is no run {run_id}; see: gengfu run:list", run_id=run_id))
         return run
 
     def detail(self, run_id: int, changes: int | None = CHANGES_SHOWN) -> RunDetail:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gengfu.discovery import APP, Broken, Finder
+from gengfu.language import tr
 from gengfu.queue.job import Job
 from gengfu.queue.options import QUEUE_NAME
 
@@ -89,7 +90,11 @@ def _job(thing: object) -> type[Job] | None:
 
 def _wrong_with_job(job: type[Job]) -> str | None:
     if not QUEUE_NAME.fullmatch(str(job.queue)):
-        return f"the job {job.__name__} names the queue {job.queue!r}; a queue is named like 'reports'"
+        return tr(
+            "the job {job} names the queue {queue!r}; a queue is named like 'reports'",
+            job=job.__name__,
+            queue=job.queue,
+        )
     return None
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gengfu.errors import StoreError
+from gengfu.language import tr
 from gengfu.store.schema import alone
 
 if TYPE_CHECKING:
@@ -103,5 +104,12 @@ def _migrate(connection: Connection, home: Path, to: Sequence[str]) -> list[str]
         for revision in to:
             command.upgrade(config, revision)
     except (CommandError, SyntaxError, ImportError, NameError, AttributeError, TypeError, KeyError) as error:
-        raise StoreError(f"a migration in {folder(home)} is broken: {type(error).__name__}: {error}") from error
+        raise StoreError(
+            tr(
+                "a migration in {folder} is broken: {kind}: {error}",
+                folder=folder(home),
+                kind=type(error).__name__,
+                error=error,
+            )
+        ) from error
     return steps

@@ -7,6 +7,7 @@ import sqlite3
 from typing import NamedTuple
 
 from gengfu.errors import StoreError, TooLarge
+from gengfu.language import tr
 
 
 class _Permanent(NamedTuple):
@@ -111,12 +112,14 @@ def explained(where: str, cause: BaseException, secrets: list[str] | None = None
     for secret in secrets or ():
         text = text.replace(secret, "******")
     if "no such table" in text or getattr(cause, "sqlstate", None) == "42P01" or _number(cause) == 1146:
-        return StoreError(f"the database {where} lacks a table ({text[:200]}); run: gengfu db:upgrade")
+        return StoreError(
+            tr("the database {where} lacks a table ({text}); run: gengfu db:upgrade", where=where, text=text[:200])
+        )
     kind = _permanent(cause)
     if kind is None:
-        return StoreError(f"the database {where} failed: {text[:500]}")
+        return StoreError(tr("the database {where} failed: {text}", where=where, text=text[:500]))
     return (TooLarge if _TOO_LARGE in kind.codes else StoreError)(
-        f"the database {where} failed: {text[:500]}; {kind.advice}"
+        tr("the database {where} failed: {text}; {kind.advice}", where=where, text=text[:500], kind=kind)
     )
 
 

@@ -11,6 +11,8 @@ from pymysql import connections, cursors
 from pymysql.constants import ER
 from pymysql.err import DataError
 
+from gengfu.language import tr
+
 HEAD = 1024
 """Bytes of a statement that its rows leave to everything else."""
 
@@ -40,7 +42,11 @@ class Connection(connections.Connection):  # type: ignore[misc]
         """
         statement = sql.encode(self.encoding) if isinstance(sql, str) else sql
         if len(statement) >= self.max_allowed_packet:
-            told = f"a statement has {len(statement)} bytes, and max_allowed_packet is {self.max_allowed_packet}"
+            told = tr(
+                "a statement has {number} bytes, and max_allowed_packet is {max_allowed_packet}",
+                number=len(statement),
+                max_allowed_packet=self.max_allowed_packet,
+            )
             raise DataError(ER.NET_PACKET_TOO_LARGE, told)
         sent: int = super().query(statement, unbuffered)
         return sent

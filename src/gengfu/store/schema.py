@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gengfu.errors import FileError, StoreError
+from gengfu.language import tr
 from gengfu.locks import Held, held
 from gengfu.retry import Patience
 from gengfu.store.failures import explained
@@ -48,7 +49,7 @@ def ensure(db: Database) -> None:
         if quick_version(db.path) != HEAD:
             upgrade(db)
     elif state := lack(db):
-        raise StoreError(f"the database {db.where} {state}; run: gengfu db:upgrade")
+        raise StoreError(tr("the database {db.where} {state}; run: gengfu db:upgrade", db=db, state=state))
 
 
 def lack(db: Database) -> str:
@@ -61,7 +62,7 @@ def lack(db: Database) -> str:
     if not steps:
         return ""
     if len(steps) < len(REVISIONS):
-        return f"is behind ({steps[0]} is still to come)"
+        return tr("is behind ({steps} is still to come)", steps=steps[0])
     return "has some of its tables: an upgrade was interrupted" if _is_begun(db) else "has no tables yet"
 
 
@@ -120,7 +121,7 @@ def quick_version(path: Path) -> str | None:
     except (OSError, sqlite3.Error) as error:
         raise explained(str(path), error) from error
     if version is not None and "source" not in tables:
-        _refuse_before_release(version, str(path), f"move the file away: mv {path} {path}.old")
+        _refuse_before_release(version, str(path), tr("move the file away: mv {path} {path}.old", path=path))
     return version
 
 
@@ -128,8 +129,12 @@ def _refuse_before_release(version: str, where: str, anew: str) -> None:
     """Says how to start anew where the tables are those of a program before the first release, which had no sources."""
     if version in _BEFORE_RELEASE:
         raise StoreError(
-            f"the database {where} was made by a Gengfu from before its first release, whose tables cannot be brought "
-            f"up to date; it is left as it is. To start anew, {anew}"
+            tr(
+                "the database {where} was made by a Gengfu from before its first release, whose tables cannot be "
+                "brought up to date; it is left as it is. To start anew, {anew}",
+                where=where,
+                anew=anew,
+            )
         )
 
 
@@ -155,8 +160,13 @@ def _after(version: str | None, where: str) -> list[str]:
         return list(REVISIONS)
     if version not in REVISIONS:
         raise StoreError(
-            f"the database {where} was made by a newer Gengfu (its version is {version}, this program knows {HEAD}); "
-            "upgrade the program"
+            tr(
+                "the database {where} was made by a newer Gengfu (its version is {version}, this program knows "
+                "{head}); upgrade the program",
+                where=where,
+                version=version,
+                head=HEAD,
+            )
         )
     return list(REVISIONS[REVISIONS.index(version) + 1 :])
 
@@ -217,4 +227,10 @@ def _locked(db: Database, connection: Connection, migrate: Callable[[Connection]
 
 
 def _occupied(db: Database) -> StoreError:
-    return StoreError(f"another process is upgrading the database {db.where} since {PATIENCE:g} s; try again later")
+    return StoreError(
+        tr(
+            "another process is upgrading the database {db.where} since {patience:g} s; try again later",
+            db=db,
+            patience=PATIENCE,
+        )
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Table, inspect
 
 from gengfu.errors import ConfigError
+from gengfu.language import tr
 from gengfu.store.database import PATIENCE, Database
 
 
@@ -36,11 +37,15 @@ class TableCheck:
             self._well.add(table.name)
             return
         what = (
-            f"the table {table.name} lacks the column {', '.join(lacking)}"
+            tr("the table {table.name} lacks the column {lacking}", table=table, lacking=lacking)
             if there
-            else f"there is no table {table.name}"
+            else tr("there is no table {table.name}", table=table)
         )
         raise ConfigError(
-            f"{what}; run: gengfu db:upgrade (its migration in app/migrations is written by: gengfu make:migration "
-            f"{table.name})"
+            tr(
+                "{what}; run: gengfu db:upgrade (its migration in app/migrations is written by: gengfu "
+                "make:migration {table.name})",
+                what=what,
+                table=table,
+            )
         )

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urljoin
 
 from gengfu.clock import Clock, utcnow
 from gengfu.errors import AnswerError, Stopped
+from gengfu.language import tr
 from gengfu.settings import Settings
 from gengfu.vendor.answers import LONGEST_LIST, clean
 from gengfu.vendor.auth import AuthService
@@ -109,19 +110,36 @@ class VendorClient:
             token = self._auth.tokens.current()
             if url == where or (token is not None and token.value.reveal() in unquote(url)):
                 wrong = "outside API_WECHAT_URL" if url == where else "an address with the login in it"
-                raise AnswerError(f"{listing.path} leads to {clean(url, self._auth.scrub)}, {wrong}")
+                raise AnswerError(
+                    tr(
+                        "{listing.path} leads to {address}, {wrong}",
+                        listing=listing,
+                        address=clean(url, self._auth.scrub),
+                        wrong=wrong,
+                    )
+                )
             if hash(url) in asked:
-                raise AnswerError(f"GET {where} leads nowhere new: the server sends the same page again and again")
+                raise AnswerError(
+                    tr("GET {where} leads nowhere new: the server sends the same page again and again", where=where)
+                )
             asked.add(hash(url))
             page = self._one(FetchSpec(listing, size, len(asked), _always(where)), len(asked) - 1, stop)
             rows += len(page.rows)
             if rows > LONGEST_LIST:
-                raise AnswerError(f"{listing.path} has no end: more than {LONGEST_LIST} rows are not believed")
+                raise AnswerError(
+                    tr(
+                        "{listing.path} has no end: more than {most} rows are not believed",
+                        listing=listing,
+                        most=LONGEST_LIST,
+                    )
+                )
             yield replace(page, total=rows)
             try:
                 follows = listing.paging.follow(*place, page, url)
             except ValueError as problem:
-                raise AnswerError(f"GET {where} answered 200, but {clean(str(problem), self._auth.scrub)}") from None
+                raise AnswerError(
+                    tr("GET {where} answered 200, but {why}", where=where, why=clean(str(problem), self._auth.scrub))
+                ) from None
             url = urljoin(base, follows) if follows is not None else None
 
     def _one(self, spec: FetchSpec, index: int, stop: threading.Event | None) -> Page:
@@ -130,7 +148,7 @@ class VendorClient:
                 if isinstance(result, Failure):
                     raise AnswerError(result.cause)
                 return result
-        raise Stopped(f"reading {spec.listing.path} was stopped")
+        raise Stopped(tr("reading {spec.listing.path} was stopped", spec=spec))
 
     def _fetch(
         self, spec: FetchSpec, indices: Iterable[int], stop: threading.Event | None

@@ -6,6 +6,8 @@ import random
 from collections import deque
 from dataclasses import dataclass
 
+from gengfu.language import tr
+
 START = 16
 """Requests at once before anything is known of the server."""
 CUT = 0.9
@@ -19,8 +21,8 @@ LONGEST_WAIT = 30.0
 
 def wait_reason(asked: float | None, longest: float) -> str:
     """Why no request is sent, when the vendor asked for a wait of so many seconds, of which `longest` are kept."""
-    capped = f", of which {longest:.0f} s are kept" if (asked or 0.0) > longest else ""
-    return "the vendor asks for a wait" + (f" of {asked:.0f} s{capped}" if asked else "")
+    capped = tr(", of which {longest:.0f} s are kept", longest=longest) if (asked or 0.0) > longest else ""
+    return "the vendor asks for a wait" + (tr(" of {asked:.0f} s{capped}", asked=asked, capped=capped) if asked else "")
 
 
 def full_jitter(most: float) -> float:

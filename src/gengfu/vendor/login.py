@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from gengfu.language import tr
 from gengfu.settings import Secret
 from gengfu.store.logins import LONGEST_TOKEN
 from gengfu.vendor.answers import is_dead_login
@@ -95,14 +96,16 @@ def judge_login(status: int, body: bytes, excerpt: Callable[[bytes], str], clean
 
     `excerpt` and `clean` turn a body and a text of the vendor into something fit for an error.
     """
-    said = f"answered {status}: {excerpt(body)}"
+    said = tr("answered {status}: {excerpt}", status=status, excerpt=excerpt(body))
     if status == 429:
         return LoginAnswer(LoginAnswerKind.THROTTLED, said)
     fields = _object(body)
     if status in (401, 403) or (status == 400 and fields is not None):
         return LoginAnswer(LoginAnswerKind.REFUSED, _reason(fields, clean) or said)
     if is_dead_login(body) or 300 <= status < 500:
-        return LoginAnswer(LoginAnswerKind.MISPLACED, f"{said} (is API_WECHAT_URL the vendor's own address?)")
+        return LoginAnswer(
+            LoginAnswerKind.MISPLACED, tr("{said} (is API_WECHAT_URL the vendor's own address?)", said=said)
+        )
     if status != 200 or fields is None:
         return LoginAnswer(LoginAnswerKind.TROUBLE, said)
     token = fields.get("access_token")

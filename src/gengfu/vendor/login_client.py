@@ -13,6 +13,7 @@ from yarl import URL
 
 from gengfu.clock import Clock
 from gengfu.errors import Postpone, VendorError
+from gengfu.language import tr
 from gengfu.settings import Settings
 from gengfu.vendor.answers import AnswerKind, clean, excerpt, judge_error, retry_after
 from gengfu.vendor.http_loop import HttpLoop
@@ -52,15 +53,18 @@ class LoginClient:
             answer, wait = await self._post(me)
             if answer.kind in (LoginAnswerKind.GRANTED, LoginAnswerKind.REFUSED):
                 return answer
-            sentence = f"POST {me.url}token {answer.why}"
+            sentence = tr("POST {me.url}token {answer.why}", me=me, answer=answer)
             if answer.kind is LoginAnswerKind.THROTTLED:
                 longest = self._settings.api_longest_wait
                 pause = min(max(wait or 0.0, backoff(tries)), longest)
                 if pause > LONGEST_WAIT or waited + pause > 2 * LONGEST_WAIT:
-                    raise Postpone(f"{wait_reason(wait, longest)} with the login", max(pause, LONGEST_WAIT))
+                    raise Postpone(
+                        tr("{wait_reason} with the login", wait_reason=wait_reason(wait, longest)),
+                        max(pause, LONGEST_WAIT),
+                    )
                 waited += pause
             elif answer.kind is LoginAnswerKind.MISPLACED or tries == TRIES:
-                raise VendorError(f"the login failed, though not for the credentials: {sentence}")
+                raise VendorError(tr("the login failed, though not for the credentials: {sentence}", sentence=sentence))
             else:
                 pause = full_jitter(backoff(tries, base=0.25))
                 tries += 1

@@ -11,6 +11,7 @@ from typing import Any
 
 from gengfu.clock import monotonic
 from gengfu.errors import Stopped
+from gengfu.language import tr
 from gengfu.vendor.answers import AnswerKind, Expected, PageAnswer
 from gengfu.vendor.http_loop import HttpLoop
 from gengfu.vendor.limits import backoff, full_jitter
@@ -138,7 +139,7 @@ class PageFetch:
 
     def _watch(self, stop: threading.Event) -> None:
         if stop.is_set():
-            self._end(Stopped(f"reading {self._spec.listing.path} was stopped"))
+            self._end(Stopped(tr("reading {listing_path} was stopped", listing_path=self._spec.listing.path)))
         elif not self._is_over:
             asyncio.get_running_loop().call_later(WATCH_EVERY, self._watch, stop)
 
@@ -150,7 +151,14 @@ class PageFetch:
     def _runner_done(self, runner: asyncio.Task[None]) -> None:
         self._runners.discard(runner)
         if runner.cancelled():
-            self._end(Stopped(f"reading {self._spec.listing.path} was cut off: the vendor client was closed"))
+            self._end(
+                Stopped(
+                    tr(
+                        "reading {listing_path} was cut off: the vendor client was closed",
+                        listing_path=self._spec.listing.path,
+                    )
+                )
+            )
         elif (error := runner.exception()) is not None:
             self._end(error)
         elif self._again and not self._is_over:
@@ -163,7 +171,14 @@ class PageFetch:
                 await room
             if self._limiter.is_hopeless():
                 self._deliver(
-                    Failure(index, f"the vendor has not given one good answer of late; {self._last_cause}", None)
+                    Failure(
+                        index,
+                        tr(
+                            "the vendor has not given one good answer of late; {last_cause}",
+                            last_cause=self._last_cause,
+                        ),
+                        None,
+                    )
                 )
                 continue
             expected = Expected(index, self._spec.size, index >= self._spec.check_from, self._shape)
@@ -232,7 +247,7 @@ class PageFetch:
         asyncio.get_running_loop().call_later(pause, self._try_again, index)
 
     def _sentence(self, index: int, answer: PageAnswer) -> str:
-        return f"GET {self._address(index)} {answer.why}"
+        return tr("GET {address} {answer.why}", address=self._address(index), answer=answer)
 
     def _try_again(self, index: int) -> None:
         if self._is_over:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, unquote, urlencode, urljoin, urlsplit
 
+from gengfu.language import tr
+
 if TYPE_CHECKING:
     from gengfu.vendor.listing import Page
 
@@ -71,10 +73,10 @@ def linked(url: str, link: str) -> str:
     elif {".", ".."} & set(re.split(r"[/\\]", path)):
         problem = "goes by way of . or .."
     elif len(link) > LONGEST_LINK:
-        problem = f"is longer than {LONGEST_LINK} characters"
+        problem = tr("is longer than {longest_link} characters", longest_link=LONGEST_LINK)
     else:
         return urljoin(url, quote(link, safe="%/?#[]@!$&'()*+,;=:~"))
-    raise ValueError(f"its link to the next page {problem}: {link[:100]}")
+    raise ValueError(tr("its link to the next page {problem}: {link}", problem=problem, link=link[:100]))
 
 
 @dataclass(frozen=True)
@@ -237,7 +239,7 @@ class PreviousId:
         except (msgspec.DecodeError, TypeError, LookupError, UnicodeDecodeError):
             key = None
         if isinstance(key, bool) or not isinstance(key, int | str) or key == "":
-            raise ValueError(f"its last row has no {self.key} by which to ask for the next page")
+            raise ValueError(tr("its last row has no {key} by which to ask for the next page", key=self.key))
         return str(key)
 
 

@@ -11,6 +11,7 @@ from math import inf
 
 from gengfu.clock import monotonic
 from gengfu.errors import LoginRefused, Postpone, StoreError
+from gengfu.language import tr
 from gengfu.retry import Patience
 from gengfu.store.logins import LoginState, Refusal, Token
 from gengfu.vendor.http_loop import HttpLoop
@@ -203,7 +204,12 @@ class SingleFlight:
     def _refused(self, refusal: Refusal) -> LoginRefused:
         identity = self._shared.identity
         return LoginRefused(
-            f"the vendor refused the login of {identity.username} at {identity.url} on "
-            f"{refusal.refused_at:%Y-%m-%d %H:%M} UTC ({refusal.reason}); no further login is made until API_USERNAME "
-            "or API_PASSWORD change or `gengfu auth:reset` is run"
+            tr(
+                "the vendor refused the login of {identity.username} at {identity.url} on {refused_at} UTC "
+                "({refusal.reason}); no further login is made until API_USERNAME or API_PASSWORD change or "
+                "`gengfu auth:reset` is run",
+                identity=identity,
+                refused_at=f"{refusal.refused_at:%Y-%m-%d %H:%M}",
+                refusal=refusal,
+            )
         )

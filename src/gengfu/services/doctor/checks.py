@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from gengfu.errors import ConfigError
+from gengfu.language import tr
 from gengfu.services.doctor import checks_ground, checks_running, checks_services
 from gengfu.services.doctor.findings import Check, DoctorContext, Finding, Level
 from gengfu.services.json import to_json
@@ -70,7 +71,9 @@ def examine(context: DoctorContext, *, fix: bool = False, checks: Sequence[Check
             for finding in check.examine(context):
                 yield _fixed(check, finding) if fix and finding.fix is not None else CheckResult(check.name, finding)
         except Exception as problem:
-            yield CheckResult(check.name, Finding(Level.ERROR, f"this cannot be checked: {_told(problem)}"))
+            yield CheckResult(
+                check.name, Finding(Level.ERROR, tr("this cannot be checked: {told}", told=_told(problem)))
+            )
 
 
 def _fixed(check: Check, finding: Finding) -> CheckResult:
@@ -79,14 +82,17 @@ def _fixed(check: Check, finding: Finding) -> CheckResult:
         done = finding.fix()
     except Exception as problem:
         return CheckResult(
-            check.name, replace(finding, text=f"{finding.text}; it could not be fixed: {_told(problem)}")
+            check.name,
+            replace(
+                finding, text=tr("{finding.text}; it could not be fixed: {told}", finding=finding, told=_told(problem))
+            ),
         )
     return CheckResult(check.name, replace(finding, level=Level.OK), done)
 
 
 def _told(problem: Exception) -> str:
-    text = " ".join(str(problem).split())
-    return text or type(problem).__name__
+    text = str(problem) or type(problem).__name__
+    return text if "\n" not in text else " ".join(text.split())
 
 
 @to_json.register(CheckResult)

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from gengfu.errors import ConfigError
+from gengfu.language import tr
 from gengfu.logs import MAX_BYTES
 from gengfu.process.child import program
 from gengfu.process.sockets import dead_supervisor_sockets, remove
@@ -51,13 +52,22 @@ def interpreter(_: DoctorContext) -> Iterator[Finding]:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as problem:
-        yield error(f"{line} does not start as cron would start it: {problem}", reinstall)
+        yield error(
+            tr("{line} does not start as cron would start it: {problem}", line=line, problem=problem), reinstall
+        )
         return
     if tried.returncode == 0:
-        yield ok(f"{line} ({tried.stdout.strip()}, Python {sys.version.split()[0]}) starts as cron would start it")
+        yield ok(
+            tr(
+                "{line} ({stdout}, Python {split}) starts as cron would start it",
+                line=line,
+                stdout=tried.stdout.strip(),
+                split=sys.version.split()[0],
+            )
+        )
     else:
-        last = (tried.stderr.strip().splitlines() or [f"exit code {tried.returncode}"])[-1]
-        yield error(f"{line} does not start as cron would start it: {last}", reinstall)
+        last = (tried.stderr.strip().splitlines() or [tr("exit code {tried.returncode}", tried=tried)])[-1]
+        yield error(tr("{line} does not start as cron would start it: {last}", line=line, last=last), reinstall)
 
 
 def settings(context: DoctorContext) -> Iterator[Finding]:
@@ -69,21 +79,28 @@ def settings(context: DoctorContext) -> Iterator[Finding]:
     try:
         context.settings.api()
     except ConfigError as problem:
-        yield error(str(problem), f"write it into {file}")
+        yield error(str(problem), tr("write it into {file}", file=file))
         return
     missing = _only_here(home, context.settings)
     if missing:
         names = ", ".join(missing)
-        yield warning(f"set in this shell only, where cron does not find it: {names}", f"write it into {file}")
+        yield warning(
+            tr("set in this shell only, where cron does not find it: {names}", names=names),
+            tr("write it into {file}", file=file),
+        )
     if file.exists() and file.stat().st_mode & 0o077:
         yield warning(
-            f"{file} holds the password and can be read by others (mode {file.stat().st_mode & 0o777:o})",
+            tr(
+                "{file} holds the password and can be read by others (mode {mode:o})",
+                file=file,
+                mode=file.stat().st_mode & 0o777,
+            ),
             f"chmod 600 {shlex.quote(str(file))}",
             # Where the owners differ, somebody may read it by the rights of a group.
             (lambda: _chmod(file)) if file.stat().st_uid == home.stat().st_uid else None,
         )
     elif not missing:
-        yield ok(f"all that must be set is set in {home}")
+        yield ok(tr("all that must be set is set in {home}", home=home))
 
 
 def _only_here(home: Path, here: Settings) -> list[str]:
@@ -95,7 +112,7 @@ def _only_here(home: Path, here: Settings) -> list[str]:
 
 def _chmod(file: Path) -> str:
     file.chmod(0o600)
-    return f"{file} can be read by its owner only"
+    return tr("{file} can be read by its owner only", file=file)
 
 
 def folders(context: DoctorContext) -> Iterator[Finding]:
@@ -105,8 +122,12 @@ def folders(context: DoctorContext) -> Iterator[Finding]:
     if os.geteuid() == 0 and owner != 0:
         name = _user(owner)
         yield warning(
-            f"{settings.home} belongs to {name} and this is root, whose files {name} cannot write",
-            f"run all commands as {name}: su -s /bin/sh {name}",
+            tr(
+                "{settings.home} belongs to {name} and this is root, whose files {name} cannot write",
+                settings=settings,
+                name=name,
+            ),
+            tr("run all commands as {name}: su -s /bin/sh {name}", name=name),
         )
     fine = True
     for folder in (settings.home, settings.var, settings.logs):
@@ -115,36 +136,45 @@ def folders(context: DoctorContext) -> Iterator[Finding]:
             yield finding
     kind = _file_system(settings.var if settings.var.exists() else settings.home)
     if kind.startswith(REMOTE):
-        yield warning(f"{settings.var} lies on a network file system ({kind})", "move the folder to a local disk")
+        yield warning(
+            tr("{settings.var} lies on a network file system ({kind})", settings=settings, kind=kind),
+            "move the folder to a local disk",
+        )
     elif fine:
-        yield ok(f"{settings.home}, {settings.var} and {settings.logs} can be written")
+        yield ok(tr("{settings.home}, {settings.var} and {settings.logs} can be written", settings=settings))
 
 
 def _folder(folder: Path, owner: int) -> Iterator[Finding]:
     quoted = shlex.quote(str(folder))
     if not folder.exists():
-        yield warning(f"{folder} is not there yet", f"mkdir -p {quoted}", lambda: _make(folder))
+        yield warning(tr("{folder} is not there yet", folder=folder), f"mkdir -p {quoted}", lambda: _make(folder))
         return
     try:
         with tempfile.TemporaryFile(dir=folder, prefix=".doctor-") as file:
             file.write(b"x")
     except OSError as problem:
         yield error(
-            f"{folder} cannot be written: {problem.strerror or problem}", f"chown -R {_user(os.geteuid())} {quoted}"
+            tr("{folder} cannot be written: {strerror}", folder=folder, strerror=problem.strerror or problem),
+            f"chown -R {_user(os.geteuid())} {quoted}",
         )
         return
     foreign = [file for file in folder.iterdir() if file.lstat().st_uid != owner]
     if foreign:
         yield warning(
-            f"{foreign[0]} {f'and {len(foreign) - 1} more ' if foreign[1:] else ''}belongs to another user "
-            f"({_user(foreign[0].lstat().st_uid)}) than the working folder ({_user(owner)})",
+            tr(
+                "{foreign}{others} belongs to another user ({user}) than the working folder ({owner})",
+                foreign=foreign[0],
+                others=tr(" and {number} more", number=len(foreign) - 1) if foreign[1:] else "",
+                user=_user(foreign[0].lstat().st_uid),
+                owner=_user(owner),
+            ),
             f"chown -R {_user(owner)} {quoted}",
         )
 
 
 def _make(folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
-    return f"{folder} was made"
+    return tr("{folder} was made", folder=folder)
 
 
 def _user(number: int) -> str:
@@ -176,7 +206,7 @@ def disk(context: DoctorContext) -> Iterator[Finding]:
             continue
         seen.add(folder.stat().st_dev)
         free, files = shutil.disk_usage(folder).free, os.statvfs(folder)
-        told = f"{free / 1e9:.1f} GB are free on the disk of {folder}"
+        told = tr("{free:.1f} GB are free on the disk of {folder}", free=free / 1e9, folder=folder)
         few = files.f_files and files.f_favail < FEW_FILES
         if free < FULL or few:
             yield error(f"{told}{f', and only {files.f_favail} files more can be made' if few else ''}", "make room")
@@ -194,13 +224,13 @@ def logs(context: DoctorContext) -> Iterator[Finding]:
     for file, size in sizes.items():
         if size > 2 * MAX_BYTES:
             yield warning(
-                f"{file} has {size / 1e6:.0f} MB: whoever writes it does not rotate it",
-                f"add it to logrotate, or: truncate -s 0 {shlex.quote(str(file))}",
+                tr("{file} has {size:.0f} MB: whoever writes it does not rotate it", file=file, size=size / 1e6),
+                tr("add it to logrotate, or: truncate -s 0 {file}", file=shlex.quote(str(file))),
             )
     total = sum(sizes.values())
-    told = f"{len(files)} log files in {folder}, {total / 1e6:.1f} MB"
+    told = tr("{number} log files in {folder}, {total:.1f} MB", number=len(files), folder=folder, total=total / 1e6)
     if total > LARGE_FOLDER:
-        yield warning(told, f"remove old ones: ls -lS {shlex.quote(str(folder))}")
+        yield warning(told, tr("remove old ones: ls -lS {folder}", folder=shlex.quote(str(folder))))
     else:
         yield ok(told)
 
@@ -214,16 +244,22 @@ def leftovers(context: DoctorContext) -> Iterator[Finding]:
     if is_stale(lock):
         found = True
         yield warning(
-            f"{lock} was left by a `gengfu up` that was killed",
+            tr("{lock} was left by a `gengfu up` that was killed", lock=lock),
             "gengfu doctor --fix",
-            lambda: f"{lock} was removed" if remove_if_stale(lock) else f"{lock} is in use again",
+            lambda: (
+                tr("{lock} was removed", lock=lock)
+                if remove_if_stale(lock)
+                else tr("{lock} is in use again", lock=lock)
+            ),
         )
     if sockets := dead_supervisor_sockets():
         found = True
-        more = f" and {len(sockets) - 1} more" if sockets[1:] else ""
+        more = tr(" and {number} more", number=len(sockets) - 1) if sockets[1:] else ""
         told = f"{sockets[0]}{more}"
         yield warning(
-            f"on this socket nobody listens: {told}", "gengfu doctor --fix", partial(_remove_sockets, sockets, told)
+            tr("on this socket nobody listens: {told}", told=told),
+            "gengfu doctor --fix",
+            partial(_remove_sockets, sockets, told),
         )
     if not found:
         yield ok("nothing was left behind by killed processes")
@@ -231,4 +267,4 @@ def leftovers(context: DoctorContext) -> Iterator[Finding]:
 
 def _remove_sockets(sockets: Sequence[Path], told: str) -> str:
     remove(sockets)
-    return f"removed: {told}"
+    return tr("removed: {told}", told=told)

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from gengfu.language import joined, tr
 from gengfu.services.doctor.findings import PATIENCE, DoctorContext, Finding, error, ok, warning
 from gengfu.services.within import within
 
@@ -30,24 +31,28 @@ def cron(context: DoctorContext) -> Iterator[Finding]:
     """Whether the lines for this folder can be run, and whether anybody runs them."""
     lines = _own_lines(context)
     running = _running(CRONS)
-    count = f"{len(lines)} line{'s' if lines[1:] else ''} for {context.settings.home}"
+    home = context.settings.home
+    many = tr("{number} lines for {home}", number=len(lines), home=home)
+    count = many if lines[1:] else tr("1 line for {home}", home=home)
     if not lines:
-        told = "runs" if running else "does not run"
-        yield ok(f"the crontab of this user has no line for {context.settings.home}; cron {told}")
+        told = tr("runs") if running else tr("does not run")
+        yield ok(tr("the crontab of this user has no line for {home}; cron {told}", home=home, told=told))
         return
     if running is None:
-        yield ok(f"the crontab of this user has {count}")
+        yield ok(tr("the crontab of this user has {count}", count=count))
     elif running:
-        yield ok(f"cron runs; the crontab of this user has {count}")
+        yield ok(tr("cron runs; the crontab of this user has {count}", count=count))
     else:
         yield error(
-            f"the crontab has {count}, and cron does not run",
+            tr("the crontab has {count}, and cron does not run", count=count),
             "systemctl enable --now cron (crond on Red Hat), or: service cron start",
         )
     for line in lines:
         wrong = wrong_with(line)
         if wrong:
-            yield error(f"the crontab has a line that cannot work, for {wrong}: {line}", "crontab -e")
+            yield error(
+                tr("the crontab has a line that cannot work, for {wrong}: {line}", wrong=wrong, line=line), "crontab -e"
+            )
 
 
 def wrong_with(line: str) -> str:
@@ -61,9 +66,9 @@ def wrong_with(line: str) -> str:
         called, begins = begins, word in ("&&", "||", "|", ";")
         if called and os.path.basename(word) == "gengfu":
             if not os.path.isabs(word):
-                return f"cron does not find {word!r}, which needs its full path"
+                return tr("cron does not find {word!r}, which needs its full path", word=word)
             if not os.access(word, os.X_OK):
-                return f"{word} is not there, or cannot be run"
+                return tr("{word} is not there, or cannot be run", word=word)
     return ""
 
 
@@ -95,25 +100,27 @@ def names(text: str, folder: Path) -> bool:
 def autostart(context: DoctorContext) -> Iterator[Finding]:
     """Whether anything starts the program after a restart of the machine."""
     home, root = context.settings.home, context.root
-    found = []
+    found: list[str] = []
     units = _files_for(home, root, UNITS)
     if units:
-        found.append(f"systemd ({', '.join(units)})")
+        found.append(tr("systemd ({units})", units=units))
         yield from _inactive(units, root)
     supervised = _files_for(home, root, SUPERVISED)
     if supervised:
-        found.append(f"supervisor ({', '.join(supervised)})")
+        found.append(tr("supervisor ({supervised})", supervised=supervised))
         if _running(("supervisord",)) is False:
             yield error("supervisor has a configuration for this folder and does not run", "systemctl start supervisor")
     shared = _files_for(home, root, CRONTABS)
     if shared:
-        found.append(f"cron ({', '.join(shared)})")
+        found.append(tr("cron ({shared})", shared=shared))
     if _own_lines(context):
         found.append("the crontab of this user")
     if found:
-        yield ok(f"started by {'; '.join(found)}")
+        yield ok(tr("started by {found}", found=joined("; ", found)))
     else:
-        yield warning(f"nothing starts the schedule or a worker for {home} after a restart of this machine", INSTALL)
+        yield warning(
+            tr("nothing starts the schedule or a worker for {home} after a restart of this machine", home=home), INSTALL
+        )
 
 
 def _files_for(home: Path, root: Path, patterns: Sequence[str]) -> list[str]:
@@ -141,7 +148,10 @@ def _inactive(units: Sequence[str], root: Path) -> Iterator[Finding]:
             ["systemctl", "is-active", unit], capture_output=True, text=True, timeout=PATIENCE, check=False
         )
         if asked.returncode != 0:
-            yield error(f"{unit} is {asked.stdout.strip() or 'not active'}", f"systemctl enable --now {unit}")
+            yield error(
+                tr("{unit} is {state}", unit=unit, state=asked.stdout.strip() or tr("not active")),
+                f"systemctl enable --now {unit}",
+            )
 
 
 def _running(named: Sequence[str]) -> bool | None:
@@ -188,7 +198,7 @@ def schedule(context: DoctorContext) -> Iterator[Finding]:
     entries = context.entries()
     enabled = [name for name, entry in entries.entries.items() if entry.schedule.enabled]
     if not entries.problems:
-        yield ok(f"entries: {', '.join(enabled) or 'none'}")
+        yield ok(tr("entries: {enabled}", enabled=enabled or tr("none")))
     for problem in entries.problems:
         yield warning(problem, "correct it, then look with: gengfu schedule:list")
 
@@ -199,4 +209,4 @@ def user_code(context: DoctorContext) -> Iterator[Finding]:
     if not broken:
         yield ok("nothing in app/ is broken")
     for part in broken:
-        yield warning(str(part), f"correct {part.file}")
+        yield warning(str(part), tr("correct {part.file}", part=part))
