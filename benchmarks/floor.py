@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 import uvloop
 
 from gengfu.mirror.device import DEVICE
-from gengfu.store.database import SQLITE_PRAGMAS
+from gengfu.store.engines import SQLITE_PRAGMAS
 from gengfu_simulator.testing import Simulator
 
 PAGE_SIZE = 100
