@@ -21,10 +21,9 @@ from gengfu.process.supervisor import Role, Supervisor, lasting
 from stage import wait_for
 
 STEADY = """
-import os, signal, socket, sys, time
+import os, signal, sys, time
 def say(word):
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
-        link.sendto(word.encode(), os.environ["NOTIFY_SOCKET"])
+    os.write(int(os.environ["GENGFU_NOTIFY_FD"]), word.encode())
 def end(*_):
     print("ends", flush=True)
     sys.exit(0)

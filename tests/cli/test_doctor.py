@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -39,17 +38,13 @@ VENDOR = {"API_WECHAT_URL": "http://127.0.0.1:9/", "API_USERNAME": "operator", "
 
 
 @pytest.fixture
-def place(home: Path, tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+def place(home: Path, sqlite_template: Path) -> Home:
     """A working folder in which all is well, as far as it goes without a vendor."""
     for name in ("var", "logs"):
         (home / name).mkdir()
     shutil.copy(sqlite_template, home / "var" / "gengfu.db")
     made = Home(home, **VENDOR)
     (home / ".env").chmod(0o600)
-    # Not those of whoever runs the tests.
-    empty = tmp_path / "tmp"
-    empty.mkdir()
-    monkeypatch.setattr("gengfu.process.sockets.place", lambda: empty)
     return made
 
 
@@ -127,19 +122,6 @@ def test_what_is_safe_to_fix_is_fixed_when_asked_and_told(place: Home) -> None:
 def test_a_lock_that_is_held_is_no_leftover(place: Home) -> None:
     with held(place.folder / "var" / "up.lock"):
         assert levels(checks_ground.leftovers(context())) == [(Level.OK, "nothing was left behind by killed processes")]
-
-
-def test_what_a_killed_supervisor_left_is_removed(place: Home, tmp_path: Path) -> None:
-    folder = tmp_path / "tmp" / "gengfu-up-1"
-    folder.mkdir()
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
-        listening.bind(str(folder / "0.1"))
-        assert [finding.level for finding in checks_ground.leftovers(context())] == [Level.OK]
-    (finding,) = checks_ground.leftovers(context())
-    assert finding.level is Level.WARNING
-    assert finding.fix is not None
-    assert finding.fix() == f"removed: {folder / '0.1'}"
-    assert not folder.exists()
 
 
 def test_a_check_that_fails_itself_is_an_error_line(place: Home) -> None:

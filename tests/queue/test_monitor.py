@@ -286,6 +286,20 @@ def test_the_environment_says_who_watches(environ: dict[str, str], watchdog: flo
     assert not notifier.due()
 
 
+def test_a_parent_hears_by_an_open_socket_that_goes_no_further() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, theirs:
+        ours.settimeout(5)
+        theirs.set_inheritable(True)
+        environ = {"GENGFU_NOTIFY_FD": str(theirs.fileno()), "WATCHDOG_USEC": "3000000"}
+        notifier = NotifyClient.take(environ)
+        assert (environ, notifier.watchdog, theirs.get_inheritable()) == ({}, 3.0, False)
+        notifier.say(READY)
+        assert ours.recv(100).decode() == READY
+        ours.close()
+        notifier.say(ALIVE)
+
+
 def test_a_parent_that_is_gone_is_told_of_once() -> None:
     environ = {"GENGFU_PARENT": "1"}
     parent = Parent.take(environ)

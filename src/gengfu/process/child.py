@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import select
+import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +15,7 @@ from pathlib import Path
 from signal import Signals
 
 from gengfu.clock import monotonic
-from gengfu.process.notify_socket import ALIVE, PARENT, READY, NotifySocket
+from gengfu.process.notify_socket import ALIVE, NOTIFY_FD, PARENT, READY
 from gengfu.retry import Patience
 
 log = logging.getLogger("gengfu.process.child")
@@ -50,7 +51,7 @@ class Child:
     """A process that this one started, in a process group of its own, until `close`.
 
     1. `output` is given each line that it writes, from a thread; without it the child writes where this process does.
-    2. With a `socket` it knows its parent and is heard. Its silence is the time without a word of progress, counted
+    2. One that `speaks` knows its parent and is heard. Its silence is the time without a word of progress, counted
        only while its parent listened: neither a parent that was put to sleep nor a machine that was makes it silent.
     3. `end` tells it to end, and `enforce`, called now and then, kills it when the time for that is over; with
        `whole_group`, all that it started in its group too.
@@ -63,7 +64,7 @@ class Child:
         *,
         output: Callable[[str], None] | None = None,
         on_end: Callable[[], None] = lambda: None,
-        socket: NotifySocket | None = None,
+        speaks: bool = False,
         stuck_after: float = STUCK_AFTER,
         whole_group: bool = False,
         environment: Mapping[str, str] | None = None,
@@ -71,6 +72,7 @@ class Child:
     ) -> None:
         """
         Args:
+            speaks: whether it may speak the protocol of `notify_socket`.
             on_end: called from the thread that reads the output, once the child has ended and all of it was read.
             stuck_after: what the child is told of the seconds of silence that are borne.
             environment: what is added to that of this process.
@@ -84,22 +86,24 @@ class Child:
         self._silence = -_READY_AFTER
         self._output = output
         self._on_end = on_end
-        self._socket = socket
         self._whole_group = whole_group
         self._kill_at: float | None = None
         self._lock = threading.Lock()
-        told = _words_for(socket, stuck_after) if socket is not None else {}
         out, err = (None, None) if output is None else (subprocess.PIPE, subprocess.STDOUT)
-        self._process: subprocess.Popen[bytes] = subprocess.Popen(
-            list(argv),
-            env={**os.environ, **(environment or {}), **told},
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            process_group=0,
-            bufsize=0,
-        )
+        self._socket, theirs = _socket_pair()
+        with theirs:
+            told = _words_for(theirs, stuck_after) if speaks else {}
+            self._process: subprocess.Popen[bytes] = subprocess.Popen(
+                list(argv),
+                env={**os.environ, **(environment or {}), **told},
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                process_group=0,
+                bufsize=0,
+                pass_fds=[theirs.fileno()] if speaks else (),
+            )
         self.pid = self._process.pid
         self._reader: threading.Thread | None = None
         if self._process.stdout is not None:
@@ -111,10 +115,14 @@ class Child:
         now = monotonic()
         self._silence += min(now - self._listened, _LISTENS)
         self._listened = now
-        for word in self._socket.heard() if self._socket is not None else ():
-            if word in (ALIVE, READY):
+        while True:
+            try:
+                said = self._socket.recv(4096).decode("utf-8", "replace").split("\n")
+            except BlockingIOError:
+                return
+            if ALIVE in said or READY in said:
                 self._silence = 0.0
-            yield word
+            yield from said
 
     def silence(self) -> float:
         """Seconds without progress."""
@@ -170,6 +178,7 @@ class Child:
 
     def close(self) -> None:
         """Lets go of it after its end, with its last lines read."""
+        self._socket.close()
         if self._reader is not None:
             self._reader.join(_LOOK + 2 * LINGER)
 
@@ -217,12 +226,15 @@ class Child:
             log.exception("a line of a child was lost", extra={"pid": self.pid})
 
 
-def _words_for(socket: NotifySocket, stuck_after: float) -> dict[str, str]:
-    """The environment of a child that is heard there; what an earlier one said last is forgotten."""
-    for _ in socket.heard():
-        pass
-    return {
-        PARENT: str(os.getpid()),
-        "NOTIFY_SOCKET": socket.address,
-        "WATCHDOG_USEC": str(int(stuck_after * 1e6)),
-    }
+def _socket_pair() -> tuple[socket.socket, socket.socket]:
+    """One end for each of the two, of whom neither ever waits for the other."""
+    ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    for end in ends:
+        end.setblocking(False)
+    return ends
+
+
+def _words_for(theirs: socket.socket, stuck_after: float) -> dict[str, str]:
+    """The environment of a child that is heard."""
+    watched = {NOTIFY_FD: str(theirs.fileno()), "WATCHDOG_USEC": str(int(stuck_after * 1e6))}
+    return {**watched, PARENT: str(os.getpid())}

@@ -5,20 +5,15 @@ from __future__ import annotations
 import logging
 import queue
 import signal
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from types import FrameType
 
 from gengfu.clock import monotonic
-from gengfu.errors import FileError
 from gengfu.language import tr
 from gengfu.process.child import AT_ONCE, STUCK_AFTER, Child
-from gengfu.process.notify_socket import ALIVE, READY, STOPPING, NotifyClient, NotifySocket, Parent
-from gengfu.process.sockets import FOLDER, dead_supervisor_sockets, remove
-from gengfu.process.sockets import place as socket_place
+from gengfu.process.notify_socket import ALIVE, READY, STOPPING, NotifyClient, Parent
 
 log = logging.getLogger("gengfu.process.supervisor")
 
@@ -78,7 +73,6 @@ def pause_before(deaths: int) -> float:
 class _Place:
     name: str
     role: Role
-    socket: NotifySocket
     child: Child | None = None
     deaths: int = 0
     was_ready: bool = False
@@ -114,11 +108,14 @@ class Supervisor:
             pause: gives the seconds before a replacement, by the number of deaths in a row.
             stuck_after: seconds without progress after which a child is replaced.
         """
-        self._roles = list(roles)
         self._tell = tell
         self._pause = pause
         self._stuck_after = stuck_after
-        self._places: list[_Place] = []
+        self._places = [
+            _Place(f"{role.name} {number}" if role.count > 1 else role.name, role)
+            for role in roles
+            for number in range(1, role.count + 1)
+        ]
         self._inbox: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._signals = 0
         self._heard = 0
@@ -127,37 +124,19 @@ class Supervisor:
         self._parent = Parent.take()
 
     def run(self) -> int:
-        """Returns when all children have ended: 0, or 2 if their command line or configuration was refused.
-
-        Raises:
-            FileError: there is no place for sockets.
-        """
+        """Returns when all children have ended: 0, or 2 if their command line or configuration was refused."""
         numbers = (signal.SIGTERM, signal.SIGINT)
         before = {number: signal.signal(number, self._signalled) for number in numbers}
-        with _folder() as folder:
-            self._places = self._make_places(Path(folder))
-            try:
-                while any(place.child is not None or place.start_at is not None for place in self._places):
-                    self._cycle()
-            finally:
-                for number, handler in before.items():
-                    signal.signal(number, handler)
-                for place in self._places:
-                    if place.child is not None:
-                        place.child.kill()
-                    place.socket.close()
+        try:
+            while any(place.child is not None or place.start_at is not None for place in self._places):
+                self._cycle()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            for place in self._places:
+                if place.child is not None:
+                    place.child.kill()
         return self._code
-
-    def _make_places(self, folder: Path) -> list[_Place]:
-        return [
-            _Place(
-                f"{role.name} {number}" if role.count > 1 else role.name,
-                role,
-                NotifySocket(str(folder / f"{index}.{number}")),
-            )
-            for index, role in enumerate(self._roles)
-            for number in range(1, role.count + 1)
-        ]
 
     def _cycle(self) -> None:
         for place in self._places:
@@ -201,7 +180,7 @@ class Supervisor:
         place.start_at, place.was_stuck = None, False
         output = None if self._tell is None else (lambda line, name=place.name: self._write(name, line))
         try:
-            place.child = Child(place.role.argv, output=output, socket=place.socket, stuck_after=self._stuck_after)
+            place.child = Child(place.role.argv, output=output, speaks=True, stuck_after=self._stuck_after)
         except OSError as error:
             self._say(logging.ERROR, tr("{place.name} cannot be started: {error}", place=place, error=error))
             self._start_later(place)
@@ -286,25 +265,6 @@ class Supervisor:
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         self._signals += 1
         self._inbox.put(None)
-
-
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder for sockets; what killed supervisors left is removed on the way.
-
-    Raises:
-        FileError: it cannot be made.
-    """
-    remove(dead_supervisor_sockets())
-    try:
-        return tempfile.TemporaryDirectory(prefix=FOLDER, dir=socket_place(), ignore_cleanup_errors=True)
-    except OSError as error:
-        raise FileError(
-            tr(
-                "no folder can be made in {socket_place} ({error.strerror}); set TMPDIR to another",
-                socket_place=socket_place(),
-                error=error,
-            )
-        ) from error
 
 
 def _how(code: int) -> str:

@@ -8,16 +8,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
 
 from gengfu.errors import ConfigError
 from gengfu.language import tr
 from gengfu.logs import MAX_BYTES
 from gengfu.process.child import program
-from gengfu.process.sockets import dead_supervisor_sockets, remove
 from gengfu.services.doctor.findings import DoctorContext, Finding, error, ok, warning
 from gengfu.settings import Settings, load_settings
 
@@ -236,13 +234,11 @@ def logs(context: DoctorContext) -> Iterator[Finding]:
 
 
 def leftovers(context: DoctorContext) -> Iterator[Finding]:
-    """Whether killed processes left lock files and sockets behind, which do no harm."""
+    """Whether a killed process left its lock file behind, which does no harm."""
     from gengfu.locks import UP_LOCK, is_stale, remove_if_stale
 
     lock = context.settings.var / UP_LOCK
-    found = False
     if is_stale(lock):
-        found = True
         yield warning(
             tr("{lock} was left by a `gengfu up` that was killed", lock=lock),
             "gengfu doctor --fix",
@@ -252,19 +248,5 @@ def leftovers(context: DoctorContext) -> Iterator[Finding]:
                 else tr("{lock} is in use again", lock=lock)
             ),
         )
-    if sockets := dead_supervisor_sockets():
-        found = True
-        more = tr(" and {number} more", number=len(sockets) - 1) if sockets[1:] else ""
-        told = f"{sockets[0]}{more}"
-        yield warning(
-            tr("on this socket nobody listens: {told}", told=told),
-            "gengfu doctor --fix",
-            partial(_remove_sockets, sockets, told),
-        )
-    if not found:
+    else:
         yield ok("nothing was left behind by killed processes")
-
-
-def _remove_sockets(sockets: Sequence[Path], told: str) -> str:
-    remove(sockets)
-    return tr("removed: {told}", told=told)
