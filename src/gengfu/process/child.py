@@ -89,25 +89,23 @@ class Child:
         self._whole_group = whole_group
         self._kill_at: float | None = None
         self._lock = threading.Lock()
-        out, err = (None, None) if output is None else (subprocess.PIPE, subprocess.STDOUT)
         self._socket, theirs = _socket_pair()
         with theirs:
             told = _words_for(theirs, stuck_after) if speaks else {}
-            self._process: subprocess.Popen[bytes] = subprocess.Popen(
+            self._process = subprocess.Popen[bytes](
                 list(argv),
                 env={**os.environ, **(environment or {}), **told},
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
+                stdout=subprocess.PIPE if output is not None else None,
+                stderr=subprocess.STDOUT if output is not None else None,
                 process_group=0,
                 bufsize=0,
                 pass_fds=[theirs.fileno()] if speaks else (),
             )
         self.pid = self._process.pid
-        self._reader: threading.Thread | None = None
-        if self._process.stdout is not None:
-            self._reader = threading.Thread(target=self._read, name=f"gengfu-child-{self.pid}", daemon=True)
+        self._reader = threading.Thread(target=self._read, name=f"gengfu-child-{self.pid}", daemon=True)
+        if output is not None:
             self._reader.start()
 
     def heard(self) -> Iterator[str]:
@@ -179,7 +177,7 @@ class Child:
     def close(self) -> None:
         """Lets go of it after its end, with its last lines read."""
         self._socket.close()
-        if self._reader is not None:
+        if self._output is not None:
             self._reader.join(_LOOK + 2 * LINGER)
 
     def _kill_group(self) -> None:
