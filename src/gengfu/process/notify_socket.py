@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 
 from gengfu.clock import monotonic
 
@@ -16,6 +16,11 @@ NOTIFY_FD = "GENGFU_NOTIFY_FD"
 """The environment variable that names an open socket to the parent, in place of systemd's `NOTIFY_SOCKET`."""
 PARENT = "GENGFU_PARENT"
 """The environment variable that tells a child the process id of its parent: it ends when that process is gone."""
+
+
+def is_child(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether a supervisor of ours started this process, and its parent was not taken from the environment yet."""
+    return PARENT in environ
 
 
 class NotifyClient:
