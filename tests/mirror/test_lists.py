@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 
 from gengfu.mirror.account import ACCOUNT
 from gengfu.mirror.device import DEVICE
@@ -290,3 +290,22 @@ def test_changes_are_listed_page_by_page_in_both_directions(database: Database) 
     assert told(kind=ChangeKind.GONE) == []
     assert told(since=NOW) == every
     assert told(since=NOW + timedelta(seconds=1)) == []
+
+
+@pytest.mark.parametrize(
+    ("word", "found"), [("老王", [1, 2]), ("wxid_A", [2]), ("77", [3]), ("Ü", [1, 2, 3]), ("%", [1, 4])]
+)
+def test_a_text_in_json_is_looked_for_where_it_may_be(database: Database, word: str, found: list[int]) -> None:
+    told = [
+        r'[{"nickname":"\u8001\u738b"}]',
+        '[{"nickname":"老王","id":"WXID_a"}]',
+        '[{"id":77}]',
+        '[{"nickname":"5%"}]',
+    ]
+    for key, accounts in enumerate(told, 1):
+        row = dict.fromkeys(ListStore(database, device, 1).columns) | OWN | {"id": key, "search": ""}
+        database.write(lambda connection, row=row: connection.execute(insert(device), [row]))
+        sql = text(f"UPDATE device SET wechat_accounts = :told WHERE id = {key}")
+        database.write(lambda connection, sql=sql, told=accounts: connection.execute(sql, {"told": told}))
+    chosen = Which(in_json=("wechat_accounts", word))
+    assert {row["id"] for row in ListStore(database, device, 1).find(chosen, Order(), None, 9)} >= set(found)

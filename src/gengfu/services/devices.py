@@ -105,7 +105,8 @@ class DeviceService(ListService):
             conditions.append(Condition(["group_name", "group_id"], [chosen.group]))
         if chosen.account is not None:
             conditions.append(Condition(["current_account_id"], self._account_ids(chosen.account)))
-        return replace(which, conditions=conditions)
+        in_json = ("wechat_accounts", chosen.wechat) if chosen.wechat else None
+        return replace(which, conditions=conditions, in_json=in_json)
 
     def _account_ids(self, text: str) -> list[str]:
         """The accounts that a text means: those of that id or name, or else those of which it is a part of a name."""

@@ -268,28 +268,32 @@ class ListService:
         """How many rows there are; of each field that is counted, the `values` most frequent values."""
         resource = self.resource
         flag = self._fields[resource.online].column if resource.online is not None else None
-        states: Counter[str] = Counter(dict.fromkeys(("online", "offline", "unknown") if flag else ("present",), 0))
-        states["gone"] = 0
-        for *online, gone, number in self._store.totals([flag] if flag else []):
-            states[_state(online, gone=gone)] += number
-        absent, held = self._store.absent()
-        present = sum(states.values()) - states["gone"]
         counted = resource.totals or [field.name for field in resource.fields if field.filtered]
         columns = [self._fields[name].column for name in counted]
-        totals = {column: self._shares(column, flag)[:values] for column in columns}
+        states = Counter(dict.fromkeys(("online", "offline", "unknown") if flag else ("present",), 0) | {"gone": 0})
+        totals: list[tuple[Counter[Any], Counter[Any]]] = [(Counter(), Counter()) for _ in columns]
+        for *held, gone, number in self._store.totals([*columns, *([flag] if flag else [])]):
+            online = held[len(columns) :]
+            states[_state(online, gone=gone)] += number
+            for value, (rows, rows_online) in zip(held, totals, strict=False):
+                if not gone:
+                    rows[value] += number
+                    rows_online[value] += number if online == [True] else 0
+        absent, waiting = self._store.absent()
+        present = sum(states.values()) - states["gone"]
+        shares = {
+            column: [
+                Share(value, number, on[value] if flag else None)
+                for value, number in sorted(rows.items(), key=lambda each: (-each[1], str(each[0])))[:values]
+            ]
+            for column, (rows, on) in zip(columns, totals, strict=True)
+        }
         live = resource.scopes[0].name
         last = self._runs().latest(1, resource=resource.name, scope=live, verdict=Verdict.COMPLETE)
         as_of = last[0].finished_at if last else None
-        return ListStatus(resource.name, as_of, present, {**states, "missing": absent - held, "held": held}, totals)
-
-    def _shares(self, column: str, flag: str | None) -> list[Share]:
-        rows: Counter[Any] = Counter()
-        online: Counter[Any] = Counter()
-        for value, *is_online, gone, number in self._store.totals([column, *([flag] if flag else [])]):
-            if not gone:
-                rows[value] += number
-                online[value] += number if is_online == [True] else 0
-        return [Share(value, number, online[value] if flag else None) for value, number in rows.most_common()]
+        return ListStatus(
+            resource.name, as_of, present, {**states, "missing": absent - waiting, "held": waiting}, shares
+        )
 
     def offline(
         self,

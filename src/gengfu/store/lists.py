@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Subquery, case, func, literal, or_, select
+from sqlalchemy import ColumnElement, Select, Subquery, Text, case, cast, func, literal, or_, select
 
 from gengfu.store.database import Database
 from gengfu.store.tables import ListTable, change, sync_absence
@@ -48,6 +48,8 @@ class Which:
     conditions: Sequence[Condition] = ()
     changed_since: datetime | None = None
     """Changed, come or gone at that moment or later; a heartbeat is no change."""
+    in_json: tuple[str, str] | None = None
+    """A column of JSON and a text that may be in it, in capitals or not. What is chosen may not have it after all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +286,14 @@ class ListStore:
         if which.changed_since is not None:
             since = which.changed_since
             found.append(or_(columns.updated_at >= since, columns.gone_at >= since))
+        if which.in_json is not None and all(
+            each.isascii() or each.lower() == each.upper() for each in which.in_json[1]
+        ):
+            # Databases agree on the capitals of ASCII alone, and what is escaped only a reader of JSON understands.
+            told = func.lower(cast(columns[which.in_json[0]], Text))
+            found.append(
+                or_(told.contains(which.in_json[1].lower(), autoescape=True), told.contains("\\", autoescape=True))
+            )
         return found
 
     def _contains(self, text: str) -> ColumnElement[bool]:
