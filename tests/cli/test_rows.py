@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pytest
 
 from gengfu_simulator.testing import Simulator
@@ -270,3 +271,74 @@ def test_a_description_that_names_no_such_field_is_refused(home: Path, more: str
         f"HELPER = Resource(name='helper', listing=Listing('x'), fields=(Field('userName'),), {more})\n"
     )
     assert wrong in Home(home).ask("helper:list").err + Home(home).ask("--help").out
+
+
+def sheets(path: Path) -> dict[str, list[tuple[Any, ...]]]:
+    book = openpyxl.load_workbook(path)
+    assert book["明细"].auto_filter.ref == book["明细"].dimensions
+    return {sheet.title: list(sheet.iter_rows(values_only=True)) for sheet in book}
+
+
+def test_a_report_has_chinese_titles_words_for_states_and_a_summary(fleet: Home, vendor: Simulator) -> None:
+    rows = vendor.snapshot()
+    assert fleet.ask("device:export", "report.xlsx", "--preset", "report", "--all").code == 0
+    found = sheets(fleet.folder / "report.xlsx")
+    titles, *lines = found["明细"]
+    assert titles[:6] == ("编号", "状态", "IMEI", "姓名", "昵称", "手机号")
+    told = {line[0]: dict(zip(titles, line, strict=True)) for line in lines}
+    assert told.keys() == rows.keys() | set(LEFT)
+    for key, row in rows.items():
+        assert told[key]["状态"] == {True: "在线", False: "离线"}[bool(row["alive"])]
+        assert (told[key]["手机号"], told[key]["姓名"]) == (row["phone"], row.get("realName"))
+        assert told[key]["客服账号"] == str(row["currentAccountId"])
+        assert told[key]["客服"]
+    assert {told[key]["状态"] for key in LEFT} == {"已下架"}
+    assert told[100030]["微信"] == "老王（Xing_A，在线）；小李（wxid_b，未知）"
+    summary = {line[0]: line[1:] for line in found["汇总"]}
+    online = sum(bool(row["alive"]) for row in rows.values())
+    assert [summary[name][0] for name in ("合计", "在线", "离线", "已下架")] == [120, online, 118 - online, 2]
+    assert summary["分组"] == ("合计", "在线", "离线", "已下架")
+    assert summary["数据截至"][0] is not None
+
+
+def test_a_report_may_have_a_line_for_each_wechat_account(fleet: Home) -> None:
+    done = fleet.ask("device:export", "accounts.xlsx", "--preset", "report", "--per-account", "--force")
+    assert done.code == 0
+    titles, *lines = sheets(fleet.folder / "accounts.xlsx")["明细"]
+    told = [dict(zip(titles, line, strict=True)) for line in lines]
+    chosen = [(row["微信号"], row["微信昵称"], row["微信状态"]) for row in told if row["编号"] in (100030, 100031)]
+    assert chosen == [("Xing_A", "老王", "在线"), ("wxid_b", "小李", None), ("77", "老王", "离线")]
+    assert len({row["编号"] for row in told}) == 118
+    assert done.out == f"{len(told)} devices written to accounts.xlsx.\n"
+
+
+def test_a_report_takes_columns_by_any_of_their_names(fleet: Home) -> None:
+    words = ("--preset", "report", "--format", "csv", "--columns", "编号，状态,phone,realName,last online")
+    done = fleet.ask("device:export", "-", *words, "--account", "nobody")
+    assert done.out == "编号,状态,手机号,姓名,最后在线\n"
+    assert fleet.ask("account:export", "-", "--preset", "report", "--format", "csv").out.startswith(
+        "编号,下架时间,租户编号"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong"),
+    [
+        (("report.jsonl", "--preset", "report"), "a report is for people: write it as .xlsx or .csv"),
+        (("plain.xlsx", "--per-account"), "--per-account goes with --preset report"),
+    ],
+)
+def test_what_is_no_report_is_refused(fleet: Home, words: tuple[str, ...], wrong: str) -> None:
+    refused = fleet.ask("device:export", *words)
+    assert (refused.code, wrong in refused.err) == (2, True)
+    assert not (fleet.folder / words[0]).exists()
+
+
+def test_sheets_are_as_wide_as_what_stands_in_them(fleet: Home) -> None:
+    assert fleet.ask("device_group:export", "groups.xlsx", "--force").code == 0
+    sheet = openpyxl.load_workbook(fleet.folder / "groups.xlsx").active
+    assert sheet is not None
+    assert sheet.title == "device_group"
+    widths = {row[0].value: sheet.column_dimensions[row[0].column_letter].width for row in sheet.iter_cols(max_row=1)}
+    assert widths["group_name"] > max(2 * len(str(cell.value)) for cell in sheet["C"][1:])
+    assert widths["create_time"] >= 19

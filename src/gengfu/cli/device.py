@@ -131,7 +131,7 @@ class DeviceAccounts(_DeviceCommand):
     def handle(self, limit: int, after: int | None, **chosen: Any) -> int:
         found = self.app.devices.accounts(self.chosen(**chosen), after=after, limit=limit)
         columns = [Column("device", right=True), Column("name", shrinks=True), Column("phone")]
-        columns += [Column("state"), Column("WeChat id", shrinks=True), Column("nickname", shrinks=True)]
+        columns += [Column("state", words=True), Column("WeChat id", shrinks=True), Column("nickname", shrinks=True)]
         columns += [Column("online"), Column("account", shrinks=True)]
         if found.accounts:
             self.out.table(columns, map(_account_line, found.accounts))
@@ -210,10 +210,19 @@ class DeviceExport(_DeviceCommand, ExportCommand):
       gengfu device:export offline.csv --offline --group 华东
       gengfu device:export - --format jsonl --changed-since 24h | jq .id
       gengfu device:export ids.csv --all --columns id,imei,gone_at
+      gengfu device:export report.xlsx --preset report --per-account
     """
 
     name = "device:export"
-    options = (*FILE[:2], *_CHOICE, ONLINE, *PRESENCE, CHANGED_SINCE, *FILE[2:])
+    options = (
+        *FILE[:2],
+        *_CHOICE,
+        ONLINE,
+        *PRESENCE,
+        CHANGED_SINCE,
+        *FILE[2:],
+        click.Option(["--per-account"], is_flag=True, help="With --preset report: one row for each WeChat account."),
+    )
 
 
 class _Decision(BaseCommand):

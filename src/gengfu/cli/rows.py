@@ -65,7 +65,14 @@ VALUES = click.Option(
 FILE = (
     click.Argument(["file"], metavar="FILE"),
     click.Option(["--format", "kind"], type=click.Choice(["csv", "xlsx", "jsonl"]), help="In place of the ending."),
-    click.Option(["--columns"], metavar="NAMES", help="Which columns, separated by commas; all by default."),
+    click.Option(
+        ["--columns"], metavar="NAMES", help="Which columns, separated by commas, by name or label; all by default."
+    ),
+    click.Option(
+        ["--preset"],
+        type=click.Choice(["report"]),
+        help="For people: `report` has Chinese titles, words for states, and a summary.",
+    ),
     click.Option(["--force"], is_flag=True, help="Overwrite the file if it is there."),
 )
 
@@ -315,16 +322,30 @@ class OfflineCommand(RowsCommand):
 class ExportCommand(RowsCommand):
     """Writes rows to a file."""
 
-    def handle(self, file: str, kind: str | None, columns: str | None, force: bool, **chosen: Any) -> int:
+    def handle(
+        self,
+        file: str,
+        kind: str | None,
+        columns: str | None,
+        preset: str | None,
+        force: bool,
+        per_account: bool = False,
+        **chosen: Any,
+    ) -> int:
+        from gengfu.services.lists import Content
+
+        if per_account and preset is None:
+            raise UsageError("--per-account goes with --preset report")
         rows = self.rows
-        names, choice = rows.columns_named(columns), self.chosen(**chosen)
+        report = preset is not None
+        content = Content(self.chosen(**chosen), rows.columns_named(columns), report=report, per_account=per_account)
         if file == "-" and self.out.as_json:
             raise UsageError("--json and the file - cannot be combined: both want stdout")
         with self.out.progress("writing", self.noun) as bar:
             if file == "-":
-                done = rows.export_stream(sys.stdout.buffer, choice, names, kind, bar.show)
+                done = rows.export_stream(sys.stdout.buffer, content, kind, bar.show)
             else:
-                done = rows.export_file(Path(file), choice, names, kind, force=force, tell=bar.show)
+                done = rows.export_file(Path(file), content, kind, force=force, tell=bar.show)
         if file == "-":
             self.out.note(tr("{done.count} {noun} written", done=done, noun=self.noun))
             return 0
@@ -379,7 +400,7 @@ _MADE: Mapping[str, tuple[type[RowsCommand], str]] = {
         Works like device:export.
 
         Examples:
-          gengfu {name}:export {name}.xlsx
+          gengfu {name}:export {name}.xlsx --preset report
           gengfu {name}:export - --format jsonl --changed-since yesterday
         """,
     ),

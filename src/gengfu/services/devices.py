@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from gengfu.mirror.account import ACCOUNT
 from gengfu.services.json import object_of, to_json
-from gengfu.services.lists import Filter, ListService, Row, checked_text
+from gengfu.services.lists import Content, Filter, ListService, Row, checked_text
+from gengfu.services.report import STATES, ReportColumn
 from gengfu.store.lists import Condition, ListStore, Order, Presence, Which
 
 
@@ -83,6 +85,35 @@ class DeviceService(ListService):
         ]
         return AccountsFound(rows, more)
 
+    def _report_columns(self, name: str, content: Content) -> list[ReportColumn]:
+        if name == "current_account_id":
+            names = self._all_account_names
+            return [
+                ReportColumn("客服", lambda row, _: names.get(row.fields[name])),
+                ReportColumn("客服账号", lambda row, _: row.fields[name]),
+            ]
+        if name != "wechat_accounts":
+            return super()._report_columns(name, content)
+        if not content.per_account:
+            return [
+                ReportColumn("微信", lambda row, _: "；".join(map(_told, wechat_accounts(row.fields[name]))) or None)
+            ]
+        return [
+            ReportColumn("微信号", lambda _, account: account and account.id),
+            ReportColumn("微信昵称", lambda _, account: account and account.nickname),
+            ReportColumn("微信状态", lambda _, account: account and _ONLINE[account.online]),
+        ]
+
+    def _parts(self, content: Content) -> Callable[[Row], Sequence[Any]]:
+        if not content.per_account:
+            return super()._parts(content)
+        return lambda row: wechat_accounts(row.fields["wechat_accounts"]) or (None,)
+
+    @cached_property
+    def _all_account_names(self) -> Mapping[str | None, str]:
+        rows = self._accounts().stream(Which(Presence.ALL), ["id", "real_name", "user_name"])
+        return {str(key): real_name or user_name for key, real_name, user_name in rows}
+
     def account_names(self, ids: Iterable[str | None]) -> Mapping[str | None, str]:
         """What the accounts of those ids are called, as far as the list of accounts is mirrored."""
         known = sorted({int(each) for each in ids if each is not None and re.fullmatch("[0-9]{1,18}", each)})
@@ -147,6 +178,16 @@ def wechat_accounts(told: Any) -> list[WechatAccount]:
             key, nickname, online = (None if value is None else str(value) for value in values)
             found.append(WechatAccount(key, nickname, _TRUTHS.get((online or "").lower())))
     return found
+
+
+_ONLINE = {True: STATES["online"], False: STATES["offline"], None: None}
+
+
+def _told(account: WechatAccount) -> str:
+    """An account in a cell of a report."""
+    name = account.nickname or account.id or ""
+    known = [account.id] if account.nickname and account.id else []
+    return f"{name}（{'，'.join([*known, _ONLINE[account.online] or STATES['unknown']])}）"
 
 
 def _fits(account: WechatAccount, chosen: DeviceFilter) -> bool:

@@ -1,4 +1,4 @@
-"""Files of devices: CSV, xlsx and JSON lines, written row by row, and there only when they are whole."""
+"""Files of rows: CSV, xlsx and JSON lines, written row by row, and there only when they are whole."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ XLSX_ROWS = 1_048_575
 """The rows that a sheet holds below its titles."""
 XLSX_TEXT = 32_767
 """The characters that a cell holds."""
+_NARROWEST, _WIDEST = 6, 50
+"""The widths of columns, in characters."""
 _EXACT = 10**15
 """A spreadsheet keeps fifteen digits of a number; a longer one is written as text."""
 _json = json.JSONEncoder(ensure_ascii=False).encode
@@ -59,11 +61,15 @@ class Writer(Protocol):
 
     def write(self, row: Sequence[Any]) -> None: ...
 
+    def add_sheet(self, name: str, rows: Iterable[Sequence[Any]]) -> None:
+        """A further sheet, where the format has sheets."""
+        return
+
     def close(self) -> None: ...
 
 
-def writer(kind: Format, place: Path | IO[bytes], columns: Sequence[str], zone: tzinfo) -> Writer:
-    """A writer of that format, to a file or an open stream.
+def writer(kind: Format, place: Path | IO[bytes], columns: Sequence[str], zone: tzinfo, sheet: str) -> Writer:
+    """A writer of that format, to a file or an open stream; `sheet` is what a sheet of rows is called.
 
     Raises:
         UsageError: the format cannot go to a stream.
@@ -72,7 +78,7 @@ def writer(kind: Format, place: Path | IO[bytes], columns: Sequence[str], zone: 
     if kind is Format.XLSX:
         if not isinstance(place, Path):
             raise UsageError("xlsx cannot be written to stdout; name a file, or give --format csv")
-        return _Xlsx(place, columns, zone)
+        return _Xlsx(place, columns, zone, sheet)
     stream = place.open("wb") if isinstance(place, Path) else place
     if kind is Format.JSONL:
         return _JsonLines(stream, columns, zone)
@@ -100,20 +106,28 @@ def whole(path: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def copy(rows: Iterable[Sequence[Any]], to: Writer, each: Callable[[int], None]) -> int:
-    """Writes all rows and makes the file whole; `each` is told the number now and then. How many there were."""
+def copy(
+    rows: Iterable[Sequence[Any]],
+    to: Writer,
+    each: Callable[[int], None],
+    sheet: tuple[str, Callable[[], Iterable[Sequence[Any]]]] | None = None,
+) -> int:
+    """Writes all rows, then the further sheet with what it tells, and makes the file whole; `each` is told the number
+    now and then. How many rows there were."""
     number = 0
     for row in rows:
         to.write(row)
         number += 1
         if number % 500 == 0:
             each(number)
+    if sheet is not None:
+        to.add_sheet(sheet[0], sheet[1]())
     to.close()
     each(number)
     return number
 
 
-class _Csv:
+class _Csv(Writer):
     """Text that a spreadsheet would take for a formula gets an apostrophe in front, by which it stays text."""
 
     def __init__(self, stream: IO[bytes], columns: Sequence[str], zone: tzinfo, *, for_people: bool) -> None:
@@ -141,7 +155,7 @@ class _Csv:
         _finish(self._text)
 
 
-class _JsonLines:
+class _JsonLines(Writer):
     def __init__(self, stream: IO[bytes], columns: Sequence[str], zone: tzinfo) -> None:
         self.notes: list[str] = []
         self._stream = stream
@@ -160,10 +174,11 @@ class _JsonLines:
         _finish(self._stream)
 
 
-class _Xlsx:
-    """Every text is written as text, so a cell never is a formula or a link."""
+class _Xlsx(Writer):
+    """Every text is written as text, so a cell never is a formula or a link. Columns are as wide as what stands in
+    them, and the titles filter."""
 
-    def __init__(self, path: Path, columns: Sequence[str], zone: tzinfo) -> None:
+    def __init__(self, path: Path, columns: Sequence[str], zone: tzinfo, name: str) -> None:
         import xlsxwriter
 
         self.notes: list[str] = []
@@ -172,36 +187,59 @@ class _Xlsx:
         # Its own temporary file would be in /tmp, which may be small.
         self._book = xlsxwriter.Workbook(str(path), {"constant_memory": True, "tmpdir": str(path.parent)})
         self._time = self._book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"})
-        self._sheet = self._book.add_worksheet("device")
-        self._sheet.freeze_panes(1, 1)
-        title = self._book.add_format({"bold": True})
-        for place, name in enumerate(columns):
-            self._sheet.write_string(0, place, name, title)
-        self._sheet.set_column(0, len(columns) - 1, 16)
-        self._row = 0
+        self._title = self._book.add_format({"bold": True})
         self._shortened = 0
+        self._begin(name)
+        self._first = self._sheet
+        self._sheet.freeze_panes(1, 1)
+        self._line(columns, self._title)
+
+    def _begin(self, name: str) -> None:
+        self._sheet = self._book.add_worksheet(name)
+        self._row = -1
+        self._widths: list[int] = []
 
     def write(self, row: Sequence[Any]) -> None:
+        if self._row >= XLSX_ROWS:
+            raise UsageError(too_many_rows(self._row + 1))
+        self._line(row)
+
+    def add_sheet(self, name: str, rows: Iterable[Sequence[Any]]) -> None:
+        self._finish()
+        self._begin(name)
+        for row in rows:
+            self._line(row)
+
+    def _finish(self) -> None:
+        if self._sheet is self._first:
+            self._sheet.autofilter(0, 0, self._row, len(self._widths) - 1)
+        for place, width in enumerate(self._widths):
+            self._sheet.set_column(place, place, min(max(width, _NARROWEST), _WIDEST) + 2)
+
+    def _line(self, row: Sequence[Any], form: Any = None) -> None:
         self._row += 1
-        if self._row > XLSX_ROWS:
-            raise UsageError(too_many_rows(self._row))
+        self._widths += [0] * (len(row) - len(self._widths))
         for place, value in enumerate(row):
             if value is not None:
-                self._cell(place, value)
+                self._widths[place] = max(self._widths[place], self._cell(place, value, form))
 
-    def _cell(self, place: int, value: Any) -> None:
+    def _cell(self, place: int, value: Any, form: Any = None) -> int:
+        """Writes a value; how many columns of text it takes."""
         if isinstance(value, bool):
             self._sheet.write_boolean(self._row, place, value)
-        elif isinstance(value, datetime):
+            return 5
+        if isinstance(value, datetime):
             self._sheet.write_datetime(self._row, place, value.astimezone(self._zone).replace(tzinfo=None), self._time)
-        elif isinstance(value, int) and abs(value) < _EXACT:
+            return 19
+        if isinstance(value, int) and abs(value) < _EXACT:
             self._sheet.write_number(self._row, place, value)
-        else:
-            text = _json(value) if isinstance(value, (dict, list)) else str(value)
-            if len(text) > XLSX_TEXT:
-                text = text[: XLSX_TEXT - 1] + "\N{HORIZONTAL ELLIPSIS}"
-                self._shortened += 1
-            self._sheet.write_string(self._row, place, text)
+            return len(str(value))
+        text = _json(value) if isinstance(value, (dict, list)) else str(value)
+        if len(text) > XLSX_TEXT:
+            text = text[: XLSX_TEXT - 1] + "\N{HORIZONTAL ELLIPSIS}"
+            self._shortened += 1
+        self._sheet.write_string(self._row, place, text, form)
+        return _WIDEST if len(text) >= _WIDEST else sum(1 if each < "\u1100" else 2 for each in text)
 
     def close(self) -> None:
         from xlsxwriter.exceptions import FileCreateError
@@ -214,6 +252,7 @@ class _Xlsx:
                     xlsx_text=XLSX_TEXT,
                 )
             )
+        self._finish()
         try:
             self._book.close()
         except FileCreateError as error:

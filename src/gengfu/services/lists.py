@@ -18,6 +18,7 @@ from gengfu.mirror.resource import Field, Kind, Resource
 from gengfu.services import export
 from gengfu.services.export import Format
 from gengfu.services.json import object_of, to_json
+from gengfu.services.report import DETAIL, STATE, SUMMARY, Report, ReportColumn, column_of
 from gengfu.services.runs import RunService, Verdict
 from gengfu.store.changes import Change, ChangeKind, ChangeQuery, ChangeStore
 from gengfu.store.database import Database
@@ -150,6 +151,19 @@ class OfflineFound:
     """Whether others follow: those after the last one."""
     unknown: int
     """How many more are offline of which is not known since when."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What goes into a file."""
+
+    chosen: Filter
+    columns: Sequence[str] | None = None
+    """None for all, or for those of the report."""
+    report: bool = False
+    """For people: Chinese titles, states in words, a summary."""
+    per_account: bool = False
+    """Of a report of devices: one line for each WeChat account, in place of one for each device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,12 +302,15 @@ class ListService:
             ]
             for column, (rows, on) in zip(columns, totals, strict=True)
         }
-        live = resource.scopes[0].name
-        last = self._runs().latest(1, resource=resource.name, scope=live, verdict=Verdict.COMPLETE)
-        as_of = last[0].finished_at if last else None
         return ListStatus(
-            resource.name, as_of, present, {**states, "missing": absent - waiting, "held": waiting}, shares
+            resource.name, self._as_of(), present, {**states, "missing": absent - waiting, "held": waiting}, shares
         )
+
+    def _as_of(self) -> datetime | None:
+        """When the last complete run of the live list ended."""
+        live = self.resource.scopes[0].name
+        last = self._runs().latest(1, resource=self.resource.name, scope=live, verdict=Verdict.COMPLETE)
+        return last[0].finished_at if last else None
 
     def offline(
         self,
@@ -364,21 +381,14 @@ class ListService:
         return number, [self.row(row) for row in found]
 
     def export_file(
-        self,
-        path: Path,
-        chosen: Filter,
-        columns: Sequence[str],
-        asked: str | None,
-        *,
-        force: bool,
-        tell: Callable[[int, int], None],
+        self, path: Path, content: Content, asked: str | None, *, force: bool, tell: Callable[[int, int], None]
     ) -> Exported:
-        """Writes the chosen rows to a file, which is there only when it is whole.
+        """Writes rows to a file, which is there only when it is whole.
 
         Args:
             asked: the format, in place of the one that the ending names.
             force: overwrite the file if it is there.
-            tell: hears how many of how many are written.
+            tell: hears how many of how many rows are written.
 
         Raises:
             UsageError: the file is there, its format is not known, or the rows do not fit into it.
@@ -388,16 +398,11 @@ class ListService:
         if path.exists() and not force:
             raise UsageError(tr("{path} is there already; give --force to overwrite it", path=path))
         with export.whole(path) as part:
-            count, notes = self._write(form, part, chosen, columns, tell)
+            count, notes = self._write(form, part, content, tell)
         return Exported(path.absolute(), form, count, notes)
 
     def export_stream(
-        self,
-        stream: IO[bytes],
-        chosen: Filter,
-        columns: Sequence[str],
-        asked: str | None,
-        tell: Callable[[int, int], None],
+        self, stream: IO[bytes], content: Content, asked: str | None, tell: Callable[[int, int], None]
     ) -> Exported:
         """Writes them to a stream, which stays open.
 
@@ -406,23 +411,50 @@ class ListService:
         """
         if asked is None:
             raise UsageError("which format is stdout to get? give --format csv or --format jsonl")
-        count, notes = self._write(Format(asked), stream, chosen, columns, tell)
+        count, notes = self._write(Format(asked), stream, content, tell)
         return Exported(None, Format(asked), count, notes)
 
     def _write(
-        self,
-        form: Format,
-        place: Path | IO[bytes],
-        chosen: Filter,
-        columns: Sequence[str],
-        tell: Callable[[int, int], None],
+        self, form: Format, place: Path | IO[bytes], content: Content, tell: Callable[[int, int], None]
     ) -> tuple[int, list[str]]:
-        total = self.count(chosen)
+        if content.report and form is Format.JSONL:
+            raise UsageError("a report is for people: write it as .xlsx or .csv, or leave --preset report out")
+        total = self.count(content.chosen)
         if form is Format.XLSX and total > export.XLSX_ROWS:
             raise UsageError(export.too_many_rows(total))
-        writer = export.writer(form, place, columns, ZoneInfo(self._zone))
-        number = export.copy(self.stream(chosen, columns), writer, lambda done: tell(done, total))
+        columns = content.columns or self.columns
+        report = self._report(content) if content.report else None
+        titles = report.titles if report is not None else columns
+        name = DETAIL if content.report else self.resource.name
+        writer = export.writer(form, place, titles, ZoneInfo(self._zone), name)
+        rows = self.stream(content.chosen, self.columns if report is not None else columns)
+        if report is not None:
+            rows = report.lines(self.row(dict(zip(self.columns, values, strict=True))) for values in rows)
+        sheet = None if report is None else (SUMMARY, report.summary)
+        number = export.copy(rows, writer, lambda done: tell(done, total), sheet)
         return number, writer.notes
+
+    def _report(self, content: Content) -> Report:
+        resource = self.resource
+        chosen = content.columns
+        if chosen is None:
+            fields = resource.report or [field.name for field in resource.fields]
+            chosen = ["id", *(("gone_at",) if resource.online is None else (self._online_columns()[0],))]
+            chosen += [self._fields[name].column for name in fields if name != resource.online]
+        columns = [each for name in chosen for each in self._report_columns(name, content)]
+        counted = {self._fields[name].column: self._fields[name].zh for name in resource.totals}
+        return Report(columns, self._parts(content), counted, self._as_of(), self._clock())
+
+    def _report_columns(self, name: str, content: Content) -> list[ReportColumn]:
+        """How a report shows a column."""
+        field = self._field_of(name)
+        if name in _OWN and name != "other":
+            return [ReportColumn(field.zh, lambda row, _: getattr(row, name))]
+        return [STATE if field.name == self.resource.online else column_of(field)]
+
+    def _parts(self, content: Content) -> Callable[[Row], Sequence[Any]]:
+        """What has a line of its own in a row."""
+        return lambda _: (None,)
 
     def row(self, found: Mapping[str, Any]) -> Row:
         """A stored row."""
@@ -462,14 +494,14 @@ class ListService:
     def _field_of(self, column: str) -> Field:
         return next((field for field in self.resource.fields if field.column == column), None) or _OWN[column]
 
-    def columns_named(self, text: str | None) -> Sequence[str]:
-        """The columns that a list of names separated by commas names; all for None.
+    def columns_named(self, text: str | None) -> Sequence[str] | None:
+        """The columns that a list of names separated by commas names; None for None.
 
         Raises:
             UsageError: one of them does not exist, or there is none.
         """
         if text is None:
-            return self.columns
+            return None
         words = text.replace("，", ",").split(",")
         return list(dict.fromkeys(self.column(word) for word in words if word.strip() or len(words) == 1))
 
