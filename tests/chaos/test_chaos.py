@@ -101,6 +101,9 @@ def test_a_second_worker_finishes_the_run_of_a_killed_one(open_system: Open, mom
 def locked_row(system: System, query: str) -> Iterator[Callable[[], bool]]:
     """A row that nobody else can write while the block lasts; gives how to see that somebody waits for it."""
     with system.db.engine.connect() as connection, system.db.engine.connect() as onlooker:
+        if system.db.kind == "mysql":
+            connection.exec_driver_sql("SET idle_transaction_timeout = 60")
+            connection.exec_driver_sql("BEGIN")
         connection.execute(text(query))
         waits = (
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"

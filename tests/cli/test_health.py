@@ -30,7 +30,7 @@ from gengfu.store.enqueue import new_job, new_run
 from gengfu.store.leases import Lease
 from gengfu.store.tables import job, lease, schedule_entry, schedule_tick, source, sync_run
 from stage import freeze, wait_for
-from system import System
+from system import SMALL_PAGES, System, stop_at
 from terminal import Home
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -68,6 +68,8 @@ def watch(*, moved: tuple[str, ...] = (), alive: bool = True) -> Observer:
         (replace(WORKER, host="there"), watch(alive=False), Condition.OK, "serves all queues"),
         (replace(WORKER, birth="of:another:1"), watch(alive=False), Condition.OK, "serves all queues"),
         (replace(WORKER, renewed_at=OLD), replace(watch(), locked=True), Condition.OK, "its lease cannot be renewed"),
+        (WORKER, replace(watch(), is_stopped=lambda *_: True, locked=True), Condition.PASSING, "it was stopped"),
+        (replace(WORKER, host="there"), replace(watch(), is_stopped=lambda *_: True), Condition.OK, "serves all"),
         (SCHEDULER, watch(), Condition.OK, "looks for due ticks"),
     ],
 )
@@ -332,10 +334,31 @@ def test_a_frozen_worker_is_seen_ended_and_replaced(
     frozen = pids()[0]
     freeze(frozen, system.db)
     told = wait_for(lambda: (ran := system.home.ask("health", "--restart", "--json")).code and ran, 30, every=0.5)
-    assert "its lease is not renewed" in told.out
+    assert "it was stopped, as by SIGSTOP" in told.out
     assert [(done["pid"], done["text"]) for done in told.json["ended"]] == [(frozen, "ended by SIGKILL")]
     up.send_signal(signal.SIGCONT)
     wait_for(lambda: pids() and frozen not in pids(), 30, every=0.1)
     wait_for(lambda: system.home.ask("health").code == 0, 40, every=0.3)
     up.terminate()
     assert up.wait(40) == 0
+
+
+def test_a_worker_that_is_frozen_while_it_keeps_all_others_from_writing_is_ended(
+    open_system: Callable[..., System], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "LOOK_FOR", 1.0)
+    monkeypatch.setattr("gengfu.services.restart.TERM_GRACE", 0.5)
+    system = open_system({"devices": 2_600, "latency": "10ms"}, **SMALL_PAGES)
+    frozen, other = system.worker().ready(), system.worker().ready()
+    run_id = system.accept()
+    stop_at(frozen, system.is_locked)
+    other.process.kill()
+    other.process.wait()
+    assert system.is_locked()
+    assert "it was stopped, as by SIGSTOP" in system.home.ask("health").out
+    told = system.home.ask("health", "--restart", "--json")
+    assert [(done["pid"], done["text"]) for done in told.json["ended"]] == [(frozen.process.pid, "ended by SIGKILL")]
+    frozen.process.wait()
+    assert not system.is_locked()
+    system.worker().ready()
+    system.assert_complete(run_id, new=2_600)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
 import time
@@ -15,8 +16,9 @@ import pytest
 from gengfu.process.monitor import DEAD_AFTER
 from gengfu.process.pids import birth_of, host_name, machine
 from gengfu.schedule.policy import CatchUp, Overlap
+from gengfu.schedule.running import TICK
 from gengfu.schedule.scheduler import Scheduler
-from gengfu.store.tables import lease
+from gengfu.store.tables import lease, schedule_tick
 from schedulers import NOON, PROGRAM, Rig, entry
 
 Wait = Callable[..., None]
@@ -153,21 +155,46 @@ def test_a_claimed_tick_that_was_handed_on_is_taken_at_once(rig: Rig) -> None:
     assert time.monotonic() - began < DEAD_AFTER
 
 
+@pytest.mark.parametrize("is_recorded", [True, False])
 @pytest.mark.parametrize("ignores", ["", "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"])
 def test_the_command_of_a_killed_scheduler_is_ended_before_its_tick_is_lost(
-    light: Rig, monkeypatch: pytest.MonkeyPatch, ignores: str
+    light: Rig, monkeypatch: pytest.MonkeyPatch, ignores: str, is_recorded: bool
 ) -> None:
     monkeypatch.setattr("gengfu.schedule.open_ticks.KILL_AFTER", 0.5)
-    left = subprocess.Popen([*PROGRAM, ignores + UNTIL_TOLD], cwd=light.home, stdout=subprocess.PIPE, process_group=0)
+    running = {"state": "running", "started_at": NOON, "lease_id": 4711}
+    number = light.write(entry="tock", due_at=NOON - timedelta(minutes=1), **running)
+    left = subprocess.Popen(
+        [*PROGRAM, ignores + UNTIL_TOLD],
+        cwd=light.home,
+        stdout=subprocess.PIPE,
+        process_group=0,
+        env={**os.environ, TICK: str(number), "GENGFU_HOME": str(light.home)},
+    )
     assert left.stdout is not None
     left.stdout.readline()
     threading.Thread(target=left.wait, daemon=True).start()  # as the init process does, whose child it is by then
-    running = {"state": "running", "started_at": NOON, "lease_id": 4711, "pid": left.pid, "birth": birth_of(left.pid)}
-    light.write(entry="tock", due_at=NOON - timedelta(minutes=1), **running)
+    if is_recorded:
+        known = schedule_tick.update().values(pid=left.pid, birth=birth_of(left.pid))
+        light.database.write(lambda connection: connection.execute(known))
     light.add(entry("tock", "import os; print(os.path.exists('/proc/%d' % PID))".replace("PID", str(left.pid))))
     assert light.run_at("12:00") == ["11:59 lost", "12:00 done"]
     assert light.rows()[1].output == "False\n"
     assert left.returncode == (-9 if ignores else -15)
+
+
+@pytest.mark.parametrize("differs", [{TICK: "4711"}, {"GENGFU_HOME": "/elsewhere"}])
+def test_the_command_of_another_tick_or_folder_is_let_be(light: Rig, differs: dict[str, str]) -> None:
+    running = {"state": "running", "started_at": NOON, "lease_id": 4711}
+    number = light.write(entry="tock", due_at=NOON - timedelta(minutes=1), **running)
+    told = {TICK: str(number), "GENGFU_HOME": str(light.home)} | differs
+    other = subprocess.Popen(["sleep", "60"], process_group=0, env={**os.environ, **told})
+    try:
+        light.add(entry("tock", "pass"))
+        assert light.run_at("12:00") == ["11:59 lost", "12:00 done"]
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
 
 
 def test_another_process_of_that_number_is_let_be(light: Rig) -> None:

@@ -25,13 +25,17 @@ def birth_of(pid: int) -> str | None:
     None where there is no such process, or only what is left of one that nobody has waited for.
     """
     try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
-            stat = file.read()
+        fields = _stat(pid)
     except OSError:
         return None if os.path.exists("/proc/self/stat") else _told_by_ps(pid)
-    # The name, in brackets, may hold anything; after it come the state and, as the 22nd of all fields, the start.
-    fields = stat.rpartition(")")[2].split()
     return None if fields[0] in "ZX" else f"{machine()}{fields[19]}"
+
+
+def _stat(pid: int) -> list[str]:
+    """What /proc/PID/stat says from the state on. The name before it, in brackets, may hold anything; the start, the
+    22nd of all fields, is the 20th here."""
+    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+        return file.read().rpartition(")")[2].split()
 
 
 def lives(pid: int, birth: str) -> bool:
@@ -46,6 +50,30 @@ def lives(pid: int, birth: str) -> bool:
     except OSError:
         pass
     return False
+
+
+def is_stopped(pid: int, birth: str) -> bool:
+    """Whether the process with that birth was put to sleep, by SIGSTOP or a terminal, and not woken since."""
+    try:
+        return birth_of(pid) == birth and _stat(pid)[0] in "Tt"
+    except OSError:
+        return False
+
+
+def leader_started_with(**environment: str) -> int | None:
+    """The oldest process that leads its group and was started with all of these values in its environment, as far as
+    this system and this user may see."""
+    wanted = {os.fsencode(f"{name}={value}") for name, value in environment.items()}
+    found = []
+    for name in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
+        try:
+            if name.isdigit() and os.getpgid(int(name)) == int(name):
+                with open(f"/proc/{name}/environ", "rb") as file:
+                    if wanted <= set(file.read().split(b"\0")):
+                        found.append((int(_stat(int(name))[19]), int(name)))
+        except (OSError, IndexError):
+            continue
+    return min(found)[1] if found else None
 
 
 def is_here(birth: str) -> bool:

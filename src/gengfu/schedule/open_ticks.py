@@ -175,7 +175,9 @@ class OpenTicks:
         told = {"tick": tick.id, "entry": tick.entry, "scheduler": tick.scheduler}
         if tick.state is TickState.RUNNING:
             reason: str = tr("its scheduler {tick.scheduler} died while it ran", tick=tick)
-            if self._others.end_command(tick) and self._store.write(lambda ticks: ticks.give_up(tick, reason, now)):
+            if self._others.end_command(self._running.found(tick)) and self._store.write(
+                lambda ticks: ticks.give_up(tick, reason, now)
+            ):
                 log.warning("tick lost", extra=told)
                 del self._open[tick.id]
             return

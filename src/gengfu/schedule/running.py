@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 from gengfu import logs
 from gengfu.errors import ConfigError
 from gengfu.language import tr
 from gengfu.process.child import Child, program
-from gengfu.process.pids import birth_of
+from gengfu.process.pids import birth_of, leader_started_with
 from gengfu.settings import Settings
 from gengfu.store.ticks import Tick, TickEnd, TickState
 
@@ -74,6 +75,13 @@ class Running:
         self._commands[tick.id] = command
         log.info("tick started", extra={"tick": tick.id, "entry": tick.entry, "pid": command.child.pid})
         return command.child.pid, birth_of(command.child.pid)
+
+    def found(self, tick: Tick) -> Tick:
+        """The tick of another scheduler, which may have died before it wrote down what it had started: with the process
+        that runs its command on this machine, if there is one."""
+        home = str(self._settings.home)
+        pid = leader_started_with(**{TICK: str(tick.id), "GENGFU_HOME": home}) if tick.pid is None else None
+        return tick if pid is None else replace(tick, pid=pid, birth=birth_of(pid))
 
     def gather(self) -> None:
         """Sees to time limits, and sets aside the endings of the commands that have ended."""

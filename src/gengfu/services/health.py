@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gengfu.clock import Clock
 from gengfu.errors import GengfuError
 from gengfu.language import tr
-from gengfu.process.pids import host_name, is_here, lives
+from gengfu.process.pids import host_name, is_here, is_stopped, lives
 from gengfu.retry import Patience
 from gengfu.schedule.cron import cron_of
 from gengfu.schedule.policy import Entry
@@ -76,6 +76,7 @@ class Observer:
     moved: Collection[str] = ()
     """Names of processes whose lease was renewed, and of schedule entries that were planned anew."""
     lives: Callable[[int, str], bool] = lives
+    is_stopped: Callable[[int, str], bool] = is_stopped
     locked: bool = False
     """Whether somebody keeps all others from writing into the database, as a migration of SQLite does."""
 
@@ -199,6 +200,9 @@ def judge_process(process: Lease, observer: Observer) -> Component:
         return Component(
             name, Condition.PASSING, tr("it died: process {process.pid} is gone", process=process), process
         )
+    if process.host == observer.host and observer.is_stopped(process.pid, process.birth):
+        text = tr("it was stopped, as by SIGSTOP or Ctrl-Z: it does nothing, and keeps what it has locked")
+        return Component(name, Condition.PASSING, text, process)
     if process.progress is not None:
         return Component(name, Condition.WRONG, tr("it is stuck: {process.progress}", process=process), process)
     if process.name in observer.moved or age <= RENEWAL_OLD_AFTER:
