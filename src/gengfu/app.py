@@ -10,10 +10,10 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gengfu.clock import Clock, utcnow
-from gengfu.errors import NotFound
+from gengfu.errors import ConfigError, NotFound
 from gengfu.queue.registry import JobRegistry, Unimportable, make
 from gengfu.services.user_code import UserCode
-from gengfu.settings import Settings, load_settings
+from gengfu.settings import Settings, is_working_folder, load_settings, no_working_folder
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -342,6 +342,22 @@ class App:
         unknown: Jobs = {name: partial(Unimportable, str(why)) for name, why in broken.items()}
         known: Jobs = {name: partial(make, job, self) for name, job in jobs.items()}
         return {**unknown, **self._list_jobs(self.catalogue.resources), **known}
+
+    def require_working_folder(self, *, creates: bool) -> None:
+        """Raises ConfigError where nothing says that this is a working folder, so that an empty database is not made,
+        and told of, in any folder that somebody happens to stand in.
+
+        Args:
+            creates: whether it is enough that the environment holds settings.
+        """
+        from gengfu.store.address import sqlite_path
+
+        home = self.settings.home
+        if is_working_folder(home):
+            return
+        path = sqlite_path(self.settings.database_url, home)
+        if not self.settings.by_environment or not (creates or path is None or path.exists()):
+            raise ConfigError(no_working_folder(home))
 
     @property
     def light_db(self) -> Database | Path:

@@ -60,6 +60,22 @@ def settle(home: Path, *, stays_root: bool = False, environ: Mapping[str, str] |
     )
 
 
+def go_home() -> None:
+    """Lets `HOME` be the home folder of this account, where it is another's: a manager of root that starts this process
+    as somebody else leaves its own there, and sudo that of whoever called it."""
+    from pwd import getpwuid
+
+    try:
+        is_own = os.stat(os.environ.get("HOME", "")).st_uid == os.geteuid()
+    except OSError:
+        is_own = False
+    if not is_own:
+        try:
+            os.environ["HOME"] = getpwuid(os.geteuid()).pw_dir
+        except KeyError:
+            return
+
+
 def name_of(user: int) -> str:
     """The name of an account, or its number where it has none."""
     from pwd import getpwuid

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from enum import StrEnum
@@ -72,6 +74,8 @@ class Settings:
 
     home: Path
     """The working folder: where `.env`, `gengfu.toml`, `var/` and `logs/` lie."""
+    by_environment: bool = False
+    """Whether the environment names the working folder, or has any setting."""
     remarks: tuple[Message, ...] = ()
     """What is written among the settings and not used, or not as it may be meant, in sentences."""
 
@@ -184,11 +188,11 @@ def working_folder(environ: Mapping[str, str] | None = None) -> Path:
     """The working folder: `GENGFU_HOME`, or else the current folder; whether it is there or not.
 
     Raises:
-        ConfigError: the current folder was removed.
+        ConfigError: the current folder was removed, or its name cannot be written into a file of others.
     """
     named = (os.environ if environ is None else environ).get("GENGFU_HOME") or "."
     try:
-        return Path(named).expanduser().resolve()
+        home = Path(named).expanduser().resolve()
     except (OSError, RuntimeError, ValueError) as error:
         sentence = tr(
             "the working folder {folder} cannot be found ({error}); go to a folder that is there",
@@ -196,6 +200,30 @@ def working_folder(environ: Mapping[str, str] | None = None) -> Path:
             error=error,
         )
         raise ConfigError(sentence) from None
+    if any(part != part.strip() or re.search("[\0-\x1f\x7f]", part) for part in home.parts[1:]):
+        raise ConfigError(
+            tr(
+                "a name in {folder!r} has a space at its end or a character that is not seen; rename that folder",
+                folder=str(home),
+            )
+        )
+    return home
+
+
+def is_working_folder(home: Path) -> bool:
+    """Whether something lies there that makes it one."""
+    return any((home / name).exists() for name in (DOTENV, TOML, "app", "var"))
+
+
+def no_working_folder(home: Path) -> Message:
+    """What to say where it is none, with the one that is probably meant."""
+    own = Path(sys.prefix).parent
+    return tr(
+        "{folder} is no working folder: it has neither .env nor gengfu.toml; go to the working folder, or name it: "
+        "GENGFU_HOME={example}; to begin one here: gengfu init",
+        folder=home,
+        example=own if is_working_folder(own) else "/srv/gengfu",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,9 +316,11 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     Raises:
         ConfigError: a setting or one of the files is malformed.
     """
+    environ = os.environ if environ is None else environ
     home, explained, remarks = explain(environ)
     for each in explained:
         if each.problem is not None:
             raise ConfigError(each.problem)
     values = {each.name.lower(): each.value for each in explained}
-    return Settings(home=home, remarks=tuple(remarks), **values)
+    by_environment = "GENGFU_HOME" in environ or any(each.source is ENVIRONMENT for each in explained)
+    return Settings(home=home, by_environment=by_environment, remarks=tuple(remarks), **values)

@@ -28,7 +28,7 @@ COMMANDS = (
     *("db:upgrade", "demo", "deploy", "device:accounts", "device:approve", "device:changes", "device:discard"),
     *("device:export", "device:find", "device:list", "device:offline", "device:show", "device:status"),
     *("device_group:changes", "device_group:export", "device_group:find", "device_group:list"),
-    *("device_group:show", "device_group:status", "doctor", "health", "make:command", "make:job"),
+    *("device_group:show", "device_group:status", "doctor", "health", "help", "list", "make:command", "make:job"),
     *("make:migration", "make:resource", "queue:failed", "queue:retry", "queue:status", "queue:work"),
     *("run:list", "run:show", "schedule:history", "schedule:list", "schedule:next", "schedule:pause"),
     *("schedule:resume", "schedule:run", "schedule:simulate", "schedule:test", "schedule:why", "schedule:work"),
@@ -55,9 +55,34 @@ def test_help_lists_every_command_by_family(place: Home, capsys: pytest.CaptureF
     assert all(len(line) <= 88 for line in shown.splitlines())
 
 
-def test_without_arguments_the_help_is_shown(place: Home, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_arguments_all_that_there_is_fits_one_screen(place: Home, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
-    assert "Usage: gengfu" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert main(["help"]) == 0
+    assert capsys.readouterr().out == shown
+    lines = shown.splitlines()
+    assert len(lines) <= 30
+    assert all(len(line) <= 88 for line in lines)
+    words = shown.replace(":", " ").split()
+    assert {part for name in COMMANDS for part in name.split(":")} <= set(words)
+
+
+def test_commands_are_listed_and_explained_as_artisan_does(place: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    everything = capsys.readouterr().out
+    assert main(["list"]) == 0
+    assert capsys.readouterr().out.strip() == everything.strip()
+    assert main(["list", "queue"]) == 0
+    rows = [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert rows == ["queue:failed", "queue:retry", "queue:status", "queue:work"]
+    assert main(["help", "queue"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == rows
+    assert main(["queue:work", "--help"]) == 0
+    explained = capsys.readouterr().out
+    assert main(["help", "queue:work"]) == 0
+    assert capsys.readouterr().out == explained
+    assert main(["list", "queues"]) == 2
+    assert "did you mean" in capsys.readouterr().err
 
 
 def test_help_needs_no_settings(place: Home, capsys: pytest.CaptureFixture[str]) -> None:

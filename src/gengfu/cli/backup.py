@@ -176,6 +176,7 @@ class BackupRestore(BaseCommand):
     """
 
     name = "backup:restore"
+    begins = True
     options = (
         click.Argument(["file"], metavar="FILE|latest"),
         click.Option(["--yes"], is_flag=True, help="Do not ask."),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import click
 
 from gengfu.cli.help_text import Context, help_of, in_language, wrapped
-from gengfu.language import worded
+from gengfu.language import tr, worded
 from gengfu.schedule.policy import JobRequest, RunRequest, Schedule
 
 if TYPE_CHECKING:
@@ -37,6 +37,10 @@ class BaseCommand:
     options: ClassVar[Sequence[click.Parameter]] = ()
     log_file: ClassVar[str | None] = None
     """The file in the log folder that this command writes."""
+    creates: ClassVar[bool] = False
+    """Whether it may make the database in a working folder that has none: not what only reads or decides."""
+    begins: ClassVar[bool] = False
+    """Whether it may be used where no working folder is yet."""
     schedule: ClassVar[Schedule | str | None] = None
     """When the schedule runs it; `gengfu.toml` may say otherwise, or add further entries."""
 
@@ -124,9 +128,19 @@ class BaseCommand:
 
 
 class _Command(click.Command):
-    """A click command whose help text is printed as it was written."""
+    """A click command whose help text is printed as it was written, and whose values the program can bear."""
 
     context_class = Context
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Raises click.BadParameter where a value is a number or a text that nothing here takes."""
+        rest = super().parse_args(ctx, args)
+        for param in self.params:
+            given = ctx.params.get(param.name or "")
+            for value in given if isinstance(given, (tuple, list)) else (given,):
+                if (wrong := _unbearable(param, value)) is not None:
+                    raise click.BadParameter(wrong, ctx, param)
+        return rest
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         """What stands behind the name in the line of usage."""
@@ -140,3 +154,14 @@ class _Command(click.Command):
                 # Examples stand as they are.
                 lines = [line] if line.startswith(" ") else wrapped(line, formatter.width) or [""]
                 formatter.write("".join(f"{indent}{part}".rstrip() + "\n" for part in lines))
+
+
+def _unbearable(param: click.Parameter, value: object) -> str | None:
+    if isinstance(value, (int, float)) and not -(2**63) < value < 2**63 - 1:
+        return tr("{value} is more than any number here can be", value=str(value)[:40])
+    if isinstance(value, str) and not isinstance(param.type, click.Path):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return tr("the text is not UTF-8")
+    return None

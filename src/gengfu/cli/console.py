@@ -17,12 +17,12 @@ from gengfu import __version__
 from gengfu.app import App
 from gengfu.cli.base import AS_JSON, INTERRUPTED, BaseCommand
 from gengfu.cli.catalogue import Catalogue
-from gengfu.cli.help_text import Context, let_click_speak
+from gengfu.cli.help_text import Context, Formatter, let_click_speak
 from gengfu.cli.output import Output, unwritable
 from gengfu.discovery import place_of, told
 from gengfu.errors import CodeError, ConfigError, FileError, GengfuError, UsageError
 from gengfu.language import ENGLISH, language_of, speaking, tr, worded
-from gengfu.ownership import settle
+from gengfu.ownership import go_home, settle
 from gengfu.settings import Settings, load_settings, working_folder
 from gengfu.text import visible
 
@@ -38,23 +38,26 @@ Examples:
   gengfu device:find 张三           who has that phone?
   gengfu run:show 12                what a run read, changed and decided
 
-`gengfu COMMAND --help` explains a command. Settings: environment, .env, gengfu.toml."""
+`gengfu list` lists all commands, `gengfu list device` those of a family;
+`gengfu help device:list` explains one. Settings: environment, .env, gengfu.toml."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program with these arguments, those of the process by default, and returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A name that the terminal's encoding lacks must not end the command.
             stream.reconfigure(errors="backslashreplace")
     # Data, logs, locks and whatever else is made is for its owner alone; what is to be read by others says so itself.
     os.umask(0o077)
+    go_home()
     session = Session(as_json="--json" in arguments)
     # So that what a command has begun is cleared up; a worker has handlers of its own.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     let_click_speak()
-    with speaking(session.language()):
+    with speaking(language_of(os.environ)):
         try:
             code = session.main(arguments)
             for stream in (sys.stdout, sys.stderr):
@@ -69,6 +72,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         finally:
             signal.signal(signal.SIGTERM, before)
     return code
+
+
+def _open_what_is_closed() -> None:
+    """Gives a process that was started without stdin, stdout or stderr nothing in their places: what is opened later
+    must not be taken for one of them."""
+    for number, (name, mode) in enumerate([("stdin", "r"), ("stdout", "w"), ("stderr", "w")]):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 (for as long as the process lasts)
 
 
 def _silence() -> None:
@@ -106,10 +121,17 @@ class Session:
     def main(self, arguments: list[str]) -> int:
         """Parses and runs; whatever goes wrong is told, once, and becomes the exit code."""
         try:
+            self._settle(arguments)
+        except ConfigError as error:
+            return self._failed(error)
+        with speaking(self.language()):
+            return self._main(arguments)
+
+    def _main(self, arguments: list[str]) -> int:
+        try:
             try:
-                self._settle(arguments)
                 console = Console(self)
-                with console.make_context("gengfu", arguments or ["--help"]) as context:
+                with console.make_context("gengfu", arguments or ["help"]) as context:
                     return int(console.invoke(context))
             finally:
                 if self._app is not None:
@@ -151,8 +173,12 @@ class Session:
             settings = load_settings()
             for remark in settings.remarks:
                 self.out.note(remark)
+            app = App(settings, self.catalogue)
+            command = self._command or BaseCommand
+            if not command.begins:
+                app.require_working_folder(creates=command.creates)
             self._log_to(settings)
-            self._app = App(settings, self.catalogue)
+            self._app = app
         return self._app
 
     def _log_to(self, settings: Settings, *, loud: bool = False) -> None:
@@ -260,6 +286,43 @@ class Console(click.Group):
             raise UsageError(_unknown(args[0], self.list_commands(ctx)))
         return super().resolve_command(ctx, args)
 
+    def family(self, name: str | None) -> dict[str, str]:
+        """The commands of that family, or all, with what they do in one line.
+
+        Raises:
+            UsageError: there is no such family.
+        """
+        every = {each: command.summary() for each, command in self._catalogue.commands.items()}
+        found = {each: line for each, line in every.items() if name in (None, each, each.partition(":")[0])}
+        if not found:
+            raise UsageError(_unknown(str(name), list(every)))
+        return found
+
+    def overview(self) -> str:
+        """What there is, on one screen."""
+        families: dict[str, list[str]] = {}
+        for name in self._catalogue.commands:
+            family, _, verb = name.rpartition(":")
+            families.setdefault(family, []).append(verb)
+        formatter = Formatter(width=79)
+        formatter.write(f"gengfu {__version__}: {worded(self.help or '')}\n\n")
+        alone = families.pop("", [])
+        rows = [(f"{family}:", " ".join(verbs)) for family, verbs in families.items()]
+        formatter.write_dl([*rows, ("", " ".join(alone))], col_max=14)
+        formatter.write(f"\n{worded(EPILOG)}\n")
+        return formatter.getvalue().rstrip()
+
+    def help_of(self, context: click.Context, name: str) -> str:
+        """What explains the command, or lists the family.
+
+        Raises:
+            UsageError: there is neither.
+        """
+        command = self.get_command(context, name)
+        if command is not None:
+            return command.get_help(Context(command, info_name=name, parent=context))
+        return "\n".join(f"{each}  {line}" for each, line in self.family(name).items())
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """One section per family with several commands; the others come first."""
         families: dict[str, list[tuple[str, str]]] = {"": []}
@@ -278,6 +341,13 @@ class Console(click.Group):
             formatter.write(worded("\nThis cannot be used until it is corrected:\n"))
         for broken in self._catalogue.broken:
             formatter.write(f"  {visible(worded(str(broken)))}\n")
+
+
+def console_of(context: click.Context) -> tuple[Console, click.Context]:
+    """The console that a command was started from, and its context."""
+    root = context.find_root()
+    assert isinstance(root.command, Console)
+    return root.command, root
 
 
 def _unknown(name: str, known: list[str]) -> str:

@@ -17,6 +17,7 @@ class DbUpgrade(BaseCommand):
     """
 
     name = "db:upgrade"
+    begins = True
 
     def handle(self) -> int:
         pending = self.app.database.pending()

@@ -27,6 +27,7 @@ class Demo(BaseCommand):
     """
 
     name = "demo"
+    begins = True
     options = (
         click.Option(
             ["--devices"],

@@ -33,6 +33,7 @@ class Deploy(BaseCommand):
     """
 
     name = "deploy"
+    begins = True
     options = (
         click.Argument(["target"], type=click.Choice(TARGETS)),
         click.Option(["--write"], is_flag=True, help="Write files into the folder deploy, or the one --to names."),

@@ -31,6 +31,7 @@ class Doctor(BaseCommand):
     """
 
     name = "doctor"
+    begins = True
     options = (
         click.Option(["--fix"], is_flag=True, help="Fix what is safe to fix."),
         click.Option(["--login"], is_flag=True, help="Try the login, unless it was refused before."),

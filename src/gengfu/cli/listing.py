@@ -34,6 +34,7 @@ class ListCommand(BaseCommand):
     first_scope: ClassVar[str] = "all"
     """The scope that is meant where none is named."""
     options: ClassVar[Sequence[click.Parameter]] = HOW_TO_END
+    creates = True
 
     @classmethod
     def mirrors(cls, options: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -17,6 +17,8 @@ FORCE = click.Option(["--force"], is_flag=True, help="Overwrite files that are t
 class Making(BaseCommand):
     """A command that writes files into the working folder, and says what to do next."""
 
+    begins = True
+
     def tell(self, written: Written) -> int:
         """Tells of what was written."""
         from gengfu.services.json import to_json

@@ -38,6 +38,7 @@ class QueueWork(BaseCommand):
     """
 
     name = "queue:work"
+    creates = True
     options = (
         click.Option(["--queue", "queues"], multiple=True, metavar="A,B", help="Which, in order of priority."),
         click.Option(["--tries"], type=int, help="Tries for each job, in place of its own number."),
@@ -50,8 +51,16 @@ class QueueWork(BaseCommand):
         click.Option(["--max-time"], type=float, metavar="SECONDS", help="End after so many seconds."),
         click.Option(["--memory"], type=int, metavar="MB", help="End when the process has grown beyond this."),
         click.Option(["--timeout"], type=float, metavar="SECONDS", help="The most for one job."),
-        click.Option(["--concurrency"], type=int, default=2, show_default=True, help="Jobs at once in a process."),
-        click.Option(["--processes"], type=int, default=1, show_default=True, help="How many processes."),
+        click.Option(
+            ["--concurrency"],
+            type=click.IntRange(max=256),
+            default=2,
+            show_default=True,
+            help="Jobs at once in a process.",
+        ),
+        click.Option(
+            ["--processes"], type=click.IntRange(max=99), default=1, show_default=True, help="How many processes."
+        ),
         click.Option(["--grace"], type=float, default=30.0, show_default=True, help="Seconds to end what runs."),
     )
     log_file = LOG

@@ -53,6 +53,7 @@ class ScheduleRun(BaseCommand):
     """
 
     name = "schedule:run"
+    creates = True
     options = (GRACE,)
     log_file = LOG
 
@@ -98,6 +99,7 @@ class ScheduleWork(BaseCommand):
     """
 
     name = "schedule:work"
+    creates = True
     options = (GRACE,)
     log_file = LOG
 

@@ -58,9 +58,10 @@ class Up(BaseCommand):
     """
 
     name = "up"
+    creates = True
     options = (
         click.Option(
-            ["--workers"], type=click.IntRange(1), default=1, show_default=True, help="How many worker processes."
+            ["--workers"], type=click.IntRange(1, 99), default=1, show_default=True, help="How many worker processes."
         ),
         click.Option(["--queue"], metavar="A,B", help="Which queues workers serve, in order of priority."),
         click.Option(["--concurrency"], type=int, default=2, show_default=True, help="Jobs at once in a worker."),
