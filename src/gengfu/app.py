@@ -262,18 +262,26 @@ class App:
     @cached_property
     def health(self) -> HealthService:
         """Whether all is well."""
-        from gengfu.services.health import HealthService
+        from gengfu.services.health import HealthService, HealthSources
 
-        server = self.notifier.server
+        server, settings = self.notifier.server, self.settings
 
         def probe(server: RedisServer) -> None:
             server.probe(each.queue for each in self.resources.values())
 
-        probe_redis = partial(probe, server) if server is not None else None
-        return HealthService(self.clock, lambda: self.light_db, lambda: self.schedule.entries().entries, probe_redis)
+        sources = HealthSources(
+            self.clock,
+            lambda: self.light_db,
+            lambda: self.schedule.entries().entries,
+            lambda: self.auth.status(),
+            partial(probe, server) if server is not None else None,
+            (settings.home, settings.var, settings.logs),
+        )
+        return HealthService(sources)
 
-    def examine(self, *, fix: bool, log_in: bool) -> DoctorReport:
-        """What is wrong with this installation. `fix` corrects what is safe to correct; `log_in` tries a login."""
+    def examine(self, tell: Callable[[str], None], *, fix: bool, log_in: bool) -> DoctorReport:
+        """What is wrong with this installation. `fix` corrects what is safe to correct; `log_in` tries a login; `tell`
+        is told what is waited for."""
         from gengfu.services.doctor.checks import DoctorReport, examine
         from gengfu.services.doctor.findings import DoctorContext
 
@@ -285,6 +293,7 @@ class App:
             lambda: self.auth,
             lambda: self.schedule.entries(),
             lambda: self.catalogue.broken,
+            tell,
             log_in,
         )
         return DoctorReport(list(examine(context, fix=fix)))

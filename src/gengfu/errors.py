@@ -36,6 +36,12 @@ class CodeError(GengfuError):
 class StoreError(GengfuError):
     """The database cannot do its work: unreachable, read-only, full, or not migrated."""
 
+    def __init__(self, text: str, *, what: str = "", remedy: str = "") -> None:
+        """`what` and `remedy`: the two parts of the text, where it has them."""
+        super().__init__(text)
+        self.what = what or text
+        self.remedy = remedy
+
 
 class TooLarge(StoreError):
     """One statement is longer than the database server takes; the connection goes on."""

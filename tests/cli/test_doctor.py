@@ -65,6 +65,7 @@ def context(**more: Any) -> DoctorContext:
         nobody,
         lambda: load_entries(settings, catalogue),
         list,
+        lambda text: None,
         **more,
     )
 
@@ -269,7 +270,7 @@ def test_a_vendor_whose_clock_differs_or_whose_certificate_ends_soon_is_told(pla
     assert [found.text for found in checks_services._vendor_clock(late, now)] == [
         "the vendor's clock is 90 s ahead of this one"
     ]
-    here = DoctorContext(load_settings(), lambda: now, *[lambda: None] * 5)  # type: ignore[arg-type]
+    here = DoctorContext(load_settings(), lambda: now, *[lambda: None] * 6)  # type: ignore[arg-type]
     assert levels(checks_services._tls(late, here)) == [
         (Level.WARNING, "the vendor's certificate is valid until 2026-03-17")
     ]

@@ -20,17 +20,19 @@ from sqlalchemy import insert
 from gengfu.clock import utcnow
 from gengfu.process.monitor import RENEW_EVERY
 from gengfu.process.pids import birth_of, host_name, machine
-from gengfu.schedule.policy import Entry, Schedule
-from gengfu.services import health
-from gengfu.services.health import Condition, Observer, examine, judge, judge_process
+from gengfu.schedule.policy import Entry, JobRequest, RunRequest, Schedule
+from gengfu.services import health, within
+from gengfu.services.health import Condition, Observer, examine, judge, judge_login, judge_process
 from gengfu.services.health_snapshot import EntrySeen, HealthSnapshot, RunsSeen
 from gengfu.services.restart import end_hung
 from gengfu.store.database import Database
 from gengfu.store.enqueue import new_job, new_run
 from gengfu.store.leases import Lease
 from gengfu.store.tables import job, lease, schedule_entry, schedule_tick, source, sync_run
+from gengfu.vendor.auth import AuthState, AuthStatus
+from servers import SmallDisk
 from stage import freeze, wait_for
-from system import SMALL_PAGES, System, stop_at
+from system import PASSWORD, SMALL_PAGES, System, stop_at
 from terminal import Home
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -173,15 +175,137 @@ def test_a_beat_that_seems_old_is_watched_and_found_to_move() -> None:
         for renewals in (5, 5, 6)
     ]
     pauses: list[float] = []
-    found = examine(lambda: looks.pop(0), "here", lambda: NOW, pauses.append)
+    told: list[str] = []
+    found = examine(lambda: looks.pop(0), "here", lambda: NOW, told.append, pause=pauses.append)
+    assert [text.partition(";")[0] for text in told] == ["worker w: it is silent: its lease is not renewed"]
     assert [part.condition for part in found] == [Condition.OK, Condition.OK]
     assert (looks, len(pauses)) == ([], 2)
 
 
 def test_what_cannot_pass_is_told_at_once() -> None:
     stuck = replace(SNAPSHOT, processes=(replace(WORKER, progress="its x", host="there"),))
-    found = examine(lambda: stuck, "here", lambda: NOW, lambda seconds: pytest.fail("it waits"))
+    found = examine(lambda: stuck, "here", lambda: NOW, pytest.fail, pause=lambda seconds: pytest.fail("it waits"))
     assert [part.condition for part in found] == [Condition.OK, Condition.WRONG]
+
+
+LISTS = replace(ENTRY, entry=replace(ENTRY.entry, queues=RunRequest("device", "0", "device list")))
+BACKUP = Entry("nightly", ("backup:data",), Schedule("0 2 * * *", timezone="UTC"), "gengfu.toml")
+BACKS_UP = EntrySeen(
+    replace(BACKUP, queues=JobRequest("BackupDataJob", "backup", 1, "backup", "Backup")), NOW, False, NOW
+)
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "said"),
+    [
+        (
+            replace(SNAPSHOT, entries=(LISTS, BACKS_UP)),
+            [
+                "queue backup: the schedule uses it for nightly, and no worker that is up serves it",
+                "queue device_list: the schedule uses it for device_list, and no worker that is up serves it",
+            ],
+        ),
+        (replace(SNAPSHOT, entries=(LISTS, BACKS_UP), processes=(WORKER,)), []),
+        (
+            replace(SNAPSHOT, entries=(LISTS, BACKS_UP), processes=(replace(WORKER, details={"queues": ["backup"]}),)),
+            ["queue device_list: the schedule uses it for device_list, and no worker that is up serves it"],
+        ),
+        (replace(SNAPSHOT, entries=(replace(LISTS, paused=True),)), []),
+        (replace(SNAPSHOT, entries=(ENTRY,)), []),
+        (
+            replace(SNAPSHOT, entries=(ENTRY,), runs=(replace(RUNS, held=12),)),
+            [
+                (
+                    "runs of device:list: run 12 is held and waits for you; see: gengfu run:show 12, then "
+                    "gengfu run:approve 12 or gengfu run:discard 12"
+                )
+            ],
+        ),
+        (
+            replace(SNAPSHOT, runs=(replace(RUNS, source="other", scope="1", held=12),)),
+            [
+                (
+                    "runs of device, scope 1: run 12 is held and waits for you; see: gengfu run:show 12, then "
+                    "gengfu run:approve 12 or gengfu run:discard 12"
+                )
+            ],
+        ),
+        (
+            replace(SNAPSHOT, entries=(ENTRY,), runs=(replace(RUNS, ended=("partial", "failed"), ended_at=NOW),)),
+            ["runs of device:list: the last two were not complete: partial, failed; see: gengfu run:show 12"],
+        ),
+        (
+            replace(SNAPSHOT, runs=(replace(RUNS, ended=("failed", "drifted"), ended_at=NOW - timedelta(hours=23)),)),
+            ["runs of device, scope 0: the last two were not complete: failed, drifted; see: gengfu run:show 12"],
+        ),
+        (replace(SNAPSHOT, runs=(replace(RUNS, ended=("failed", "failed"), ended_at=NOW - timedelta(hours=25)),)), []),
+        (replace(SNAPSHOT, runs=(replace(RUNS, ended=("failed", "complete"), ended_at=NOW),)), []),
+        (replace(SNAPSHOT, runs=(replace(RUNS, ended=("failed",), ended_at=NOW),)), []),
+    ],
+)
+def test_what_needs_a_person_is_wrong_at_once(snapshot: HealthSnapshot, said: list[str]) -> None:
+    assert wrong(snapshot) == said
+
+
+STATUS = AuthStatus(AuthState.VALID, "https://v/", "operator", "a", 1, 60.0, None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("status", "ok", "text"),
+    [
+        (STATUS, True, "none was refused"),
+        (replace(STATUS, refused_at=NOW, reason="invalid_grant"), False, "the vendor refused the login of operator"),
+        (replace(STATUS, gate_until=NOW + timedelta(seconds=30), gate_reason="429"), True, "no request is sent before"),
+        (
+            replace(STATUS, gate_until=NOW + timedelta(minutes=14), gate_reason="429"),
+            False,
+            "no request is sent before",
+        ),
+    ],
+)
+def test_a_refused_login_and_a_long_wait_are_wrong(status: AuthStatus, ok: bool, text: str) -> None:
+    component = judge_login(status, NOW)
+    assert component.ok is ok
+    assert component.text.startswith(text)
+
+
+def test_a_login_that_was_refused_and_a_run_that_is_held_show_at_once(open_system: Callable[..., System]) -> None:
+    system = open_system(API_PASSWORD="another one")
+    for _ in range(2):
+        system.tell("device:list", "--now", code=1)
+    found = {part["name"]: part for part in system.ask("health", code=1)["components"] if not part["ok"]}
+    assert "correct API_USERNAME and API_PASSWORD" in found["login"]["text"]
+    assert "the last two were not complete: failed, failed" in found["runs of device, scope 0"]["text"]
+    system.set(API_PASSWORD=PASSWORD)
+    system.ask("device:list", "--now")
+    assert system.ask("health")["ok"]
+    system.sim.fleet("delete", count=400, pick="front")
+    system.tell("device:list", "--now", code=1)
+    found = {part["name"]: part["text"] for part in system.ask("health", code=1)["components"] if not part["ok"]}
+    assert found.keys() == {"runs of device, scope 0"}
+    assert "is held and waits for you" in found["runs of device, scope 0"]
+
+
+def test_a_full_disk_is_wrong(place: Home, small_disk: SmallDisk) -> None:
+    place.set(**VENDOR, LOG_DIR=str(small_disk.folder))
+    told = place.ask("health", "--quiet")
+    assert told.code == 1
+    assert [row[1] for row in told.rows[1:]] == ["disk"]
+
+
+@pytest.mark.parametrize("command", ["health", "doctor"])
+@pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
+def test_whoever_waits_for_a_silent_database_is_told(
+    home: Path, silent_port: int, scheme: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(within, "TOLD_AFTER", 0.1)
+    monkeypatch.setattr(health, "PATIENCE", 0.5)
+    monkeypatch.setattr("gengfu.services.doctor.checks_services.PATIENCE", 0.5)
+    place = Home(home, **VENDOR, DATABASE_URL=f"{scheme}://nobody@127.0.0.1:{silent_port}/none")
+    told = place.ask(command)
+    assert told.code == 1
+    assert "waiting for the" in told.err
+    assert told.out.count("has not answered within 0.5 s") == 1
 
 
 @pytest.fixture
@@ -216,8 +340,10 @@ def test_all_is_well(place: Home, database: Database) -> None:
     told = place.run("health", "--json")
     assert told.code == 0, told
     assert {part["name"]: part["ok"] for part in told.json["components"]} == {
+        "disk": True,
         "redis": True,
         "database": True,
+        "login": True,
         "schedule": True,
         "worker here:1": True,
         "queue a": True,
@@ -228,7 +354,7 @@ def test_all_is_well(place: Home, database: Database) -> None:
 def test_what_is_wrong_is_told_with_exit_code_1(
     place: Home, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health, "LOOK_FOR", 0.0)
+    monkeypatch.setattr(health.time, "sleep", lambda seconds: None)
     now, old = utcnow(), utcnow() - timedelta(hours=9)
     put_process(database, "stuck:1", os.getpid(), progress="its reader has made no progress for 21 seconds")
     put_process(database, "other:2", 1, host="other", renewed_at=old)
@@ -242,13 +368,14 @@ def test_what_is_wrong_is_told_with_exit_code_1(
         ["wrong", "worker stuck:1"],
         ["wrong", "worker other:2"],
         ["wrong", "queue a"],
+        ["wrong", "queue device_list"],
     ]
 
 
 def test_a_beat_that_cannot_be_written_is_not_held_against_anybody(
     home: Path, sqlite_database: Database, sqlite_database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health, "LOOK_FOR", 0.0)
+    monkeypatch.setattr(health.time, "sleep", lambda seconds: None)
     place = Home(home, **VENDOR, DATABASE_URL=sqlite_database_url, REDIS_URL=redis_url)
     put_process(sqlite_database, "here:1", os.getpid(), renewed_at=utcnow() - timedelta(hours=9))
     assert place.ask("health").code == 1
@@ -271,7 +398,11 @@ def test_a_database_or_a_redis_that_is_away_is_wrong(home: Path, redis_url: str)
     place = Home(home, **VENDOR, DATABASE_URL="postgresql://nobody@127.0.0.1:9/none", REDIS_URL=redis_url)
     told = place.ask("health", "--json")
     assert told.code == 1
-    assert [(part["name"], part["ok"]) for part in told.json["components"]] == [("redis", True), ("database", False)]
+    assert [(part["name"], part["ok"]) for part in told.json["components"]] == [
+        ("disk", True),
+        ("redis", True),
+        ("database", False),
+    ]
     place = Home(home, **VENDOR, REDIS_URL="redis://127.0.0.1:9/0")
     told = place.ask("health", "--json")
     assert told.code == 1

@@ -56,4 +56,4 @@ class Doctor(BaseCommand):
             app = self.app
         except ConfigError as problem:
             return unreadable_settings(problem)
-        return app.examine(fix=fix, log_in=login)
+        return app.examine(self.out.note, fix=fix, log_in=login)

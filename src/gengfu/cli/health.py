@@ -12,9 +12,10 @@ from gengfu.language import tr
 class Health(BaseCommand):
     """Tell whether all is well: exit 0, or 1
 
-    One line for each component: database, redis, schedule, every worker and
-    scheduler, queues with due jobs, runs that the schedule asks for. What seems
-    silent is watched for up to 12 s before anything is said against it.
+    One line for each component: disk, redis, database, login, schedule, every
+    worker and scheduler, queues with due jobs or that the schedule uses, runs.
+    What seems silent is watched for up to 12 s before it counts as wrong; that
+    is said at once on stderr.
     With --restart, what hangs on this host is ended, so that whoever supervises
     it starts it anew.
 
@@ -33,7 +34,7 @@ class Health(BaseCommand):
     def handle(self, quiet: bool, restart: bool) -> int:
         from gengfu.services.health import name_of
 
-        report = self.app.health.check(restart=restart)
+        report = self.app.health.check(self.out.note, restart=restart)
         shown = [component for component in report.components if not (quiet and component.ok)]
         if shown:
             columns = [

@@ -5,28 +5,32 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from gengfu.clock import Clock
-from gengfu.errors import GengfuError
+from gengfu.errors import ConfigError, GengfuError
 from gengfu.language import tr
 from gengfu.process.pids import host_name, is_here, is_stopped, lives
-from gengfu.retry import Patience
 from gengfu.schedule.cron import cron_of
-from gengfu.schedule.policy import Entry
-from gengfu.services.health_snapshot import HealthSnapshot, look
+from gengfu.schedule.policy import Entry, JobRequest
+from gengfu.services.disks import disks_of
+from gengfu.services.health_snapshot import EntrySeen, HealthSnapshot, look
 from gengfu.services.json import object_of, to_json
 from gengfu.services.restart import EndedProcess, end_hung
-from gengfu.services.within import within
+from gengfu.services.within import telling, within
+from gengfu.store.enqueue import list_queue
 from gengfu.store.leases import Lease
+from gengfu.store.overview import RunsSeen
+from gengfu.store.run_rows import Verdict
 from gengfu.store.sources import DEFAULT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gengfu.store.database import Database
+    from gengfu.vendor.auth import AuthStatus
 
 PATIENCE = 5.0
 """Seconds for the database, and for Redis."""
@@ -36,10 +40,16 @@ SCHEDULE_OLD_AFTER = 150.0
 """Seconds within which each minute's `schedule:run`, or a scheduler, must have been at work; an entry with a jitter is
 planned so much later."""
 LOOK_FOR = 12.0
-"""Seconds for which is looked again before anything that may pass counts as wrong: four renewals."""
+"""Seconds for which is looked again before a process counts as silent: four renewals."""
 LOOK_EVERY = 1.0
 INTERVALS = 3
 """So many due moments may pass without a complete run."""
+ENDED = 2
+"""So many runs in a row may not be incomplete."""
+RECENT = timedelta(days=1)
+"""For so long counts that a list failed that no entry of the schedule reads."""
+LONG_GATE = timedelta(seconds=60)
+"""A wait that the vendor asks for is told as wrong where it lasts longer."""
 
 
 class Condition(StrEnum):
@@ -60,6 +70,8 @@ class Component:
     text: str
     process: Lease | None = None
     """The process that it tells of."""
+    settles: float = 3.0
+    """Seconds for which what seems wrong is looked at again before it counts as wrong."""
 
     @property
     def ok(self) -> bool:
@@ -94,77 +106,109 @@ class HealthReport:
         return all(component.ok for component in self.components)
 
 
+@dataclass(frozen=True)
+class HealthSources:
+    """What health looks at."""
+
+    clock: Clock
+    db: Callable[[], Database | Path]
+    entries: Callable[[], Mapping[str, Entry]]
+    """Those of the schedule."""
+    login: Callable[[], AuthStatus]
+    probe_redis: Callable[[], None] | None
+    """Raises an error where Redis cannot be used; None where it is not in use."""
+    folders: Sequence[Path]
+    """Where the program writes."""
+
+
 class HealthService:
     """Tells whether all is well. Whatever hangs that it asks, it answers within seconds."""
 
-    def __init__(
-        self,
-        clock: Clock,
-        db: Callable[[], Database | Path],
-        entries: Callable[[], Mapping[str, Entry]],
-        probe_redis: Callable[[], None] | None,
-    ) -> None:
-        """
-        Args:
-            entries: those of the schedule.
-            probe_redis: raises an error where Redis cannot be used; None where it is not in use.
-        """
-        self._clock = clock
-        self._db = db
-        self._entries = entries
-        self._probe_redis = probe_redis
+    def __init__(self, sources: HealthSources) -> None:
+        self._sources = sources
 
-    def check(self, *, restart: bool = False) -> HealthReport:
+    def check(self, tell: Callable[[str], None], *, restart: bool = False) -> HealthReport:
         """How every component is. `restart` ends the processes of this host that hang, so that whoever supervises them
-        starts new ones."""
-        components = [self._redis(), *self._recorded()]
+        starts new ones; `tell` is told what is waited for."""
+        components = [*self._disks(), self._redis(tell), *self._recorded(tell)]
         report = HealthReport(components)
         if not restart or report.ok:
             return report
         hung = [part.process for part in components if not part.ok and part.process is not None]
         return HealthReport(components, end_hung(hung, host_name()))
 
-    def _recorded(self) -> list[Component]:
+    def _disks(self) -> Iterator[Component]:
+        for disk in disks_of(self._sources.folders):
+            yield Component("disk", Condition.WRONG if disk.is_full else Condition.OK, disk.told)
+
+    def _recorded(self, tell: Callable[[str], None]) -> list[Component]:
         """The database, and what it shows; no more than the database where that is not well."""
+        sources = self._sources
         try:
-            db = within(PATIENCE, "the database", self._db)
-            entries = self._entries()
+            with telling(tr("the database"), tell):
+                db = within(PATIENCE, tr("the database"), sources.db)
+            entries = sources.entries()
 
             def seen() -> HealthSnapshot:
-                return within(PATIENCE, "the database", lambda: look(db, entries, self._clock()))
+                with telling(tr("the database"), tell):
+                    return within(PATIENCE, tr("the database"), lambda: look(db, entries, sources.clock()))
 
-            found = examine(seen, host_name(), self._clock)
+            first = seen()
+            components = [self._login(first, tell), *examine(seen, host_name(), sources.clock, tell, first)]
         except GengfuError as error:
             return [Component("database", Condition.WRONG, str(error))]
-        return [Component("database", Condition.OK, "answers"), *found]
+        return [Component("database", Condition.OK, "answers"), *components]
 
-    def _redis(self) -> Component:
-        if self._probe_redis is None:
+    def _login(self, snapshot: HealthSnapshot, tell: Callable[[str], None]) -> Component:
+        if not snapshot.login_in_trouble:
+            return Component("login", Condition.OK, "none was refused")
+        try:
+            with telling(tr("the database"), tell):
+                status = within(PATIENCE, tr("the database"), self._sources.login)
+        except ConfigError as error:
+            return Component("login", Condition.OK, str(error))
+        return judge_login(status, self._sources.clock())
+
+    def _redis(self, tell: Callable[[str], None]) -> Component:
+        if self._sources.probe_redis is None:
             return Component("redis", Condition.OK, "not in use: REDIS_URL is not set")
         try:
-            within(PATIENCE, "Redis", self._probe_redis)
+            with telling("Redis", tell):
+                within(PATIENCE, "Redis", self._sources.probe_redis)
         except GengfuError as error:
             return Component("redis", Condition.WRONG, str(error))
         return Component("redis", Condition.OK, "answers")
 
 
 def examine(
-    look: Callable[[], HealthSnapshot], host: str, clock: Clock, pause: Callable[[float], None] = time.sleep
+    look: Callable[[], HealthSnapshot],
+    host: str,
+    clock: Clock,
+    tell: Callable[[str], None],
+    first: HealthSnapshot | None = None,
+    pause: Callable[[float], None] = time.sleep,
 ) -> list[Component]:
-    """Looks, and where something seems wrong that may pass, looks again for up to `LOOK_FOR` seconds.
+    """Looks, and where something seems wrong that may pass, says so and looks again until that is settled.
     Every component is either OK or WRONG then.
 
     Raises:
         StoreError: the database cannot be read.
     """
-    first = look()
-    patience = Patience(LOOK_FOR, LOOK_EVERY, LOOK_EVERY, pause)
+    first = first or look()
     seen, moved = first, frozenset[str]()
+    passed, told = 0.0, False
     while True:
         components = list(judge(seen, Observer(host, clock(), moved, locked=seen.locked)))
-        passing = any(component.condition is Condition.PASSING for component in components)
-        if not passing or not patience.lasts():
+        passing = [part for part in components if part.condition is Condition.PASSING and part.settles > passed]
+        if not passing:
             return [replace(c, condition=Condition.OK if c.ok else Condition.WRONG) for c in components]
+        if not told:
+            part = passing[0]
+            seconds = max(part.settles for part in passing)
+            tell(tr("{name}: {text}; looking again for {seconds:g} s", name=part.name, text=part.text, seconds=seconds))
+            told = True
+        pause(LOOK_EVERY)
+        passed += LOOK_EVERY
         seen = look()
         moved |= moved_between(first, seen)
 
@@ -188,8 +232,29 @@ def judge(snapshot: HealthSnapshot, observer: Observer) -> Iterator[Component]:
     yield schedule
     yield from processes
     yield from judge_queues(snapshot, alive)
-    if schedule.ok:
-        yield from judge_runs(snapshot)
+    yield from judge_runs(snapshot, schedule)
+
+
+def judge_login(status: AuthStatus, now: datetime) -> Component:
+    """The login of the vendor's account, and the wait that the vendor asked for."""
+    if status.refused_at is not None:
+        text = tr(
+            "the vendor refused the login of {user} on {time} UTC ({reason}): correct API_USERNAME and API_PASSWORD, "
+            "or, if they are right, run: gengfu auth:reset",
+            user=status.username,
+            time=f"{status.refused_at:%Y-%m-%d %H:%M}",
+            reason=status.reason,
+        )
+        return Component("login", Condition.WRONG, text)
+    if status.gate_until is not None:
+        text = tr(
+            "no request is sent before {time} UTC: {reason}",
+            time=f"{status.gate_until:%Y-%m-%d %H:%M:%S}",
+            reason=status.gate_reason,
+        )
+        is_long = status.gate_until - now > LONG_GATE
+        return Component("login", Condition.WRONG if is_long else Condition.OK, text)
+    return Component("login", Condition.OK, "none was refused")
 
 
 def judge_process(process: Lease, observer: Observer) -> Component:
@@ -223,7 +288,7 @@ def judge_process(process: Lease, observer: Observer) -> Component:
         "it is silent: its lease is not renewed; the last time was at {renewed_at} UTC",
         renewed_at=f"{process.renewed_at:%Y-%m-%d %H:%M:%S}",
     )
-    return Component(name, Condition.PASSING, text, process)
+    return Component(name, Condition.PASSING, text, process, LOOK_FOR)
 
 
 def name_of(process: Lease) -> str:
@@ -254,6 +319,7 @@ def judge_schedule(snapshot: HealthSnapshot, alive: Sequence[Lease], observer: O
             "schedule",
             Condition.PASSING,
             tr("nobody looks for due ticks{names}; the last time was at {when}", names=names, when=when),
+            settles=LOOK_FOR,
         )
     if any(process.kind == "scheduler" for process in alive):
         return Component("schedule", Condition.OK, "a scheduler is up")
@@ -266,49 +332,82 @@ def judge_schedule(snapshot: HealthSnapshot, alive: Sequence[Lease], observer: O
 
 
 def judge_queues(snapshot: HealthSnapshot, alive: Sequence[Lease]) -> Iterator[Component]:
-    """The queues in which jobs are due."""
+    """The queues in which jobs are due, and those that the schedule uses."""
     workers = [process for process in alive if process.kind == "worker"]
     served = {queue for worker in workers for queue in worker.details.get("queues") or ()}
     all_served = any(not worker.details.get("queues") for worker in workers)
-    for queue, jobs in snapshot.due.items():
+    used = {
+        _queue_of(seen.entry): seen.entry.name for seen in snapshot.entries if seen.entry.queues and not seen.paused
+    }
+    for queue in [*snapshot.due, *sorted(used.keys() - snapshot.due.keys())]:
+        name, jobs = tr("queue {queue}", queue=queue), snapshot.due.get(queue, 0)
         due = tr("{jobs} jobs due", jobs=jobs) if jobs > 1 else tr("1 job due")
         if all_served or queue in served:
-            yield Component(tr("queue {queue}", queue=queue), Condition.OK, due)
+            if jobs:
+                yield Component(name, Condition.OK, due)
+        elif jobs:
+            yield Component(name, Condition.PASSING, tr("{due}, and no worker that is up serves it", due=due))
         else:
-            yield Component(
-                tr("queue {queue}", queue=queue),
-                Condition.PASSING,
-                tr("{due}, and no worker that is up serves it", due=due),
-            )
+            text = tr("the schedule uses it for {entry}, and no worker that is up serves it", entry=used[queue])
+            yield Component(name, Condition.PASSING, text)
 
 
-def judge_runs(snapshot: HealthSnapshot) -> Iterator[Component]:
-    """The mirrors that the schedule keeps fresh: each must have had a complete run since the third last due moment."""
-    by_list = {(runs.resource, runs.scope): runs for runs in snapshot.runs if runs.source == DEFAULT}
-    for seen in snapshot.entries:
-        runs = by_list.get(seen.entry.mirrors) if seen.entry.mirrors is not None else None
-        since = _due_before(seen.entry, snapshot.now) if runs is not None else None
-        if seen.paused or runs is None or since is None:
-            continue
-        name = tr("runs of {argv}", argv=" ".join(seen.entry.argv))
-        if runs.complete is not None and runs.complete >= since:
-            text = tr("the last complete one ended at {complete} UTC", complete=f"{runs.complete:%Y-%m-%d %H:%M:%S}")
-            yield Component(name, Condition.OK, text)
-        elif seen.first_due is not None and seen.first_due < since:
-            ended = (
-                tr("the last one ended at {complete} UTC", complete=f"{runs.complete:%Y-%m-%d %H:%M:%S}")
-                if runs.complete
-                else tr("there is none")
-            )
+def _queue_of(entry: Entry) -> str:
+    assert entry.queues is not None
+    return entry.queues.queue if isinstance(entry.queues, JobRequest) else list_queue(entry.queues.resource)
+
+
+def judge_runs(snapshot: HealthSnapshot, schedule: Component) -> Iterator[Component]:
+    """The mirrors: none waits for a person, and of the last two runs of each one was complete. Those that the schedule
+    keeps fresh must have had a complete run since the third last due moment, too."""
+    by_list = {
+        seen.entry.mirrors: seen for seen in snapshot.entries if seen.entry.mirrors is not None and not seen.paused
+    }
+    for runs in snapshot.runs:
+        seen = by_list.get((runs.resource, runs.scope)) if runs.source == DEFAULT else None
+        is_recent = seen is not None or (runs.ended_at is not None and snapshot.now - runs.ended_at < RECENT)
+        if seen is not None:
+            name = tr("runs of {argv}", argv=" ".join(seen.entry.argv))
+        else:
+            name = tr("runs of {list}, scope {scope}", list=runs.resource, scope=runs.scope)
+        if runs.held is not None:
             text = tr(
-                "no complete run for {intervals} intervals: {ended}; run {runs.newest} is {runs.newest_is}",
-                intervals=INTERVALS,
-                ended=ended,
-                runs=runs,
+                "run {run} is held and waits for you; see: gengfu run:show {run}, then gengfu run:approve {run} or "
+                "gengfu run:discard {run}",
+                run=runs.held,
             )
-            yield Component(
-                name, Condition.WRONG, tr("{text}; see: gengfu run:show {runs.newest}", text=text, runs=runs)
+            yield Component(name, Condition.WRONG, text)
+        elif is_recent and len(runs.ended) == ENDED and Verdict.COMPLETE not in runs.ended:
+            text = tr(
+                "the last two were not complete: {verdicts}; see: gengfu run:show {run}",
+                verdicts=list(runs.ended),
+                run=runs.newest,
             )
+            yield Component(name, Condition.WRONG, text)
+        elif seen is not None and schedule.ok:
+            yield from _freshness(name, seen, runs, snapshot.now)
+
+
+def _freshness(name: str, seen: EntrySeen, runs: RunsSeen, now: datetime) -> Iterator[Component]:
+    since = _due_before(seen.entry, now)
+    if since is None:
+        return
+    if runs.complete is not None and runs.complete >= since:
+        text = tr("the last complete one ended at {complete} UTC", complete=f"{runs.complete:%Y-%m-%d %H:%M:%S}")
+        yield Component(name, Condition.OK, text)
+    elif seen.first_due is not None and seen.first_due < since:
+        ended = (
+            tr("the last one ended at {complete} UTC", complete=f"{runs.complete:%Y-%m-%d %H:%M:%S}")
+            if runs.complete
+            else tr("there is none")
+        )
+        text = tr(
+            "no complete run for {intervals} intervals: {ended}; run {runs.newest} is {runs.newest_is}",
+            intervals=INTERVALS,
+            ended=ended,
+            runs=runs,
+        )
+        yield Component(name, Condition.WRONG, tr("{text}; see: gengfu run:show {runs.newest}", text=text, runs=runs))
 
 
 def _due_before(entry: Entry, moment: datetime) -> datetime | None:
@@ -322,7 +421,7 @@ def _due_before(entry: Entry, moment: datetime) -> datetime | None:
 
 @to_json.register(Component)
 def _component(component: Component) -> dict[str, Any]:
-    return object_of(component, without=("condition", "process")) | {"ok": component.ok}
+    return object_of(component, without=("condition", "process", "settles")) | {"ok": component.ok}
 
 
 @to_json.register(EndedProcess)

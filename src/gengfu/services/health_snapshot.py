@@ -37,6 +37,8 @@ class HealthSnapshot:
     due: Mapping[str, int]
     """Jobs that are due, by queue."""
     runs: tuple[RunsSeen, ...]
+    login_in_trouble: bool = False
+    """Whether the vendor refused a login, or asks everybody to wait."""
     locked: bool = False
     """Whether somebody kept all others from writing at that moment."""
 
@@ -60,4 +62,6 @@ def look(db: Database | Path, entries: Mapping[str, Entry], now: datetime) -> He
     ]
     # A command on the console comes and goes as it likes.
     processes = tuple(lease for lease in found.leases if lease.kind != "console")
-    return HealthSnapshot(found.now, processes, tuple(seen), found.due, found.runs, found.locked)
+    return HealthSnapshot(
+        found.now, processes, tuple(seen), found.due, found.runs, found.login_in_trouble, found.locked
+    )

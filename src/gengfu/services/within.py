@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from gengfu.errors import GengfuError
@@ -14,6 +15,22 @@ T = TypeVar("T")
 
 class Silent(GengfuError):
     """Nobody has answered in time."""
+
+
+TOLD_AFTER = 1.0
+"""Seconds after which whoever waits is told what for."""
+
+
+@contextmanager
+def telling(what: str, tell: Callable[[str], None]) -> Iterator[None]:
+    """Tells what is waited for, where the block takes long."""
+    timer = threading.Timer(TOLD_AFTER, tell, [tr("waiting for {what}", what=what)])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def within(seconds: float, what: str, ask: Callable[[], T]) -> T:

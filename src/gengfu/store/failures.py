@@ -7,7 +7,7 @@ import sqlite3
 from typing import NamedTuple
 
 from gengfu.errors import StoreError, TooLarge
-from gengfu.language import tr
+from gengfu.language import Message, tr
 
 
 class _Permanent(NamedTuple):
@@ -17,11 +17,11 @@ class _Permanent(NamedTuple):
     """SQLSTATEs of PostgreSQL and numbers of MySQL; a connection that was refused has none on PostgreSQL."""
     text: str
     """What servers, poolers and drivers say."""
-    advice: str
+    remedy: Message
 
 
-def _kind(codes: str, text: str, advice: str) -> _Permanent:
-    return _Permanent(frozenset(codes.split()), text, advice)
+def _kind(codes: str, text: str, remedy: Message) -> _Permanent:
+    return _Permanent(frozenset(codes.split()), text, remedy)
 
 
 _TOO_LARGE = "1153"
@@ -30,57 +30,61 @@ _PERMANENT = (
     _kind(
         "",
         "transaction blocks not allowed in statement pooling mode",
-        "the pooler before it has pool_mode = statement, which gives no transactions: set pool_mode = transaction",
+        tr("the pooler before it has pool_mode = statement, which gives no transactions: set pool_mode = transaction"),
     ),
     _kind(
         "",
         "unsupported startup parameter: options",
-        "the pooler before it takes no options: leave them out of DATABASE_URL, and in place of a search_path there, "
-        "run in the database: ALTER ROLE CURRENT_USER SET search_path = ...",
+        tr(
+            "the pooler before it takes no options: leave them out of DATABASE_URL, and in place of a search_path "
+            "there, run in the database: ALTER ROLE CURRENT_USER SET search_path = ..."
+        ),
     ),
-    _kind("", "unsupported startup parameter", "leave that parameter out of DATABASE_URL, or have the pooler take it"),
+    _kind(
+        "", "unsupported startup parameter", tr("leave that parameter out of DATABASE_URL, or have the pooler take it")
+    ),
     _kind(
         "3D000 1049",
         r"no such database|database \S+ does not exist|unknown database",
-        "make that database, or correct its name in DATABASE_URL",
+        tr("make that database, or correct its name in DATABASE_URL"),
     ),
     _kind(
         "28P01 28000 1045 1698",
         r"authentication failed|access denied for user|no password supplied|no such user|role \S+ does not exist|"
         r"password is required|auth failed",
-        "correct the user and the password in DATABASE_URL",
+        tr("correct the user and the password in DATABASE_URL"),
     ),
-    _kind("1130", "no pg_hba.conf entry|not allowed to connect", "let this machine and this user in on the server"),
+    _kind("1130", "no pg_hba.conf entry|not allowed to connect", tr("let this machine and this user in on the server")),
     _kind(
         "42501 1044 1142 1143 1227 1370",
         "permission denied",
-        "give the user of DATABASE_URL the right to make, read and write tables there",
+        tr("give the user of DATABASE_URL the right to make, read and write tables there"),
     ),
     _kind(
         "",
         r"name or service not known|failed to resolve host|nodename nor servname|no address associated|errno -[25]\b",
-        "correct the name of the host in DATABASE_URL",
+        tr("correct the name of the host in DATABASE_URL"),
     ),
     _kind(
         "2026",
         "does not support ssl|certificate verify failed|root certificate file|ssl certificate|certificate is not valid",
-        "correct the parameters for TLS in DATABASE_URL, such as sslmode and sslrootcert, or ssl_ca",
+        tr("correct the parameters for TLS in DATABASE_URL, such as sslmode and sslrootcert, or ssl_ca"),
     ),
     _kind(
         "25006 1290 1792 1836",
         "read-only transaction|session is read-only|session is not read-only|server is in hot standby|"
         "attempt to write a readonly database",
-        "Gengfu writes: name the server that takes writes, and see that the user may write",
+        tr("Gengfu writes: name the server that takes writes, and see that the user may write"),
     ),
-    _kind(_TOO_LARGE, "max_allowed_packet", "raise max_allowed_packet on the server"),
+    _kind(_TOO_LARGE, "max_allowed_packet", tr("raise max_allowed_packet on the server")),
     _kind(
         "",
         "invalid connection option|definition of service",
-        "correct that parameter of DATABASE_URL",
+        tr("correct that parameter of DATABASE_URL"),
     ),
-    _kind("13 1021 1114 53100", "database or disk is full|no space left on device", "make room on its disk"),
-    _kind("", "unable to open database file", "see that this user may write the file and its folder"),
-    _kind("", "file is not a database|disk image is malformed", "put it aside and restore a backup of it"),
+    _kind("13 1021 1114 53100", "database or disk is full|no space left on device", tr("make room on its disk")),
+    _kind("", "unable to open database file", tr("see that this user may write the file and its folder")),
+    _kind("", "file is not a database|disk image is malformed", tr("put it aside and restore a backup of it")),
 )
 
 _MYSQL_TRANSIENT = {1040, 1053, 1203, 1205, 1213, 2002, 2003, 2006, 2013, 2055}
@@ -112,15 +116,16 @@ def explained(where: str, cause: BaseException, secrets: list[str] | None = None
     for secret in secrets or ():
         text = text.replace(secret, "******")
     if "no such table" in text or getattr(cause, "sqlstate", None) == "42P01" or _number(cause) == 1146:
+        what = tr("the database {where} lacks a table: {text}", where=where, text=text[:200])
         return StoreError(
-            tr("the database {where} lacks a table ({text}); run: gengfu db:upgrade", where=where, text=text[:200])
+            tr("{what}; run: {command}", what=what, command="gengfu db:upgrade"), what=what, remedy="gengfu db:upgrade"
         )
     kind = _permanent(cause)
+    what = tr("the database {where} failed: {text}", where=where, text=text[:500])
     if kind is None:
-        return StoreError(tr("the database {where} failed: {text}", where=where, text=text[:500]))
-    return (TooLarge if _TOO_LARGE in kind.codes else StoreError)(
-        tr("the database {where} failed: {text}; {kind.advice}", where=where, text=text[:500], kind=kind)
-    )
+        return StoreError(what)
+    sentence = tr("{what}; {remedy}", what=what, remedy=kind.remedy)
+    return (TooLarge if _TOO_LARGE in kind.codes else StoreError)(sentence, what=what, remedy=kind.remedy)
 
 
 def _permanent(cause: BaseException) -> _Permanent | None:

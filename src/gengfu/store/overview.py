@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gengfu.store.enqueue import LONGEST_DELAY
 from gengfu.store.leases import Lease, leases_in
-from gengfu.store.statements import Statements, is_locked, look, moment, value
+from gengfu.store.statements import Row, Statements, is_locked, look, moment, value
 from gengfu.store.ticks import EntryRow, Ticks
 
 if TYPE_CHECKING:
@@ -30,6 +30,12 @@ class RunsSeen:
     """The id of the newest one ..."""
     newest_is: str
     """... and its verdict, or its state where it has none."""
+    held: int | None = None
+    """The id of the newest one that waits for a person's decision."""
+    ended: tuple[str, ...] = ()
+    """The verdicts of the last two that ended, the newest first ..."""
+    ended_at: datetime | None = None
+    """... and when the newest of these ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,8 @@ class Overview:
     due: Mapping[str, int]
     """Jobs that are due, by queue."""
     runs: tuple[RunsSeen, ...]
+    login_in_trouble: bool
+    """Whether the vendor refused a login, or asks everybody to wait."""
     locked: bool
     """Whether somebody kept all others from writing at that moment."""
 
@@ -68,7 +76,7 @@ def overview(db: Database | Path, now: datetime) -> Overview:
         first_due = {name: ticks.first_due(name) for name in entries}
         there = statements.server_time() or now
         leases, due, runs = leases_in(statements), _due_jobs(statements, now), _runs_seen(statements)
-        return Overview(there, tuple(leases), entries, first_due, due, runs, locked)
+        return Overview(there, tuple(leases), entries, first_due, due, runs, _login_in_trouble(statements, now), locked)
 
     return look(db, work)
 
@@ -93,17 +101,40 @@ def _due_jobs(statements: Statements, now: datetime) -> dict[str, int]:
     return {row["queue"]: row["jobs"] for row in rows}
 
 
+def _login_in_trouble(statements: Statements, now: datetime) -> bool:
+    sql = "SELECT count(*) AS logins FROM login WHERE refused_digest IS NOT NULL OR gate_until > :now"
+    row = statements.one(sql, {"now": now})
+    return row is not None and row["logins"] > 0
+
+
 def _runs_seen(statements: Statements) -> tuple[RunsSeen, ...]:
     rows = statements.all(
-        "SELECT source.name AS source, runs.resource, runs.scope, runs.complete, newest.id,"
+        "SELECT runs.source_id, source.name AS source, runs.resource, runs.scope, runs.complete, runs.held, newest.id,"
         " COALESCE(newest.verdict, newest.state) AS state FROM (SELECT source_id, resource, scope, max(id) AS newest,"
+        " max(CASE WHEN state = 'held' THEN id END) AS held,"
         " max(CASE WHEN verdict = 'complete' THEN finished_at END) AS complete"
         " FROM sync_run GROUP BY source_id, resource, scope) AS runs"
         " JOIN sync_run AS newest ON newest.id = runs.newest JOIN source ON source.id = runs.source_id"
         " ORDER BY source.name, runs.resource, runs.scope",
         {},
     )
-    return tuple(
-        RunsSeen(row["source"], row["resource"], row["scope"], moment(row["complete"]), row["id"], row["state"])
-        for row in rows
+    return tuple(_seen(statements, row) for row in rows)
+
+
+def _seen(statements: Statements, row: Row) -> RunsSeen:
+    ended = statements.all(
+        "SELECT verdict, finished_at FROM sync_run WHERE source_id = :source_id AND resource = :resource"
+        " AND scope = :scope AND verdict IS NOT NULL ORDER BY id DESC LIMIT 2",
+        {name: row[name] for name in ("source_id", "resource", "scope")},
+    )
+    return RunsSeen(
+        row["source"],
+        row["resource"],
+        row["scope"],
+        moment(row["complete"]),
+        row["id"],
+        row["state"],
+        row["held"],
+        tuple(run["verdict"] for run in ended),
+        moment(ended[0]["finished_at"]) if ended else None,
     )

@@ -11,6 +11,9 @@ from gengfu.language import tr
 from gengfu.services.doctor import checks_ground, checks_running, checks_services
 from gengfu.services.doctor.findings import Check, DoctorContext, Finding, Level
 from gengfu.services.json import to_json
+from gengfu.services.within import telling
+
+DATABASE = "database"
 
 CHECKS = (
     Check("interpreter", checks_ground.interpreter),
@@ -19,14 +22,14 @@ CHECKS = (
     Check("disk", checks_ground.disk),
     Check("logs", checks_ground.logs),
     Check("leftovers", checks_ground.leftovers),
-    Check("database", checks_services.database),
+    Check(DATABASE, checks_services.database),
     Check("redis", checks_services.redis),
-    Check("clock", checks_services.clock),
+    Check("clock", checks_services.clock, asks_database=True),
     Check("vendor", checks_services.vendor),
-    Check("login", checks_services.login),
+    Check("login", checks_services.login, asks_database=True),
     Check("cron", checks_running.cron),
     Check("autostart", checks_running.autostart),
-    Check("processes", checks_running.processes),
+    Check("processes", checks_running.processes, asks_database=True),
     Check("schedule", checks_running.schedule),
     Check("user code", checks_running.user_code),
 )
@@ -66,14 +69,21 @@ def examine(context: DoctorContext, *, fix: bool = False, checks: Sequence[Check
     Args:
         fix: fix what is safe to fix.
     """
+    has_database = True
     for check in checks:
+        if check.asks_database and not has_database:
+            yield CheckResult(check.name, Finding(Level.WARNING, tr("not checked, since the database cannot be used")))
+            continue
+        findings: list[Finding] = []
         try:
-            for finding in check.examine(context):
-                yield _fixed(check, finding) if fix and finding.fix is not None else CheckResult(check.name, finding)
+            with telling(tr("the check of {subject}", subject=check.name), context.tell):
+                findings.extend(check.examine(context))
         except Exception as problem:
-            yield CheckResult(
-                check.name, Finding(Level.ERROR, tr("this cannot be checked: {told}", told=_told(problem)))
-            )
+            findings.append(Finding(Level.ERROR, tr("this cannot be checked: {told}", told=_told(problem))))
+        if check.name == DATABASE and any(finding.level is Level.ERROR for finding in findings):
+            has_database = False
+        for finding in findings:
+            yield _fixed(check, finding) if fix and finding.fix is not None else CheckResult(check.name, finding)
 
 
 def _fixed(check: Check, finding: Finding) -> CheckResult:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,16 +15,12 @@ from gengfu.errors import ConfigError
 from gengfu.language import tr
 from gengfu.logs import MAX_BYTES
 from gengfu.process.child import program
+from gengfu.services.disks import LOW, disks_of
 from gengfu.services.doctor.findings import DoctorContext, Finding, error, ok, warning
 from gengfu.settings import Settings, load_settings
 
 CRON_PATH = "/usr/bin:/bin"
 """All of `PATH` that cron gives to a command, see crontab(5)."""
-LOW = 1_000_000_000
-"""Free bytes below which a disk is soon full ..."""
-FULL = 100_000_000
-"""... and below which it counts as full."""
-FEW_FILES = 1000
 LARGE_FOLDER = 2_000_000_000
 """Bytes of a folder of log files that nobody rotates as it should."""
 REMOTE = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "fuse.glusterfs", "ceph")
@@ -198,20 +193,14 @@ def _file_system(folder: Path) -> str:
 
 def disk(context: DoctorContext) -> Iterator[Finding]:
     """Whether there is room left for the database and for logs."""
-    seen = set()
-    for folder in (context.settings.home, context.settings.var, context.settings.logs):
-        if not folder.exists() or folder.stat().st_dev in seen:
-            continue
-        seen.add(folder.stat().st_dev)
-        free, files = shutil.disk_usage(folder).free, os.statvfs(folder)
-        told = tr("{free:.1f} GB are free on the disk of {folder}", free=free / 1e9, folder=folder)
-        few = files.f_files and files.f_favail < FEW_FILES
-        if free < FULL or few:
-            yield error(f"{told}{f', and only {files.f_favail} files more can be made' if few else ''}", "make room")
-        elif free < LOW:
-            yield warning(told, "make room")
+    settings = context.settings
+    for found in disks_of((settings.home, settings.var, settings.logs)):
+        if found.is_full:
+            yield error(found.told, tr("make room"))
+        elif found.free < LOW:
+            yield warning(found.told, tr("make room"))
         else:
-            yield ok(told)
+            yield ok(found.told)
 
 
 def logs(context: DoctorContext) -> Iterator[Finding]:

@@ -184,7 +184,7 @@ def processes(context: DoctorContext) -> Iterator[Finding]:
         yield warning("nothing is known of processes before the database has its tables", "gengfu db:upgrade")
         return
     entries = context.entries().entries
-    for part in examine(lambda: look(place, entries, context.clock()), host_name(), context.clock):
+    for part in examine(lambda: look(place, entries, context.clock()), host_name(), context.clock, context.tell):
         told = f"{part.name}: {part.text}"
         remedy = "gengfu health --restart" if part.process is not None else INSTALL
         yield ok(told) if part.ok else error(told, remedy)

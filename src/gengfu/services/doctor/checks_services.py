@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from gengfu.errors import ConfigError, GengfuError
+from gengfu.errors import ConfigError, GengfuError, StoreError
 from gengfu.language import tr
 from gengfu.services.doctor.findings import PATIENCE, DoctorContext, Finding, Level, error, ok, warning
 from gengfu.services.doctor.reachability import Reachability, reach
@@ -32,7 +32,11 @@ def database(context: DoctorContext) -> Iterator[Finding]:
     from gengfu.store.diagnosis import damage_of
 
     db = context.db()
-    lack = within(PATIENCE, f"the database {db.where}", lambda: schema.lack(db))
+    try:
+        lack = within(PATIENCE, tr("the database {where}", where=db.where), lambda: schema.lack(db))
+    except StoreError as problem:
+        yield error(problem.what, problem.remedy or tr("see that it runs, and that DATABASE_URL is its address"))
+        return
     if lack:
         is_file = db.path is not None
         level, fix = (Level.WARNING, lambda: _upgrade(db)) if is_file else (Level.ERROR, None)

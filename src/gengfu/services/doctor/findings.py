@@ -73,6 +73,8 @@ class DoctorContext:
     """Those of the schedule."""
     broken: Callable[[], Sequence[Broken]]
     """What of user code cannot be used."""
+    tell: Callable[[str], None]
+    """Takes what is waited for, where that takes long."""
     log_in: bool = False
     """Whether the vendor may be asked for a login."""
     root: Path = Path("/")
@@ -85,3 +87,5 @@ class Check:
 
     name: str
     examine: Callable[[DoctorContext], Iterable[Finding]]
+    asks_database: bool = False
+    """Whether it says nothing where the database cannot be used."""
