@@ -139,7 +139,10 @@ class HealthService:
 
     def _disks(self) -> Iterator[Component]:
         for disk in disks_of(self._sources.folders):
-            yield Component("disk", Condition.WRONG if disk.is_full else Condition.OK, disk.told)
+            if disk.is_full:
+                yield Component("disk", Condition.WRONG, tr("{disk}: make room", disk=disk.told))
+            else:
+                yield Component("disk", Condition.OK, tr("there is room on the disk of {folder}", folder=disk.folder))
 
     def _recorded(self, tell: Callable[[str], None]) -> list[Component]:
         """The database, and what it shows; no more than the database where that is not well."""
