@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import queue
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from gengfu.clock import monotonic
 from gengfu.language import tr
 from gengfu.process.child import AT_ONCE, STUCK_AFTER, Child
 from gengfu.process.notify_socket import ALIVE, READY, STOPPING, NotifyClient, Parent
+from gengfu.process.wakeup import Wakeup
 
 log = logging.getLogger("gengfu.process.supervisor")
 
@@ -116,7 +116,7 @@ class Supervisor:
             for role in roles
             for number in range(1, role.count + 1)
         ]
-        self._inbox: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._wakeup = Wakeup()
         self._signals = 0
         self._heard = 0
         self._code = 0
@@ -146,10 +146,7 @@ class Supervisor:
             self._signals += 1
         self._heed_signals()
         self._notify()
-        try:
-            self._inbox.get(timeout=0.1)
-        except queue.Empty:
-            pass
+        self._wakeup.wait(0.1)
 
     def _tend(self, place: _Place) -> None:
         child = place.child
@@ -264,7 +261,7 @@ class Supervisor:
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         self._signals += 1
-        self._inbox.put(None)
+        self._wakeup.wake()
 
 
 def _how(code: int) -> str:

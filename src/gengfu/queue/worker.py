@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import queue
 import signal
 import sys
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from gengfu.process.liveness import SLOW_AFTER
 from gengfu.process.monitor import Monitor
 from gengfu.process.pids import process_name
 from gengfu.process.supervisor import Supervisor
+from gengfu.process.wakeup import Wakeup
 from gengfu.queue.dispatcher import LONGEST, Dispatcher, DispatchOptions
 from gengfu.queue.executor import Executor
 from gengfu.queue.job import Jobs
@@ -92,7 +92,7 @@ class WorkerProcess:
         self, options: WorkerOptions, *, db: Database, jobs: Jobs, notifier: Notifier, clock: Clock = utcnow
     ) -> None:
         self._options = options
-        self._inbox: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._wakeup = Wakeup()
         self._end: End | None = None
         self._signals = 0
         self._is_memory_settled = False
@@ -135,7 +135,7 @@ class WorkerProcess:
     def wait(self) -> End:
         """Waits for a reason to end."""
         while self._end is None:
-            self._listen(1.0)
+            self._wakeup.wait(1.0)
         return self._end
 
     def stop(self, end: End) -> int:
@@ -206,7 +206,7 @@ class WorkerProcess:
     def _ends(self, end: End) -> None:
         """The first reason counts."""
         self._end = self._end or end
-        self._inbox.put(None)
+        self._wakeup.wake()
 
     def _lost(self) -> None:
         for running in self._executor.in_flight():
@@ -215,7 +215,7 @@ class WorkerProcess:
 
     def _empty_within(self, seconds: float, *, heeds_signals: bool = True) -> bool:
         """Waits until no job runs, for at most so many seconds, or until the second signal."""
-        patience = Patience(seconds, 0.05, 0.05, self._listen)
+        patience = Patience(seconds, 0.05, 0.05, self._wakeup.wait)
         while self._executor.in_flight():
             if (heeds_signals and self._signals > 1) or not patience.lasts():
                 return False
@@ -229,12 +229,6 @@ class WorkerProcess:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
-
-    def _listen(self, seconds: float) -> None:
-        try:
-            self._inbox.get(timeout=seconds)
-        except queue.Empty:
-            pass
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         if number == AT_ONCE:

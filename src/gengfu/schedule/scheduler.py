@@ -14,7 +14,7 @@ from gengfu.language import tr
 from gengfu.process.liveness import SLOW_AFTER, Liveness
 from gengfu.process.monitor import Monitor
 from gengfu.process.pids import process_name
-from gengfu.process.wake_pipe import WakePipe
+from gengfu.process.wakeup import Wakeup
 from gengfu.schedule.open_ticks import OpenTicks, ScheduleContext
 from gengfu.schedule.planner import Planner
 from gengfu.schedule.policy import Entry
@@ -63,10 +63,10 @@ class Scheduler:
         self._db = db
         self._running = running
         self._clock = context.clock
-        self._pipe = WakePipe()
+        self._wakeup = Wakeup()
         store = TickStore(db, PATIENCE)
         self._planner = Planner(store, entries, context.enqueuer, context.show)
-        self._ticks = OpenTicks(store, self.name, self.monitor, self._planner, running, context, self._pipe.wake)
+        self._ticks = OpenTicks(store, self.name, self.monitor, self._planner, running, context, self._wakeup.wake)
         self._next_prune = monotonic() + 600.0
         self._stops = 0
 
@@ -83,7 +83,7 @@ class Scheduler:
         """Nothing new is started from now on; called again, what runs is ended at once. May be called in the handler of
         a signal, or from another thread."""
         self._stops += 1
-        self._pipe.wake()
+        self._wakeup.wake()
 
     def run_once(self, grace: float) -> None:
         """One pass, and the wait until the commands that it started are over. Without anything to start, the process
@@ -96,7 +96,7 @@ class Scheduler:
             self._first_cycle()
             while not self._stops and (self._running.is_busy or self._ticks.are_unsettled()):
                 self.monitor.start()
-                self._pipe.wait(LOOK_EVERY)
+                self._wakeup.wait(LOOK_EVERY)
                 self._cycle_safely(passing=False)
         finally:
             self._wind_down(grace)
@@ -107,7 +107,7 @@ class Scheduler:
         with self.monitor:
             try:
                 while not self._stops:
-                    self._pipe.wait(self._cycle_safely(passing=True))
+                    self._wakeup.wait(self._cycle_safely(passing=True))
             finally:
                 self._wind_down(grace)
 
@@ -162,7 +162,7 @@ class Scheduler:
             if not hurried and self._stops > 1:
                 self._running.end_all(IMPATIENCE)
                 hurried = True
-            self._pipe.wait(LOOK_EVERY / 4)
+            self._wakeup.wait(LOOK_EVERY / 4)
             self.liveness.progressed()
             self._running.gather()
             try:
@@ -173,4 +173,3 @@ class Scheduler:
                     break
         self._ticks.hand_on()
         self._running.close()
-        self._pipe.close()
