@@ -20,7 +20,16 @@ def add_run(database: Database, age: timedelta, scope: str = "0", **values: Any)
     """A run that ended so long ago, with a page, a window and a row set aside."""
     row = new_run(1, "device", scope, NOW) | {"state": "closed", "active_key": None, "finished_at": NOW - age} | values
     window = {"pass_number": 1, "job_id": 1, "first_page": 0, "last_page": 0, "state": "done", "fence": 1}
-    page = {"pass_number": 1, "page": 0, "window_id": 1, "rows": 0, "total": 0, "took_ms": 1, "attempts": 1}
+    page = {
+        "pass_number": 1,
+        "page": 0,
+        "window_id": 1,
+        "rows": 0,
+        "total": 0,
+        "rejected": 0,
+        "took_ms": 1,
+        "attempts": 1,
+    }
 
     def work(connection: Any) -> int:
         run_id = int(connection.execute(insert(sync_run).values(**row)).inserted_primary_key[0])

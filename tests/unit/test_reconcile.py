@@ -20,6 +20,7 @@ STILL = Evidence(
     distinct=250,
     fresh=250,
     unreadable=0,
+    doubled=0,
     past_end=0,
     shifted=False,
     slack=0,
@@ -110,10 +111,17 @@ def test_a_complete_run_has_every_row_that_existed_throughout(
                 past_end = len(part)
             shift()
         verdict = judge(
-            Evidence(number, totals, listed, len(found), len(found - before), 0, past_end, shifted=False, slack=0)
+            Evidence(number, totals, listed, len(found), len(found - before), 0, 0, past_end, shifted=False, slack=0)
         ).verdict
         pages = reconcile.page_count(len(rows), size)
     assert verdict == Verdict.DRIFTED or survivors <= found
+
+
+@pytest.mark.parametrize("pages", [reconcile.WINDOW_PAGES * reconcile.MOST_WINDOWS + 1, reconcile.MOST_PAGES])
+def test_the_longest_list_is_cut_into_few_windows(pages: int) -> None:
+    windows = reconcile.cut(pages)
+    assert len(windows) == reconcile.MOST_WINDOWS
+    assert (windows[0][0], windows[-1][1]) == (0, pages - 1)
 
 
 @given(st.integers(1, 5_000))
@@ -126,18 +134,27 @@ def test_windows_cover_all_pages_once_in_order_and_are_about_equal(pages: int) -
 
 
 @pytest.mark.parametrize(
-    ("asked", "rows", "total", "size"),
+    ("asked", "rows", "distinct", "total", "size"),
     [
-        (100, 100, 1000, 100),
-        (500, 100, 1000, 100),
-        (100, 7, 7, 100),
-        (100, 0, 0, 100),
-        (100, 0, 50, 100),
-        (100, 60, 80, 60),
+        (100, 100, 100, 1000, 100),
+        (500, 100, 100, 1000, 100),
+        (100, 7, 7, 7, 100),
+        (100, 0, 0, 0, 100),
+        (100, 0, 0, 50, 100),
+        (100, 60, 60, 80, 60),
+        (100, 101, 100, 1000, 100),
+        (100, 100, 99, 1000, 100),
+        (100, 200, 100, 1000, 100),
+        (100, 200, 200, 1000, 200),
+        (100, 201, 200, 1000, 200),
+        (100, 150, 150, 150, 150),
+        (100, 31, 30, 250, 30),
     ],
 )
-def test_the_first_page_shows_the_size_that_the_server_grants(asked: int, rows: int, total: int, size: int) -> None:
-    assert reconcile.page_size(asked, rows, total) == size
+def test_the_first_page_shows_the_size_that_the_server_grants(
+    asked: int, rows: int, distinct: int, total: int, size: int
+) -> None:
+    assert reconcile.page_size(asked, rows, distinct, total) == size
 
 
 @pytest.mark.parametrize(
@@ -153,7 +170,7 @@ def test_the_first_page_shows_the_size_that_the_server_grants(asked: int, rows: 
     ],
 )
 def test_the_guard_holds_above_its_share_and_its_minimum(vanished: int, live: int, held: bool) -> None:
-    assert reconcile.too_many_vanished(vanished, live, 20, 10) is held
+    assert reconcile.too_many(vanished, live, 20, 10) is held
 
 
 KEYS = st.lists(st.integers(-(2**63), 2**63 - 1), max_size=40)

@@ -52,7 +52,8 @@ def run_summary(run: Run) -> list[str]:
 
 def run_counts(run: Run) -> str:
     """What a run did to the mirror, as one line."""
-    more = [name for name in (tr("absent"), tr("rejected")) if getattr(run, name)]
+    rare = (tr("absent"), tr("rejected"), tr("doubled"), tr("differing"))
+    more = [name for name in rare if getattr(run, name)]
     counts = [tr("{name} {number}", name=name, number=getattr(run, name)) for name in (*COUNTS, *more)]
     return joined("  ", counts)
 

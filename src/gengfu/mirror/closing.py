@@ -7,7 +7,7 @@ import threading
 from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 
@@ -62,7 +62,7 @@ def close(context: RunContext, job_id: int, stop: threading.Event) -> None:
     if found.verdict is None:
         run = context.run
         log.warning("list shifted", extra={"run": run.id, "pass": run.pass_number, "why": found.reason})
-        planning.read_again(context, found.total, job_id)
+        planning.read_again(context, found.total, job_id, stop)
         return
     _end(context, found, found.verdict)
 
@@ -146,6 +146,8 @@ class _Closing:
         is_counted = self._run.total_first is not None
         repeated = reconcile.repetition((r.page, r.ids, r.total if is_counted else None) for r in latest)
         total = latest[-1].total
+        if unread := self._unread(latest):
+            return Conclusion(Verdict.PARTIAL, unread, total, {"total_last": total})
         if repeated:
             reason = f"page {repeated[0]} repeats page {repeated[1]}: the server ignores which page is asked for"
             return Conclusion(Verdict.PARTIAL, reason, total, {"total_last": total})
@@ -155,16 +157,32 @@ class _Closing:
         seen = reconcile.distinct(record.ids for _, record in records)
         evidence = self._evidence(records, latest, len(seen), shifted)
         judgement = self._strategy.judge(evidence, [record.ids for record in latest])
+        if self._run.differing:
+            drift = f"{self._run.differing} rows came twice with different values, of which the later ones count"
+            judgement = replace(judgement, reason=f"{judgement.reason}; {drift}" if judgement.reason else drift)
         missing, live = self._missing(seen)
         counts = self._counts(evidence)
         if judgement.verdict != Verdict.COMPLETE:
             return Conclusion(judgement.verdict, judgement.reason, evidence.totals[-1], counts)
-        if reconcile.too_many_vanished(len(missing), live, self._settings.guard_percent, self._settings.guard_minimum):
+        if reconcile.too_many(len(missing), live, self._settings.guard_percent, self._settings.guard_minimum):
             reason = f"{len(missing)} of {live} live rows vanished at once"
             return Conclusion(Verdict.HELD, reason, total, counts | {"absent": len(missing)}, absent=missing)
         if self._scope.confirms_gone:
             return Conclusion(Verdict.COMPLETE, judgement.reason, total, counts, gone=missing)
         return self._settle(evidence, judgement, missing, counts, stop)
+
+    def _unread(self, latest: Sequence[PageRecord]) -> str:
+        """Why the run is no witness of the list, if too much of it could not be read."""
+        rejected, rows = sum(page.rejected for page in latest), sum(page.rows for page in latest)
+        whole = [page.page for page in latest if page.rows and page.rejected >= page.rows]
+        settings = self._settings
+        if not whole and not reconcile.too_many(
+            rejected, rows, settings.unreadable_percent, settings.unreadable_minimum
+        ):
+            return ""
+        example = self._context.windows.rejects(self._run.id)[:1]
+        told = f"; the first, on page {example[0].page}: {example[0].reason}" if example else ""
+        return f"{rejected} of {rows} rows could not be read{f', all of page {whole[0]}' if whole else ''}{told}"
 
     def _settle(
         self,
@@ -216,6 +234,7 @@ class _Closing:
             distinct=distinct,
             fresh=distinct - known,
             unreadable=sum(record.rows - len(record.ids) // 8 for record in latest),
+            doubled=sum(len(record.ids) // 8 for record in latest) - len(reconcile.distinct(r.ids for r in latest)),
             past_end=latest[-1].rows,
             shifted=shifted,
             slack=self._settings.api_concurrency,
@@ -224,7 +243,8 @@ class _Closing:
     def _counts(self, evidence: reconcile.Evidence) -> dict[str, int | None]:
         run = self._run
         unchanged = max(0, evidence.distinct - run.new - run.changed - run.returned)
-        return {"seen": evidence.distinct, "total_last": evidence.totals[-1], "unchanged": unchanged}
+        total = evidence.totals[-1]
+        return {"seen": evidence.distinct, "total_last": total, "unchanged": unchanged, "doubled": evidence.doubled}
 
     def _missing(self, seen: array[int]) -> tuple[list[int], int]:
         """The live rows that this run says are not live, and how many live rows there are.

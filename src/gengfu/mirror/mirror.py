@@ -53,8 +53,8 @@ class Mirror:
         self.runs = RunStore(db, clock, PATIENCE)
         self.windows = WindowStore(db, clock)
         self._tables = TableCheck(db)
-        form = form_of(db)
-        self._mirrored = {each.name: (each, RowReader(each, settings.api_timezone, form)) for each in resources}
+        self._resources = {each.name: each for each in resources}
+        self._readers: dict[str, RowReader] = {}
 
     def work(self, run_id: int, job: JobContext) -> str:
         """Does all there is to do for that job; a note on how it ended.
@@ -103,7 +103,7 @@ class Mirror:
     def give_up(self, run_id: int, job_id: int, cause: str) -> None:
         """A job of the run is out of tries: what it had to do stays undone, and the run ends if it was the last."""
         run = self._get(run_id)
-        is_known = run.resource in self._mirrored
+        is_known = run.resource in self._resources
         if run.state == RunState.QUEUED or (run.state == RunState.CLOSING and run.closer == job_id) or not is_known:
             self.runs.abort(run_id, cause)
             return
@@ -145,9 +145,11 @@ class Mirror:
         Raises:
             RunError: the run is of a list that this program does not know.
         """
-        if run.resource not in self._mirrored:
+        resource = self._resources.get(run.resource)
+        if resource is None:
             raise RunError(f"run {run.id} mirrors {run.resource!r}, which this program does not know")
-        resource, reader = self._mirrored[run.resource]
+        if resource.name not in self._readers:
+            self._readers[resource.name] = RowReader(resource, self._settings.api_timezone, form_of(self._db))
         volatile = [field.column for field in resource.volatile]
         return RunContext(
             db=self._db,
@@ -159,7 +161,7 @@ class Mirror:
             windows=self.windows,
             new_calls=self._new_calls,
             resource=resource,
-            reader=reader,
+            reader=self._readers[resource.name],
             table=MirrorTable(self._db, resource.table, run.source_id, resource.columns, volatile),
             changes=ChangeStore(self._db, run.source_id),
             run=run,

@@ -15,9 +15,7 @@ def first_pass(context: RunContext, stop: threading.Event) -> PassPlan:
     Raises:
         VendorError: the vendor does not answer.
     """
-    asked = context.settings.api_page_size
-    before = context.runs.pages_before(context.run, asked)
-    return strategy_of(context.listing).begin(context.vendor, context.listing, asked, before, stop)
+    return strategy_of(context.listing).begin(context, stop)
 
 
 def begin(context: RunContext, plan: PassPlan, job_id: int) -> bool:
@@ -36,14 +34,15 @@ def begin(context: RunContext, plan: PassPlan, job_id: int) -> bool:
     return True
 
 
-def read_again(context: RunContext, total: int, job_id: int) -> None:
+def read_again(context: RunContext, total: int, job_id: int, stop: threading.Event) -> None:
     """Sends a closing run back to reading, over `total` rows.
 
     Raises:
+        VendorError: the vendor does not answer.
         Fenced: another worker closes it.
     """
     run = context.run
-    plan = strategy_of(context.listing).again(run, total)
+    plan = strategy_of(context.listing).again(context, total, stop)
 
     def work(transaction: Transaction) -> list[int]:
         context.runs.next_pass(transaction, run, page_size=plan.page_size, pages=plan.pages)

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from gengfu.errors import AnswerError
 from gengfu.mirror import reconcile
 from gengfu.mirror.prefetch import Batches, Prefetch
-from gengfu.store.run_rows import OPEN_END, PageRecord, Run
-from gengfu.vendor.client import VendorClient
+from gengfu.mirror.run_context import RunContext
+from gengfu.store.run_rows import OPEN_END, PageRecord
 from gengfu.vendor.listing import Listing, Page
 from gengfu.vendor.paging import Numbered
 
@@ -43,17 +44,15 @@ class PassPlan:
 class ReadStrategy(Protocol):
     """What differs between the two."""
 
-    def begin(
-        self, vendor: VendorClient, listing: Listing, asked: int, before: int | None, stop: threading.Event
-    ) -> PassPlan:
-        """The plan of the first pass, for pages of `asked` rows, of which the last run read `before`, if that is known.
+    def begin(self, context: RunContext, stop: threading.Event) -> PassPlan:
+        """The plan of the first pass.
 
         Raises:
-            VendorError: the vendor does not answer.
+            VendorError: the vendor does not answer, or tells of more rows than it has.
         """
 
-    def again(self, run: Run, total: int) -> PassPlan:
-        """The plan of a further pass, over `total` rows."""
+    def again(self, context: RunContext, total: int, stop: threading.Event) -> PassPlan:
+        """The plan of a further pass, over `total` rows. Raises as `begin` does."""
 
     def reading_order(self, pass_number: int, pages: Sequence[PageRecord]) -> Sequence[PageRecord]:
         """The pages of a pass in the order in which it reads them."""
@@ -65,29 +64,32 @@ class ReadStrategy(Protocol):
 class Windowed:
     """Page 0 tells how long the list is; it is cut into windows, and each pass reads in the other direction."""
 
-    def begin(
-        self, vendor: VendorClient, listing: Listing, asked: int, before: int | None, stop: threading.Event
-    ) -> PassPlan:
-        """Reads page 0, and asks for the others along with it where their number is likely to be as `before`."""
-        prefetch = Prefetch(vendor, listing, asked, before, stop)
+    def begin(self, context: RunContext, stop: threading.Event) -> PassPlan:
+        """Reads page 0, and asks for the others along with it where their number is likely to be as in the last run."""
+        asked = context.settings.api_page_size
+        before = context.runs.pages_before(context.run, asked)
+        prefetch = Prefetch(context.vendor, context.listing, asked, before, stop)
         try:
             page = prefetch.first()
         except BaseException:
             prefetch.close()
             raise
-        size = reconcile.page_size(asked, len(page.rows), page.total)
+        rows = context.reader.distinct(page.rows)
+        size = reconcile.page_size(asked, len(page.rows), rows, page.total)
         pages = reconcile.page_count(page.total, size)
-        usable = [page] if len(page.rows) == min(size, page.total) else []
+        usable = [page] if rows == min(size, page.total) else []
         if not usable or pages != before or size != asked:
             prefetch.close()
+            _believe(context, page.total, size, context.runs.last_total(context.run) or 0, stop)
             return PassPlan(size, pages, page.total, reconcile.cut(pages), usable)
         return PassPlan(size, pages, page.total, reconcile.cut(pages), usable, prefetch)
 
-    def again(self, run: Run, total: int) -> PassPlan:
+    def again(self, context: RunContext, total: int, stop: threading.Event) -> PassPlan:
         """With the borders of the first pass."""
-        assert run.page_size is not None
-        pages = reconcile.page_count(total, run.page_size)
-        return PassPlan(run.page_size, pages, total, reconcile.cut(pages))
+        size = context.page_size
+        _believe(context, total, size, context.run.total_first or 0, stop)
+        pages = reconcile.page_count(total, size)
+        return PassPlan(size, pages, total, reconcile.cut(pages))
 
     def reading_order(self, pass_number: int, pages: Sequence[PageRecord]) -> Sequence[PageRecord]:
         """Even passes read backwards."""
@@ -98,19 +100,34 @@ class Windowed:
         return reconcile.judge(evidence)
 
 
+def _believe(context: RunContext, total: int, size: int, known: int, stop: threading.Event) -> None:
+    """Where a list is said to have become far longer than it is `known` to be, its last page must be there, before work
+    is queued for all of it.
+
+    Raises:
+        AnswerError: it is not, or nobody would live to see it.
+    """
+    pages = reconcile.page_count(total, size)
+    if pages <= reconcile.WINDOW_PAGES or total <= 2 * known:
+        return
+    if pages > reconcile.MOST_PAGES:
+        raise AnswerError(f"a total of {total} in pages of {size} rows is not believed: that would be {pages} pages")
+    try:
+        context.vendor.page(context.listing, pages - 2, size, stop)
+    except AnswerError as error:
+        raise AnswerError(f"a total of {total} is not believed: its last page is not there; {error}") from None
+
+
 class Sequential:
     """One window without a known end, read by one job, always forwards."""
 
-    def begin(
-        self, vendor: VendorClient, listing: Listing, asked: int, before: int | None, stop: threading.Event
-    ) -> PassPlan:
+    def begin(self, context: RunContext, stop: threading.Event) -> PassPlan:
         """Asks nothing."""
-        return PassPlan(asked, None, None, [(0, OPEN_END)])
+        return PassPlan(context.settings.api_page_size, None, None, [(0, OPEN_END)])
 
-    def again(self, run: Run, total: int) -> PassPlan:
+    def again(self, context: RunContext, total: int, stop: threading.Event) -> PassPlan:
         """Like the first."""
-        assert run.page_size is not None
-        return PassPlan(run.page_size, None, None, [(0, OPEN_END)])
+        return PassPlan(context.page_size, None, None, [(0, OPEN_END)])
 
     def reading_order(self, pass_number: int, pages: Sequence[PageRecord]) -> Sequence[PageRecord]:
         """Forwards."""

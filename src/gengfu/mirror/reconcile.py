@@ -21,6 +21,12 @@ SORT_AT_ONCE = 20_000
 WINDOW_PAGES = 128
 """The most pages in one window. A shorter list is one window, read by the job that planned it."""
 
+MOST_WINDOWS = 1_000
+"""A list that would be cut into more has larger ones."""
+
+MOST_PAGES = 1_000_000
+"""Nobody reads a list of more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -38,6 +44,8 @@ class Evidence:
     """Keys that the latest pass was the first to list."""
     unreadable: int
     """Rows of the latest pass without a usable key."""
+    doubled: int
+    """Rows of the latest pass that had come in it before."""
     past_end: int
     """Rows on the page past the end, in the latest pass."""
     shifted: bool
@@ -131,9 +139,11 @@ def _never_rises(totals: Sequence[int], slack: int, *, falling: bool) -> bool:
     return True
 
 
-def page_size(asked: int, rows: int, total: int) -> int:
-    """The size of the vendor's pages, from the first one: a server may cap it silently."""
-    return rows if 0 < rows < asked and total > rows else asked
+def page_size(asked: int, rows: int, distinct: int, total: int) -> int:
+    """The size of the vendor's pages, from the first one, of which so many rows are `distinct`: a server may cap it
+    silently, or give more than it is asked for. A row that comes twice makes no page larger."""
+    is_capped = 0 < rows < asked and total > rows
+    return distinct if is_capped or distinct > asked else asked
 
 
 def page_count(total: int, size: int) -> int:
@@ -148,19 +158,25 @@ def echoes(pages: int) -> tuple[int, ...]:
 
 def cut(pages: int) -> list[tuple[int, int]]:
     """Pages 0 to `pages` - 1 as windows of nearly equal length: (first, last), both included."""
-    count = -(-pages // WINDOW_PAGES)
+    count = min(-(-pages // WINDOW_PAGES), MOST_WINDOWS)
     borders = [pages * i // count for i in range(count + 1)]
     return [(first, after - 1) for first, after in pairwise(borders)]
 
 
-def too_many_vanished(vanished: int, live: int, percent: float, minimum: int) -> bool:
-    """Whether so much is missing at once that the vendor's list is to be doubted rather than believed."""
-    return vanished >= max(minimum, 1) and vanished * 100 > live * percent
+def too_many(amiss: int, rows: int, percent: float, minimum: int) -> bool:
+    """Whether so many of the rows vanished at once, or could not be read, that the list is to be doubted rather than
+    believed."""
+    return amiss >= max(minimum, 1) and amiss * 100 > rows * percent
 
 
 def pack(keys: Iterable[int]) -> bytes:
     """Keys as 8 bytes each."""
     return array("q", keys).tobytes()
+
+
+def unpacked(page: bytes) -> array[int]:
+    """The keys of a packed page."""
+    return array("q", page)
 
 
 def distinct(pages: Iterable[bytes]) -> array[int]:

@@ -41,6 +41,13 @@ class Kind(StrEnum):
     """An object or a list, or a string that holds one."""
 
 
+def _check_name(name: str) -> None:
+    if not name or not name.isprintable() or '"' in name or "\\" in name:
+        raise ConfigError(
+            f"{name!r} is no name for a field: it is empty, or holds quotes, backslashes or what no one sees"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """One field of a vendor row and the column that keeps it, named after it unless told otherwise."""
@@ -60,6 +67,12 @@ class Field:
     """Whether `<name>:find` and `<name>:export` have an option for it, named after its column. Only texts and flags."""
 
     def __post_init__(self) -> None:
+        """
+        Raises:
+            ConfigError: the name is none that a list could have.
+            ValueError: no column can be named after it.
+        """
+        _check_name(self.name)
         if not self.column:
             object.__setattr__(self, "column", column_name(self.name))
         if not self.en:
@@ -122,6 +135,7 @@ class Resource:
                 f"{self.name!r} is no name for a list (at most 24 letters, digits, underscores, no word of SQL); for "
                 "example: price_list"
             )
+        _check_name(self.key)
         columns = self.columns
         double = sorted({column for column in columns if columns.count(column) > 1})
         if double:

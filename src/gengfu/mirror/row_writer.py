@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
 import msgspec
 
 from gengfu.errors import TooLarge
-from gengfu.mirror.reconcile import distinct, pack
+from gengfu.mirror.reconcile import pack, unpacked
 from gengfu.mirror.resource import Kind
-from gengfu.mirror.rows import UnreadableRow
 from gengfu.mirror.run_context import RunContext
-from gengfu.mirror.values import MISSING
+from gengfu.mirror.values import MISSING, UnreadableRow, storable
 from gengfu.store.changes import ChangeKind, Difference
 from gengfu.store.database import PATIENCE, Transaction
 from gengfu.store.rows import Known
@@ -23,9 +25,13 @@ from gengfu.store.run_rows import PageRecord, Reject, Window
 from gengfu.vendor.listing import Page
 
 _LOOKUP_ROWS = 1_000
+_HEAVY = 4_000
+"""A row of more bytes counts as so many times as many rows, so that long ones do not fill the memory."""
 _REJECT_CHARACTERS = 2_000
 _LARGE = 50_000
 """Bytes of a row that may make a statement too long for the database."""
+_REJECTS = 1_000
+"""So many rows set aside are kept of each commit; all are counted."""
 
 _Arrived = tuple[int, msgspec.Raw, int]
 """Key, row and row hash."""
@@ -56,6 +62,8 @@ class RowWriter:
     def _clear(self) -> None:
         self._pages: list[PageRecord] = []
         self._rejects: list[Reject] = []
+        self._weight = 0
+        self._differing = 0
         self._since: datetime | None = None
         self._pending: dict[int, msgspec.Raw] = {}
         self._new: dict[int, tuple[Any, ...]] = {}
@@ -65,19 +73,38 @@ class RowWriter:
     @property
     def held(self) -> int:
         """How many rows are kept until they are compared or written."""
-        return len(self._pending) + len(self._new) + len(self._changed) + len(self._touched)
+        settled = len(self._new) + len(self._changed) + len(self._touched) + len(self._rejects)
+        return len(self._pending) + settled + self._weight // _HEAVY
 
     def add(self, page: Page) -> bytes:
         """Takes a page in, and gives its packed keys."""
         keys, rows = self._readable(page)
+        if len({*keys}) < len(keys) or not self._pending.keys().isdisjoint(keys):
+            self._compare_copies(keys, rows)
         self._pending.update(zip(keys, rows, strict=True))
+        self._weight += sum(map(len, rows))
         ids = pack(keys)
         took = round(page.took * 1000)
         arrived = self._context.clock()
-        self._pages.append(PageRecord(page.index, len(page.rows), page.total, ids, took, page.attempts, arrived))
-        if len(self._pending) >= _LOOKUP_ROWS:
+        self._pages.append(PageRecord(page.index, len(page.rows), page.total, ids, 0, took, page.attempts, arrived))
+        if len(self._pending) >= _LOOKUP_ROWS or self._weight > _LOOKUP_ROWS * _HEAVY:
             self._settle()
         return ids
+
+    def _compare_copies(self, keys: Sequence[int], rows: Sequence[msgspec.Raw]) -> None:
+        """Counts the rows of which two copies differ, other than by a heartbeat."""
+        met = dict(self._pending)
+        for key, raw in zip(keys, rows, strict=True):
+            if key in met:
+                self._differing += self._content_hash(met[key]) != self._content_hash(raw)
+            met[key] = raw
+
+    def _content_hash(self, raw: msgspec.Raw) -> int | None:
+        """None of a row that cannot be read."""
+        try:
+            return self._reader.content_hashes([raw])[0]
+        except Exception:
+            return None
 
     def _readable(self, page: Page) -> tuple[list[int], Sequence[msgspec.Raw]]:
         """The keys and the rows of a page; rows without a key are set aside."""
@@ -90,8 +117,7 @@ class RowWriter:
             try:
                 found.append((self._reader.key(raw), raw))
             except UnreadableRow as problem:
-                text = bytes(raw)[:_REJECT_CHARACTERS].decode("utf-8", "replace")
-                self._rejects.append(Reject(page.index, str(problem), text.replace("\0", "\u2400")))
+                self._rejects.append(_reject(page.index, problem, raw))
         return [key for key, _ in found], [raw for _, raw in found]
 
     def keys(self, page: Page) -> bytes:
@@ -105,9 +131,12 @@ class RowWriter:
         pending, self._pending = self._pending, {}
         with self._context.db.read(PATIENCE) as connection:
             known = self._table.known(connection, pending)
-        for earlier in (self._new, self._changed, self._touched):
-            for key in earlier.keys() & pending.keys():
-                del earlier[key]
+        earlier = {key: row[-1] for key, row in (*self._new.items(), *self._changed.items()) if key in pending}
+        earlier |= {key: known[key][2] for key in self._touched.keys() & pending.keys()}
+        for key, content_hash in earlier.items():
+            self._differing += content_hash != self._content_hash(pending[key])
+            for taken in (self._new, self._changed, self._touched):
+                taken.pop(key, None)
         new: list[_Arrived] = []
         moved: list[_Arrived] = []
         for arrived in zip(pending, pending.values(), self._reader.row_hashes([*pending.values()]), strict=True):
@@ -116,8 +145,24 @@ class RowWriter:
                 new.append(arrived)
             elif stored[1] != arrived[2] or self._is_back(stored):
                 moved.append(arrived)
-        self._take_new(new)
-        self._take_moved(moved, known)
+        self._take(self._take_new, new)
+        self._take(partial(self._take_moved, known=known), moved)
+
+    def _take(self, take: Callable[[Sequence[_Arrived]], None], arrived: Sequence[_Arrived]) -> None:
+        """Has `take` take in many rows at once. Whatever goes wrong over a row sets that row aside, and no other."""
+        try:
+            take(arrived)
+        except Exception as problem:
+            if len(arrived) == 1:
+                key, raw, _ = arrived[0]
+                self._rejects.append(_reject(self._page_of(key), problem, raw))
+                return
+            half = len(arrived) // 2
+            self._take(take, arrived[:half])
+            self._take(take, arrived[half:])
+
+    def _page_of(self, key: int) -> int:
+        return next(page.page for page in reversed(self._pages) if key in unpacked(page.ids))
 
     def _is_back(self, stored: Known) -> bool:
         return stored[3] and not self._confirms_gone
@@ -140,12 +185,13 @@ class RowWriter:
                 touched.append(row)
             else:
                 changed.append((row, content_hash))
+        keys, rows, _ = _columns([row for row, _ in changed])
+        answered = zip(changed, self._reader.rows(keys, rows), strict=True)
+        found = {key: (values, row_hash, content) for ((key, _, row_hash), content), values in answered}
         keys, rows, row_hashes = _columns(touched)
         volatile = zip(keys, row_hashes, self._reader.volatile(rows), strict=True)
         self._touched.update((key, (key, row_hash, *values)) for key, row_hash, values in volatile)
-        keys, rows, _ = _columns([row for row, _ in changed])
-        answered = zip(changed, self._reader.rows(keys, rows), strict=True)
-        self._changed.update((key, (values, row_hash, content)) for ((key, _, row_hash), content), values in answered)
+        self._changed.update(found)
 
     def commit(self, *, shifted: bool = False, last_page: int | None = None) -> None:
         """Writes what arrived, and forgets it. `shifted` when pages turned out to be of different states of the list;
@@ -172,8 +218,7 @@ class RowWriter:
         key = max(sizes, key=sizes.__getitem__, default=0)
         if sizes.get(key, 0) < _LARGE:
             raise problem
-        page = next(page.page for page in self._pages if key in distinct([page.ids]))
-        self._rejects.append(Reject(page, f"the row {key} is too large: {problem}", f'{{"id": {key}}}'))
+        self._rejects.append(Reject(self._page_of(key), f"the row {key} is too large: {problem}", f'{{"id": {key}}}'))
         for kept in (self._new, self._changed):
             kept.pop(key, None)
 
@@ -181,17 +226,36 @@ class RowWriter:
         """May run again, where the transaction is tried again."""
         context, now = self._context, self._context.clock()
         context.windows.lock(transaction, window)
-        counts, differences = self._write_rows(transaction, now)
-        context.windows.record(transaction, window, self._pages, self._rejects, {**counts, **calls}, shifted=shifted)
-        context.changes.record(transaction, self._table, window.run_id, now, differences, list(self._new), self._since)
+        rows, differences = self._merged(transaction, now)
+        refused = self._table.upsert(transaction, rows)
+        self._table.touch(transaction, list(self._touched.values()))
+        texts = {row[0]: json.dumps(row, ensure_ascii=False, default=str) for row in rows if row[0] in refused}
+        refusals = [Reject(self._page_of(key), why, _shown(texts[key])) for key, why in refused.items()]
+        rejects = [*self._rejects, *refusals]
+        set_aside = Counter(reject.page for reject in rejects)
+        pages = [replace(page, rejected=set_aside[page.page]) for page in self._pages] if rejects else self._pages
+        new = [key for key in self._new if key not in refused]
+        kinds = {each.row_id: each.kind for each in differences if each.row_id not in refused}
+        counts = {
+            "new": len(new),
+            "changed": sum(kind is ChangeKind.CHANGED for kind in kinds.values()),
+            "returned": sum(kind is ChangeKind.RETURNED for kind in kinds.values()),
+            "heartbeat": len(self._touched),
+            "rejected": len(rejects),
+            "differing": self._differing,
+            **calls,
+        }
+        context.windows.record(transaction, window, pages, rejects[:_REJECTS], counts, shifted=shifted)
+        kept = [each for each in differences if each.row_id not in refused] if refused else differences
+        context.changes.record(transaction, self._table, window.run_id, now, kept, new, self._since)
 
-    def _write_rows(self, connection: Transaction, now: datetime) -> tuple[dict[str, int], list[Difference]]:
-        """Writes what differs; how many rows of each kind there were, as the run counts them, and what changed."""
+    def _merged(self, connection: Transaction, now: datetime) -> tuple[list[tuple[Any, ...]], list[Difference]]:
+        """The rows that are to be written, and what changed in those that were there. That a row returned is the last
+        of its differences."""
         encode = self._table.form.encode
         stored = self._table.current(connection, self._changed)
         rows = list(self._new.values())
         differences: list[Difference] = []
-        changed = returned = 0
         for key, (answered, row_hash, content_hash) in self._changed.items():
             values = list(answered)
             old = stored[key]
@@ -202,14 +266,9 @@ class RowWriter:
                 was = _plain(self._table.decoded(len(values) + 3, gone_at))
                 found.append(Difference(key, ChangeKind.RETURNED, "gone_at", was, None))
             differences += found
-            returned += back
-            changed += bool(found) and not back
             own = (first_seen_at, encode(now) if found else updated_at, None if back else gone_at)
             rows.append((*values, *self._searches([values]), *own, row_hash, content_hash))
-        self._table.upsert(connection, rows)
-        self._table.touch(connection, list(self._touched.values()))
-        counts = {"new": len(self._new), "changed": changed, "returned": returned}
-        return counts | {"heartbeat": len(self._touched), "rejected": len(self._rejects)}, differences
+        return rows, differences
 
     def _searches(self, rows: Sequence[Sequence[Any]]) -> list[str | None]:
         """What a search for a text looks into, row by row."""
@@ -223,12 +282,10 @@ class RowWriter:
         others where the value differs, volatile ones left out. Leaves JSON columns as text."""
         differences: list[tuple[str, Any, Any]] = []
         for place, (column, value, old) in enumerate(zip(self._reader.columns, values, stored, strict=False)):
-            if value == old and place not in self._json:
-                continue
             if value is MISSING:
-                values[place] = self._table.encoded(place, old)
+                values[place] = old
                 continue
-            if place in self._volatile or value == self._table.encoded(place, old):
+            if value == old or place in self._volatile:
                 continue
             if value is not None and place in self._json:
                 new = msgspec.json.decode(value)
@@ -242,6 +299,21 @@ class RowWriter:
             if new != known:
                 differences.append((column, _plain(known), _plain(new)))
         return differences
+
+
+def _reject(page: int, problem: Exception, raw: msgspec.Raw) -> Reject:
+    why = (
+        str(problem)
+        if isinstance(problem, UnreadableRow)
+        else f"it cannot be read: {type(problem).__name__}: {problem}"
+    )
+    return Reject(page, _shown(why), _shown(bytes(raw)[: 4 * _REJECT_CHARACTERS].decode("utf-8", "replace")))
+
+
+def _shown(text: str) -> str:
+    """Its first characters, as every database keeps them."""
+    shown: str = storable(text[:_REJECT_CHARACTERS])
+    return shown
 
 
 def _columns(arrived: Sequence[_Arrived]) -> tuple[Sequence[int], Sequence[msgspec.Raw], Sequence[int]]:

@@ -14,22 +14,17 @@ from msgspec.structs import astuple
 from xxhash import xxh3_64_digest
 
 from gengfu.mirror.resource import Field, Kind, Resource
-from gengfu.mirror.values import MISSING, NOTHING, UNFIT, Readings, json_text, storable
+from gengfu.mirror.values import MISSING, NOTHING, UNFIT, Readings, UnreadableRow, json_text, storable, strict_json
 from gengfu.store.rows import PYTHON, Form
+from gengfu.store.tables import json_value
+from gengfu.vendor.json_repair import cut_off
 
 T = TypeVar("T")
 
 _UNSTORABLE = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 
-_UNREAD = (*UNFIT, msgspec.DecodeError)
-"""What reading many rows at once raises where one of them needs a closer look."""
-
 _MOST_UNKNOWN = 64
 """So many fields that the resource does not name may come and go before rows with further ones are read slowly."""
-
-
-class UnreadableRow(Exception):
-    """The row has no usable key or is no object; the text says which."""
 
 
 class RowReader:
@@ -55,10 +50,10 @@ class RowReader:
         """
         try:
             key: int = self._key.decode(raw).id
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             key = self._odd_key(_decode(raw))
         if not -(2**63) <= key < 2**63:
-            raise UnreadableRow(f"its {self._name} {key} does not fit in 64 bits")
+            raise UnreadableRow(f"its {self._name} {str(key)[:40]} does not fit in 64 bits")
         return key
 
     def keys(self, rows: Sequence[msgspec.Raw]) -> list[int]:
@@ -70,7 +65,7 @@ class RowReader:
         try:
             keys = [row.id for row in self._keys.decode(b"[%b]" % b",".join(rows))]
             struct.pack(f"{len(rows)}q", *keys)
-        except (msgspec.DecodeError, UnicodeDecodeError, struct.error):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, struct.error):
             return [self.key(raw) for raw in rows]
         return keys
 
@@ -81,6 +76,11 @@ class RowReader:
                 yield self.key(raw)
             except UnreadableRow:
                 continue
+
+    def distinct(self, rows: Sequence[msgspec.Raw]) -> int:
+        """How many different rows these are; those without a key are all different."""
+        keys = [*self.readable_keys(rows)]
+        return len({*keys}) + len(rows) - len(keys)
 
     def _odd_key(self, row: Any) -> int:
         if not isinstance(row, dict):
@@ -144,7 +144,7 @@ class RowReader:
         or numbers in the texts of the `wide` fields."""
         columns = self._columns
         names = dict.fromkeys((*columns.unknown, *unknown))
-        known = tuple(names) if len(names) <= _MOST_UNKNOWN else columns.unknown
+        known = tuple(filter(_is_plain, names)) if len(names) <= _MOST_UNKNOWN else columns.unknown
         both = columns.wide.union(wide)
         if known != columns.unknown or both != columns.wide:
             self._columns = _Columns(self._resource, self._readings, known, both)
@@ -209,7 +209,7 @@ class _Columns:
         found = [""] * length
         for head, column in zip(self._heads, columns, strict=True):
             found = [
-                text if value is absent else f"{text},{head}{str(value, 'utf-8')}"
+                text if value is absent else f"{text},{head}{strict_json(str(value, 'utf-8'))}"
                 for text, value in zip(found, column, strict=True)
             ]
         return [f"{{{text[1:]}}}" if text else None for text in found]
@@ -275,7 +275,7 @@ def _in_parts(many: Callable[[slice], list[T]], one: Callable[[int], T], start: 
         return []
     try:
         return many(slice(start, end))
-    except _UNREAD:
+    except Exception:
         if end - start == 1:
             return [one(start)]
     half = (start + end) // 2
@@ -284,6 +284,11 @@ def _in_parts(many: Callable[[slice], list[T]], one: Callable[[int], T], start: 
 
 def _hashes(rows: Sequence[Any]) -> Sequence[int]:
     return struct.unpack(f">{len(rows)}q", b"".join(map(xxh3_64_digest, rows)))
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a field's name stands in JSON as it is, and is not so long that it is made up."""
+    return name.isprintable() and not {'"', "\\"} & {*name} and len(name) <= 200
 
 
 def _heads(names: Iterable[str]) -> list[str]:
@@ -309,7 +314,8 @@ def _fitting(read: Callable[[Any], Any], value: Any) -> Any:
 
 
 def _decode(raw: msgspec.Raw) -> Any:
+    """The row in Python's terms. Numbers that are too large for them are texts, what is nested too deep is cut off."""
     try:
         return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return json.loads(bytes(raw).decode("utf-8", "replace"))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return json_value(cut_off(bytes(raw)).decode("utf-8", "replace"))

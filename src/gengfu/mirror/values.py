@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +11,8 @@ import msgspec
 
 from gengfu.mirror.resource import Kind
 from gengfu.store.rows import Form
+from gengfu.store.tables import json_value
+from gengfu.vendor.json_repair import levels
 
 MISSING = msgspec.UNSET
 """The vendor's row does not name the field: what is stored stays. Null and '' are values of their own."""
@@ -28,6 +29,9 @@ _TAILS = frozenset(f":{minute:02}:{second:02}" for minute in range(60) for secon
 """How a time may go on after its hour."""
 
 _NO_MOMENT = "0001-01-01T00:00:00"
+
+MOST_LEVELS = 256
+"""How deep a value may be nested; every database and every program reads so much back."""
 
 Reading = Callable[[Any], Any]
 """Of one value that is there."""
@@ -136,7 +140,21 @@ class _Moments:
         return encoded
 
 
-_any_json = msgspec.json.Decoder(msgspec.Raw)
+class UnreadableRow(Exception):
+    """The row cannot be read; the text says why."""
+
+
+def strict_json(text: str) -> str:
+    """The text, if it is JSON that every database and every program reads back: what msgspec reads holds no number that
+    is too large for Python.
+
+    Raises:
+        ValueError, msgspec.DecodeError, RecursionError: it is not.
+    """
+    msgspec.json.decode(text)
+    if text.count("[") + text.count("{") > MOST_LEVELS and levels(text.encode()) > MOST_LEVELS:
+        raise ValueError
+    return text
 
 
 def _raw_json(value: msgspec.Raw) -> str | None:
@@ -144,25 +162,31 @@ def _raw_json(value: msgspec.Raw) -> str | None:
     if text[0] == '"':
         inner: str = msgspec.json.decode(value)
         try:
-            _any_json.decode(inner)
-        except (msgspec.DecodeError, RecursionError):
+            return strict_json(inner)
+        except (ValueError, msgspec.DecodeError, RecursionError):
             return _json(inner)
-        return inner
-    return None if text == "null" else text
+    return None if text == "null" else strict_json(text)
 
 
 def _json(value: Any) -> str:
     if isinstance(value, str):
         try:
-            value = storable(json.loads(value))
+            value = storable(json_value(value))
         except (ValueError, RecursionError):
             pass
     return json_text(value)
 
 
 def json_text(value: Any) -> str:
-    """A value as JSON."""
-    return msgspec.json.encode(value).decode()
+    """A value as JSON.
+
+    Raises:
+        UnreadableRow: it is nested too deep.
+    """
+    try:
+        return strict_json(msgspec.json.encode(value).decode())
+    except (ValueError, msgspec.DecodeError, RecursionError):
+        raise UnreadableRow(f"a value of it is nested deeper than {MOST_LEVELS} levels") from None
 
 
 def storable(value: Any) -> Any:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import ArgumentError
 
 from gengfu.errors import ConfigError, StoreError
 from gengfu.settings import Secret
+from gengfu.store.tables import stored_json
 
 SLEEPER_AFTER = 10
 """Seconds for which a transaction that may write stands idle before the server ends it: a process that was frozen, or
@@ -148,7 +149,8 @@ def make_engine(url: URL) -> Engine:
 
 
 def _sqlite(url: URL) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": 10.0, "check_same_thread": False})
+    connect = {"timeout": 10.0, "check_same_thread": False}
+    engine = create_engine(url, connect_args=connect, json_deserializer=stored_json)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -187,7 +189,7 @@ def _postgresql(url: URL) -> Engine:
     options: dict[str, Any] = {"autocommit": True}
     if "connect_timeout" not in url.query and "service" not in url.query:
         options["connect_timeout"] = CONNECT_TIMEOUT
-    engine = create_engine(url, connect_args=options)
+    engine = create_engine(url, connect_args=options, json_deserializer=stored_json)
     event.listen(engine, "connect", _prepare_nothing_in_a_pooler)
     event.listen(engine, "begin", _begin_postgresql)
     if "search_path" in asked:

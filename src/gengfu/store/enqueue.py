@@ -44,7 +44,7 @@ def new_run(source_id: int, resource: str, scope: str, now: datetime, tick_id: i
     """The columns of a run that waits for its first worker."""
     zeros = (
         "fence windows windows_done pages_done new changed heartbeat unchanged returned gone absent rejected "
-        "calls retries throttled"
+        "doubled differing calls retries throttled"
     )
     return {
         "source_id": source_id,

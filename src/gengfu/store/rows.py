@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Connection, Table, func, select, update
 
 from gengfu.store.database import Database
-from gengfu.store.tables import Json, change
+from gengfu.store.tables import Json, change, stored_json
 
 OWN_COLUMNS = ("search", "first_seen_at", "updated_at", "gone_at", "row_hash", "content_hash")
 """The columns that a mirror table has besides the vendor's, in the order in which they end a row."""
@@ -77,10 +76,12 @@ class MirrorTable:
         return found
 
     def current(self, connection: Connection, keys: Iterable[int]) -> dict[int, tuple[Any, ...]]:
-        """The stored rows of `keys`, as tuples of `columns`, with the values that the driver gives."""
+        """The stored rows of `keys`, as tuples of `columns`, with values as an `upsert` takes them."""
         cursor = _cursor(connection)
         found: dict[int, tuple[Any, ...]] = {}
-        head = f"SELECT {', '.join(self.columns)} FROM {self._keys_in}"
+        texts = self._json if self._db.kind == "postgresql" else ()
+        names = (f"{name}::text" if place in texts else name for place, name in enumerate(self.columns))
+        head = f"SELECT {', '.join(names)} FROM {self._keys_in}"
         for chunk in _chunks(keys, _LOOKUP):
             self._ask(cursor, head, chunk)
             found.update((row[0], row) for row in cursor.fetchall())
@@ -93,14 +94,13 @@ class MirrorTable:
             cursor.execute(f"{head} ({','.join(map(str, keys))})")
 
     def decoded(self, place: int, stored: Any) -> Any:
-        """A value of `current` in Python's terms; `place` is its column's."""
-        process = self._processors[place]
-        return stored if process is None else process(stored)
-
-    def encoded(self, place: int, stored: Any) -> Any:
-        """A value of `current` as the driver takes it in an `upsert`."""
-        is_parsed = self._db.kind == "postgresql" and place in self._json and stored is not None
-        return json.dumps(stored) if is_parsed else stored
+        """A value of `current` in Python's terms, or as it stands there where nobody can read it; `place` is its
+        column's."""
+        process = stored_json if place in self._json else self._processors[place]
+        try:
+            return stored if process is None or stored is None else process(stored)
+        except (ValueError, TypeError):
+            return str(stored)
 
     def _among(self, keys: Sequence[int]) -> ColumnElement[bool]:
         key = self.table.c[self.key]
@@ -109,13 +109,24 @@ class MirrorTable:
             return mine & key.in_(select(func.json_each(str(keys)).table_valued("value").c.value))
         return mine & key.in_(keys)
 
-    def upsert(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Writes encoded `rows`, at most one per key, in key order; an existing row keeps its `first_seen_at`."""
-        if rows:
-            ordered = sorted(rows, key=itemgetter(0))
-            {"sqlite": self._upsert_sqlite, "postgresql": self._upsert_postgresql, "mysql": self._upsert_mysql}[
-                self._db.kind
-            ](connection, ordered)
+    def upsert(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> dict[int, str]:
+        """Writes encoded `rows`, at most one per key, in key order; an existing row keeps its `first_seen_at`. Gives,
+        by key, why the database refuses rows of which it does not take a value."""
+        if not rows:
+            return {}
+        ordered = sorted(rows, key=itemgetter(0))
+        write = {"sqlite": self._upsert_sqlite, "postgresql": self._upsert_postgresql, "mysql": self._upsert_mysql}
+        try:
+            with connection.begin_nested():
+                write[self._db.kind](connection, ordered)
+        except Exception as error:
+            if not is_of_a_value(error):
+                raise
+            if len(rows) == 1:
+                return {rows[0][0]: " ".join(str(error).split())[:200]}
+            half = len(rows) // 2
+            return self.upsert(connection, ordered[:half]) | self.upsert(connection, ordered[half:])
+        return {}
 
     def touch(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Writes the volatile columns and the row hash alone; a row is (key, row_hash, volatile values)."""
@@ -262,6 +273,22 @@ class MirrorTable:
             batch.append(piece)
             size += len(piece) + 1
         cursor.execute(head + b",".join(batch) + tail)
+
+
+_VALUE_STATES = ("22", "54")
+"""Of PostgreSQL: values that a type does not have, and what is too large for an index."""
+_VALUE_CODES = {1153, 1264, 1292, 1366, 1406}
+"""Of MySQL: too large, out of range, no such moment, no such text, too long."""
+
+
+def is_of_a_value(error: Exception) -> bool:
+    """Whether a database, or its driver, does not take one of the values that it was given."""
+    cause = getattr(error, "orig", None) or error
+    state, code = getattr(cause, "sqlstate", None), cause.args[0] if cause.args else None
+    if state is not None:
+        return str(state).startswith(_VALUE_STATES)
+    is_told = type(cause).__name__ == "DataError" or isinstance(cause, (ValueError, OverflowError))
+    return is_told or code in _VALUE_CODES
 
 
 def _cursor(connection: Connection) -> Any:

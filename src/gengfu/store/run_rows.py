@@ -96,6 +96,11 @@ class Run:
     gone: int
     absent: int
     rejected: int
+    """Rows that could not be read ..."""
+    doubled: int
+    """... that came again, ..."""
+    differing: int
+    """... and of these with other values than before."""
     calls: int
     retries: int
     throttled: int
@@ -133,12 +138,14 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class PageRecord:
-    """A page that was read: `ids` as packed 64-bit integers, `took_ms` of the answer that counted."""
+    """A page that was read: `ids` as packed 64-bit integers, `rejected` of its rows set aside, `took_ms` of the answer
+    that counted."""
 
     page: int
     rows: int
     total: int
     ids: bytes
+    rejected: int
     took_ms: int
     attempts: int
     fetched_at: datetime
@@ -178,6 +185,7 @@ class PageRow:
     page: int
     rows: int
     total: int
+    rejected: int
     took_ms: int
     attempts: int
     fetched_at: datetime

@@ -7,14 +7,14 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, select, update
 
 from gengfu.clock import Clock
 from gengfu.errors import Fenced
 from gengfu.store.database import Database, Transaction
 from gengfu.store.enqueue import active_key, run_subject
 from gengfu.store.run_rows import Decision, Run, RunState, Verdict
-from gengfu.store.tables import job, sync_page, sync_run
+from gengfu.store.tables import job, sync_page, sync_reject, sync_run
 from gengfu.store.tables import source as sources
 
 Values = Mapping[str, Any]
@@ -65,6 +65,13 @@ class RunStore:
             pages: int | None = connection.scalar(query.order_by(sync_run.c.id.desc()).limit(1))
             return pages
 
+    def last_total(self, run: Run) -> int | None:
+        """How long the same list was when it was last read whole, if it was."""
+        query = select(sync_run.c.total_last).where(same_list(run), sync_run.c.verdict == Verdict.COMPLETE)
+        with self._db.read(self._patience) as connection:
+            total: int | None = connection.scalar(query.order_by(sync_run.c.id.desc()).limit(1))
+            return total
+
     def has_jobs(self, run_id: int) -> bool:
         """Whether a job that waits or runs works for it."""
         live = (job.c.subject == run_subject(run_id), job.c.state.in_(["queued", "running"]))
@@ -88,7 +95,9 @@ class RunStore:
             Fenced: another worker closes it.
         """
         values = {"state": RunState.READING, "pass_number": run.pass_number + 1, "page_size": page_size}
-        _update_closing(transaction, run, {**values, "pages": pages, "pages_done": 0, "closer": None})
+        values |= {"pages": pages, "pages_done": 0, "closer": None, "rejected": 0, "differing": 0}
+        _update_closing(transaction, run, values)
+        transaction.execute(delete(sync_reject).where(sync_reject.c.run_id == run.id))
 
     def begin_close(self, run_id: int, job_id: int) -> Run | None:
         """The run, if all its windows ended and this job is the one to close it (or was, and died over it)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from math import isfinite
 from typing import Any
 
 from sqlalchemy import (
@@ -34,8 +35,48 @@ from gengfu.errors import ConfigError
 _MY = ("mysql", "mariadb")
 
 
+def _number(text: str) -> float | str:
+    return number if isfinite(number := float(text)) else text
+
+
+def _whole(text: str) -> int | str:
+    try:
+        return int(text)
+    except ValueError:
+        return text
+
+
+_JSON = json.JSONDecoder(parse_float=_number, parse_constant=str)
+_LONG_JSON = json.JSONDecoder(parse_float=_number, parse_constant=str, parse_int=_whole)
+
+
+def json_value(text: str) -> Any:
+    """What a JSON text holds. A number that Python cannot hold is given as its digits.
+
+    Raises:
+        ValueError: it is none.
+        RecursionError: it is nested too deep.
+    """
+    try:
+        return _JSON.decode(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        return _LONG_JSON.decode(text)
+
+
+def stored_json(stored: Any) -> Any:
+    """What a column holds that should hold JSON; a text that is none, or that nobody can read, as it stands there."""
+    try:
+        text = stored.decode() if isinstance(stored, bytes) else stored
+        return json_value(text) if isinstance(text, str) else text
+    except (ValueError, RecursionError):
+        return str(stored)
+
+
 class Json(TypeDecorator[Any]):
-    """A JSON value, None being SQL's NULL. MySQL's own type is not used: MariaDB refuses what is nested 32 deep."""
+    """A JSON value, None being SQL's NULL; reading one never fails. MySQL's own type is not used: MariaDB refuses what
+    is nested 32 deep."""
 
     impl = JSON(none_as_null=True)
     cache_ok = True
@@ -47,7 +88,23 @@ class Json(TypeDecorator[Any]):
         return json.dumps(value, ensure_ascii=False) if dialect.name in _MY and value is not None else value
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        return json.loads(value) if dialect.name in _MY and value is not None else value
+        return stored_json(value) if dialect.name in _MY and value is not None else value
+
+
+class _Readable(sqlite.DATETIME):
+    """A text of SQLite that is no moment, which only others can have written, is none."""
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        read: Any = super().result_processor(dialect, coltype)
+
+        def moment(stored: Any) -> datetime | None:
+            try:
+                found: datetime | None = read(stored)
+            except (ValueError, TypeError):
+                return None
+            return found
+
+        return moment
 
 
 class Moment(TypeDecorator[datetime]):
@@ -61,7 +118,7 @@ class Moment(TypeDecorator[datetime]):
             return dialect.type_descriptor(DateTime(timezone=True))
         if dialect.name in _MY:
             return dialect.type_descriptor(mysql.DATETIME(fsp=6))
-        return dialect.type_descriptor(sqlite.DATETIME())
+        return dialect.type_descriptor(_Readable())  # type: ignore[no-untyped-call]
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None or dialect.name == "postgresql":
@@ -253,6 +310,8 @@ sync_run = Table(
     Column("gone", BigInteger, nullable=False),
     Column("absent", BigInteger, nullable=False),
     Column("rejected", BigInteger, nullable=False),
+    Column("doubled", BigInteger, nullable=False),
+    Column("differing", BigInteger, nullable=False),
     Column("calls", BigInteger, nullable=False),
     Column("retries", BigInteger, nullable=False),
     Column("throttled", BigInteger, nullable=False),
@@ -268,6 +327,8 @@ sync_run = Table(
 )
 """One row per run. `active_key` is set while the run is active, and unique: that is what makes two starts one run.
 `tick_id` is the tick of the schedule that started it. `decision` is what a person decided of a held run.
+`rejected`: rows that could not be read and were set aside; `doubled`: rows that came again in the same pass, and
+`differing`: those of them seen to hold other values than before.
 `shifted`: its pages are known to be of different states of the list. `closer` is the job that closes it; `fence` grows
 with each job that takes the plan or the close."""
 
@@ -299,6 +360,7 @@ sync_page = Table(
     Column("rows", Integer, nullable=False),
     Column("total", BigInteger, nullable=False),
     Column("ids", _blob),
+    Column("rejected", Integer, nullable=False),
     Column("took_ms", Integer, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("fetched_at", Moment, nullable=False),

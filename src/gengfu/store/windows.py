@@ -189,8 +189,8 @@ class WindowStore:
         ordered = query.order_by(sync_page.c.pass_number, sync_page.c.page)
         with self._db.read(PATIENCE) as connection:
             for row in connection.execution_options(stream_results=True, yield_per=500).execute(ordered):
-                record = (row.page, row.rows, row.total, row.ids or b"", row.took_ms, row.attempts, row.fetched_at)
-                yield row.pass_number, PageRecord(*record)
+                values = {name: getattr(row, name) for name in PageRecord.__slots__}
+                yield row.pass_number, PageRecord(**{**values, "ids": row.ids or b""})
 
     def windows(self, run_id: int) -> list[WindowRow]:
         """The run's windows with the number of pages read of each, in order."""
@@ -209,7 +209,7 @@ class WindowStore:
         return [PageRow(**row) for row in self._rows(query.order_by(sync_page.c.pass_number, sync_page.c.page))]
 
     def rejects(self, run_id: int) -> list[RejectRow]:
-        """The rows that the run set aside."""
+        """The rows that the run set aside in its latest pass, as far as they are kept."""
         columns = [sync_reject.c[name] for name in RejectRow.__slots__]
         query = select(*columns).where(sync_reject.c.run_id == run_id)
         return [RejectRow(**row) for row in self._rows(query.order_by(sync_reject.c.id))]
