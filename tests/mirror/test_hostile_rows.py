@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from gengfu.mirror.values import MOST_LEVELS
-from gengfu.services.devices import COLUMNS, Presence, Which
+from gengfu.services.lists import Content, Filter
+from gengfu.store.lists import Presence
 from gengfu.store.run_rows import Run, Verdict
 from gengfu.vendor.json_repair import levels
 from mirrors import World
@@ -48,14 +50,15 @@ def run(world: World, *rows: bytes) -> Run:
 
 def assert_readable(world: World, folder: Path) -> None:
     """Every row can be shown, found, exported and read by the database itself."""
-    devices = world.app.devices
+    devices, everything = world.app.devices, Filter(presence=Presence.ALL)
     for key in {**world.rows(), **world.rows(live=False)}:
-        json.dumps(devices.one(key, 50).device.other, allow_nan=False)
-        devices.timeline(key, 100)
-    devices.search("8", Presence.ALL, 1_000)
-    for name in ("all.csv", "all.xlsx", "all.jsonl"):
-        file = folder / name
-        devices.export_file(file, Which(Presence.ALL), COLUMNS, None, force=True, tell=lambda *_: None)
+        json.dumps(dict(devices.one(key, 50).row.fields), allow_nan=False, default=str)
+    devices.find(replace(everything, text="8"), limit=1_000)
+    devices.changes(limit=10_000)
+    devices.status(5)
+    for name in ("all.csv", "all.xlsx", "all.jsonl", "report.csv", "report.xlsx"):
+        content = Content(everything, report=name.startswith("report"))
+        devices.export_file(folder / name, content, None, force=True, tell=lambda *_: None)
     lines = (folder / "all.jsonl").read_bytes().splitlines()
     assert all(json.loads(line, parse_constant=pytest.fail) for line in lines)
     valid = {"sqlite": "json_valid({})", "mysql": "json_valid({})", "postgresql": "({}::jsonb) IS NOT NULL"}
@@ -340,7 +343,7 @@ def test_a_stored_value_that_nobody_can_read_is_shown_and_rewritten(
     run(world, sound(1, extra={"a": 1}), sound(2, extra={"a": 2}))
     broken = '{"a": ' + "9" * 5_000 + "}"
     world.app.db.write(lambda c: c.exec_driver_sql(f"UPDATE device SET extra = '{broken}'"))
-    assert world.app.devices.one(1, 5).device.extra == {"a": "9" * 5_000}
+    assert world.app.devices.one(1, 5).row.fields["extra"] == {"a": "9" * 5_000}
     assert_readable(world, tmp_path)
     found = run(world, sound(1, extra={"a": 1}, memo="new"), sound(2, extra={"a": 2}))
     assert (found.verdict, found.changed) == (Verdict.COMPLETE, 1)

@@ -121,7 +121,8 @@ class Run:
         """Why there is nothing to decide about it."""
         if self.decision is not None:
             return f"run {self.id} was {self.decision} already; see: gengfu run:show {self.id}"
-        return f"run {self.id} is not held; it is {self.verdict or self.state}"
+        is_over = self.verdict is Verdict.HELD and self.state is not RunState.HELD
+        return f"run {self.id} is not held; {self.reason if is_over else f'it is {self.verdict or self.state}'}"
 
 
 @dataclass(frozen=True, slots=True)
