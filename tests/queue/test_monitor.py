@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from gengfu.settings import Secret
 from gengfu.store.database import Database
 from gengfu.store.leases import Lease, Leases, ProcessInfo
 from gengfu.store.tables import lease
+from servers import absent
 from stage import Stage, wait_for
 
 
@@ -360,3 +362,68 @@ def test_a_worker_whose_dispatcher_is_stuck_says_so_and_ends_for_another(stage: 
     wait_for(lambda: rows(stage.database) and rows(stage.database)[0].progress)
     assert str(rows(stage.database)[0].progress).startswith("its dispatcher has made no progress for ")
     assert worker.exit_code() == 1
+
+
+IN_CONTAINER = """
+import sys, threading
+from pathlib import Path
+from gengfu.process import monitor
+from gengfu.process.pids import birth_of, process_name
+from gengfu.store.database import Database
+from gengfu.settings import Secret
+
+# Nobody is dead by silence.
+monitor.DEAD_AFTER = monitor.GONE_AFTER = 1e9
+monitor.RENEW_EVERY = 0.03
+monitor.Monitor(Database(Secret(sys.argv[1]), Path(sys.argv[2])), "worker", process_name(), {}).start()
+threading.Event().wait()
+"""
+
+
+@contextmanager
+def container(home: Path, layer: str, url: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process with the number 1 in a container of its own, as engines make them: a root of layers, the uppermost of
+    which is the container's, and which comes back when the container is started anew. It has the name of this host."""
+    place = home / "place"
+    place.mkdir(exist_ok=True)
+    folders = {name: place / f"{layer}-{name}" for name in ("upper", "work", "root")}
+    lines = [
+        f"mount -t tmpfs tmpfs {place}",
+        f"mkdir {' '.join(map(str, folders.values()))}",
+        f"mount -t overlay -o lowerdir=/,upperdir={folders['upper']},workdir={folders['work']} none {folders['root']}",
+        f"mount -t proc proc {folders['root']}/proc",
+        f"mount --bind {home} {folders['root']}{home}",
+        f'exec chroot {folders["root"]} {sys.executable} -c "$1" {url} {home}',
+    ]
+    spaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"]
+    try:
+        process = subprocess.Popen([*spaces, "sh", "-ec", "\n".join(lines), "sh", IN_CONTAINER], cwd="/")
+    except FileNotFoundError:
+        absent("containers", "unshare is not installed")
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_who_was_killed_with_its_container_is_known_as_dead_when_the_container_is_started_anew(
+    sqlite_database_url: str, sqlite_database: Database, tmp_path: Path
+) -> None:
+    def others() -> set[str]:
+        return {seen.name for seen in rows(sqlite_database)}
+
+    with container(tmp_path, "first", sqlite_database_url) as process:
+        wait_for(lambda: others() or process.poll() is not None)
+        if not others():
+            absent("containers", "namespaces or layers are not allowed")
+        (killed,) = others()
+    with container(tmp_path, "second", sqlite_database_url):
+        wait_for(lambda: len(others()) == 2)
+        (second,) = others() - {killed}
+        renewed = {seen.name: seen.renewals for seen in rows(sqlite_database)}[second]
+        wait_for(lambda: {seen.name: seen.renewals for seen in rows(sqlite_database)}[second] > renewed + 5)
+        assert killed in others(), "another container of the same name may well be alive"
+        with container(tmp_path, "first", sqlite_database_url):
+            wait_for(lambda: len(others()) == 2 and killed not in others())
+            assert second in others()

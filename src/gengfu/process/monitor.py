@@ -16,7 +16,7 @@ from gengfu.errors import GengfuError
 from gengfu.language import tr
 from gengfu.process.liveness import StallDetector
 from gengfu.process.notify_socket import ALIVE, READY, STOPPING, NotifyClient, Parent
-from gengfu.process.pids import birth_of, host_name, is_here, lives
+from gengfu.process.pids import birth_of, host_name, is_here, lives, was_here
 from gengfu.store.leases import Lease, Leases, ProcessInfo
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class ProcessLoss(Enum):
 def loss_of(seen: Lease, host: str, silence: float) -> ProcessLoss | None:
     """What has become of a process, as seen from `host`, whose lease was not renewed for so many seconds; None while it
     counts as alive."""
-    if seen.host == host and is_here(seen.birth) and not lives(seen.pid, seen.birth):
+    if seen.host == host and (was_here(seen.birth) or (is_here(seen.birth) and not lives(seen.pid, seen.birth))):
         return ProcessLoss.GONE
     if silence >= GONE_AFTER and not (seen.host == host and is_here(seen.birth)):
         return ProcessLoss.GONE

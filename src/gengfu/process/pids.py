@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import subprocess
+import zlib
 from functools import cache
 
 
@@ -81,16 +82,42 @@ def is_here(birth: str) -> bool:
     return birth.startswith(machine())
 
 
+def was_here(birth: str) -> bool:
+    """Whether a process with that birth lived in this container before the container was started anew, which it did not
+    survive. Another container of that name, which may well live, has a writable layer of its own."""
+    return bool(_layer()) and birth.startswith(_place()) and not is_here(birth)
+
+
 @cache
 def machine() -> str:
-    """What the births of all processes that can be seen from here begin with, until the machine is started anew."""
+    """What the births of all processes that can be seen from here begin with, until machine or container are started
+    anew."""
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            boot = file.read().strip().replace("-", "")[:20]
         space = re.sub(r"\D", "", os.readlink("/proc/self/ns/pid"))
+        return f"{_place()}{space}:"
     except OSError:
         return "here:"
-    return f"{boot}:{space}:"
+
+
+@cache
+def _place() -> str:
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        boot = file.read().strip().replace("-", "")[:20]
+    return f"{boot}{_layer()}:"
+
+
+@cache
+def _layer() -> str:
+    """A mark of the writable layer of this container, which no other container has; empty outside of one."""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as file:
+            mounts = [line.split(" ") for line in file]
+    except OSError:
+        return ""
+    # The fifth word is where it is mounted, the last has the options; the latest mount lies above the others.
+    options = [words[-1].strip() for words in mounts if words[4] == "/"]
+    found = re.search(r"\bupperdir=([^,]+)", options[-1]) if options else None
+    return f".{zlib.crc32(found[1].encode()):08x}" if found else ""
 
 
 def _told_by_ps(pid: int) -> str | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gengfu.clock import Clock
 from gengfu.errors import ConfigError, GengfuError
 from gengfu.language import tr
-from gengfu.process.pids import host_name, is_here, is_stopped, lives
+from gengfu.process.pids import host_name, is_here, is_stopped, lives, was_here
 from gengfu.schedule.cron import cron_of
 from gengfu.schedule.policy import Entry, JobRequest
 from gengfu.services.disks import disks_of
@@ -264,7 +264,8 @@ def judge_process(process: Lease, observer: Observer) -> Component:
     """A worker or scheduler. One that is not of this host is judged by its renewals alone."""
     name = name_of(process)
     age = abs((observer.now - process.renewed_at).total_seconds())
-    if process.host == observer.host and is_here(process.birth) and not observer.lives(process.pid, process.birth):
+    is_gone = is_here(process.birth) and not observer.lives(process.pid, process.birth)
+    if process.host == observer.host and (is_gone or was_here(process.birth)):
         return Component(
             name, Condition.PASSING, tr("it died: process {process.pid} is gone", process=process), process
         )
