@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gengfu.clock import Clock, utcnow
 from gengfu.errors import ConfigError, NotFound
-from gengfu.queue.registry import JobRegistry, Unimportable, make
+from gengfu.queue.registry import JobRegistry, make, unimportable
 from gengfu.services.user_code import UserCode
 from gengfu.settings import Settings, is_working_folder, load_settings, no_working_folder
 
@@ -348,7 +348,7 @@ class App:
 
     def _user_jobs(self) -> Jobs:
         broken, jobs = self.catalogue.broken_jobs, self.catalogue.jobs
-        unknown: Jobs = {name: partial(Unimportable, str(why)) for name, why in broken.items()}
+        unknown: Jobs = {name: partial(unimportable, str(why)) for name, why in broken.items()}
         known: Jobs = {name: partial(make, job, self) for name, job in jobs.items()}
         return {**unknown, **self._list_jobs(self.catalogue.resources), **known}
 

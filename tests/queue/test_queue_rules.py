@@ -10,7 +10,7 @@ from gengfu.process.monitor import DEAD_AFTER
 from gengfu.process.supervisor import Next, pause_before
 from gengfu.queue.options import WorkerOptions
 from gengfu.queue.outcomes import Stopping, outcome_of, wait_before_retry
-from gengfu.queue.worker_role import after
+from gengfu.queue.worker import after
 from gengfu.store.jobs import Outcome
 
 
@@ -34,20 +34,18 @@ def test_the_wait_before_a_retry_is_a_random_share_of_its_backoff(attempt: int, 
 
 
 @pytest.mark.parametrize(
-    ("code", "options", "stopping", "expected"),
+    ("code", "options", "expected"),
     [
-        (0, WorkerOptions(), False, Next.REST),
-        (0, WorkerOptions(memory=100), False, Next.REPLACE),
-        (0, WorkerOptions(memory=100, max_jobs=5), False, Next.REST),
-        (0, WorkerOptions(memory=100), True, Next.REST),
-        (1, WorkerOptions(), False, Next.REPLACE_LATER),
-        (-9, WorkerOptions(max_jobs=5), False, Next.REPLACE_LATER),
-        (-9, WorkerOptions(), True, Next.REST),
-        (2, WorkerOptions(), False, Next.GIVE_UP),
+        (0, WorkerOptions(), Next.REST),
+        (0, WorkerOptions(memory=100), Next.REPLACE),
+        (0, WorkerOptions(memory=100, max_jobs=5), Next.REST),
+        (1, WorkerOptions(), Next.REPLACE_LATER),
+        (-9, WorkerOptions(max_jobs=5), Next.REPLACE_LATER),
+        (2, WorkerOptions(), Next.GIVE_UP),
     ],
 )
-def test_what_follows_the_end_of_a_child(code: int, options: WorkerOptions, stopping: bool, expected: Next) -> None:
-    assert after(code, options, stopping) is expected
+def test_what_follows_the_end_of_a_child(code: int, options: WorkerOptions, expected: Next) -> None:
+    assert after(code, options) is expected
 
 
 def test_a_child_that_dies_again_and_again_is_replaced_ever_later() -> None:

@@ -40,13 +40,14 @@ def make(job: type[Job], app: object) -> Job:
     try:
         return job(app)
     except Exception as error:
-        return BrokenJob(job, error)
+        return BrokenJob(error, job)
 
 
 class BrokenJob(Job):
-    """Stands for a job that could not be made: each try fails with the error, as if the job had raised it."""
+    """Stands for a job that cannot be used: each try raises the error, as if the job had raised it."""
 
-    def __init__(self, job: type[Job], error: Exception) -> None:
+    def __init__(self, error: Exception, job: type[Job] = Job) -> None:
+        """`job`: whose queue, tries, time limit and backoff it has."""
         super().__init__()
         self.queue, self.tries, self.timeout, self.backoff = job.queue, job.tries, job.timeout, job.backoff
         self._error = error
@@ -56,14 +57,7 @@ class BrokenJob(Job):
         raise self._error
 
 
-class Unimportable(Job):
+def unimportable(reason: str) -> Job:
     """Stands for a job whose code cannot be imported: it stays queued, without losing a try, until a worker that can
     import the code takes it."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__()
-        self._reason = reason
-
-    def fire(self, context: JobContext, *_: Any, **args: Any) -> str | None:
-        """Puts itself off."""
-        raise Postpone(tr("its code cannot be used: {reason}", reason=self._reason), PATIENCE)
+    return BrokenJob(Postpone(tr("its code cannot be used: {reason}", reason=reason), PATIENCE))

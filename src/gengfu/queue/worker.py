@@ -19,7 +19,7 @@ from gengfu.process.child import AT_ONCE
 from gengfu.process.liveness import SLOW_AFTER
 from gengfu.process.monitor import Monitor
 from gengfu.process.pids import process_name
-from gengfu.process.supervisor import Supervisor
+from gengfu.process.supervisor import MISUSE, Next, Role, Supervisor
 from gengfu.process.wakeup import Wakeup
 from gengfu.queue.dispatcher import LONGEST, Dispatcher, DispatchOptions
 from gengfu.queue.executor import Executor
@@ -28,7 +28,6 @@ from gengfu.queue.ledger import Ledger
 from gengfu.queue.notify import Listener, Notifier
 from gengfu.queue.options import WorkerOptions
 from gengfu.queue.outcomes import Stopping
-from gengfu.queue.worker_role import worker_role
 from gengfu.retry import Patience
 from gengfu.store.jobs import Selection
 
@@ -63,10 +62,22 @@ def run_worker(
         attach: told the monitor under whose lease the process works.
     """
     if options.processes > 1:
-        return Supervisor([worker_role(child_argv, options)]).run()
+        role = Role("worker", tuple(child_argv), options.processes, lambda code, _: after(code, options), options.grace)
+        return Supervisor([role]).run()
     worker = WorkerProcess(options, db=db, jobs=jobs, notifier=notifier, clock=clock)
     attach(worker.monitor)
     return worker.run()
+
+
+def after(code: int, options: WorkerOptions) -> Next:
+    """What follows the end of a worker that `queue:work --processes` started, by its exit code, negative for a
+    signal."""
+    if code == MISUSE:
+        return Next.GIVE_UP
+    if code != 0:
+        return Next.REPLACE_LATER
+    ends_by_itself = options.stop_when_empty or options.jobs_limit is not None or options.max_time is not None
+    return Next.REPLACE if options.memory is not None and not ends_by_itself else Next.REST
 
 
 @dataclass(frozen=True, slots=True)
