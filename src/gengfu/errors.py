@@ -43,6 +43,12 @@ class StoreError(GengfuError):
         self.remedy = remedy
 
 
+class StoreRefused(StoreError):
+    """The database will refuse until a setting or a right is changed: no further try helps."""
+
+    exit_code = 2
+
+
 class TooLarge(StoreError):
     """One statement is longer than the database server takes; the connection goes on."""
 

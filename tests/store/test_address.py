@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from sqlalchemy.engine import URL, make_url
 
-from gengfu.errors import ConfigError, GengfuError
+from gengfu.errors import ConfigError, GengfuError, StoreRefused
 from gengfu.settings import Secret
 from gengfu.store import schema
 from gengfu.store.database import Database
+from servers import DatabaseServer, absent
+from system import System
 
 
 def opened(url: str, home: Path = Path("/")) -> Database:
@@ -159,3 +162,40 @@ def test_tls_of_the_address_is_asked_for(empty_database_url: str) -> None:
 def test_the_name_of_a_database_may_hold_anything(tmp_path: Path) -> None:
     url = URL.create("postgresql", "ann", "p@ss/w:rd#%", "h", 5432, "d").render_as_string(hide_password=False)
     assert opened(url, tmp_path).url.password == "p@ss/w:rd#%"
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "told"),
+    [
+        ("postgresql", {"database": "gengfu_none"}, "make that database, or correct its name"),
+        ("postgresql", {"username": "nobody_here"}, "correct the user and the password"),
+        ("postgresql", {"host": "no-such-host.invalid"}, "correct the name of the host"),
+        ("mysql", {"database": "gengfu_none"}, "make that database, or correct its name"),
+        ("mysql", {"username": "nobody_here", "password": "s3cret"}, "correct the user and the password"),
+        ("mysql", {"host": "no-such-host.invalid"}, "correct the name of the host"),
+    ],
+)
+def test_what_no_further_try_helps_with_is_refused_at_once(
+    database_servers: dict[str, DatabaseServer], kind: str, change: dict[str, str], told: str
+) -> None:
+    server = database_servers[kind]
+    if server.absence is not None:
+        absent(server.label, server.absence)
+    wrong = opened(server.url.set(**{"database": "gengfu", **change}).render_as_string(hide_password=False))  # type: ignore[arg-type]
+    with pytest.raises(StoreRefused, match=f"{told}.* DATABASE_URL") as caught:
+        wrong.write(lambda connection: None, 60)
+    assert caught.value.exit_code == 2
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("command", ["queue:work", "schedule:work", "up"])
+def test_whoever_is_to_last_ends_where_the_database_refuses(
+    open_system: Callable[..., System], database_servers: dict[str, DatabaseServer], command: str
+) -> None:
+    server = database_servers["mysql"]
+    if server.absence is not None:
+        absent(server.label, server.absence)
+    url = server.url.set(database="gengfu_none").render_as_string(hide_password=False)
+    ended = open_system(database_url=url).home.run(command)
+    assert ended.code == 2
+    assert "make that database, or correct its name in DATABASE_URL" in ended.out + ended.err

@@ -6,7 +6,7 @@ import re
 import sqlite3
 from typing import NamedTuple
 
-from gengfu.errors import StoreError, TooLarge
+from gengfu.errors import StoreError, StoreRefused, TooLarge
 from gengfu.language import Message, tr
 
 
@@ -18,13 +18,12 @@ class _Permanent(NamedTuple):
     text: str
     """What servers, poolers and drivers say."""
     remedy: Message
+    error: type[StoreError]
 
 
-def _kind(codes: str, text: str, remedy: Message) -> _Permanent:
-    return _Permanent(frozenset(codes.split()), text, remedy)
+def _kind(codes: str, text: str, remedy: Message, error: type[StoreError] = StoreRefused) -> _Permanent:
+    return _Permanent(frozenset(codes.split()), text, remedy, error)
 
-
-_TOO_LARGE = "1153"
 
 _PERMANENT = (
     _kind(
@@ -76,15 +75,22 @@ _PERMANENT = (
         "attempt to write a readonly database",
         tr("Gengfu writes: name the server that takes writes, and see that the user may write"),
     ),
-    _kind(_TOO_LARGE, "max_allowed_packet", tr("raise max_allowed_packet on the server")),
+    _kind("1153", "max_allowed_packet", tr("raise max_allowed_packet on the server"), TooLarge),
     _kind(
         "",
         "invalid connection option|definition of service",
         tr("correct that parameter of DATABASE_URL"),
     ),
-    _kind("13 1021 1114 53100", "database or disk is full|no space left on device", tr("make room on its disk")),
-    _kind("", "unable to open database file", tr("see that this user may write the file and its folder")),
-    _kind("", "file is not a database|disk image is malformed", tr("put it aside and restore a backup of it")),
+    _kind(
+        "13 1021 1114 53100",
+        "database or disk is full|no space left on device",
+        tr("make room on its disk"),
+        StoreError,
+    ),
+    _kind("", "unable to open database file", tr("see that this user may write the file and its folder"), StoreError),
+    _kind(
+        "", "file is not a database|disk image is malformed", tr("put it aside and restore a backup of it"), StoreError
+    ),
 )
 
 _MYSQL_TRANSIENT = {1040, 1053, 1203, 1205, 1213, 2002, 2003, 2006, 2013, 2055}
@@ -125,7 +131,7 @@ def explained(where: str, cause: BaseException, secrets: list[str] | None = None
     if kind is None:
         return StoreError(what)
     sentence = tr("{what}; {remedy}", what=what, remedy=kind.remedy)
-    return (TooLarge if _TOO_LARGE in kind.codes else StoreError)(sentence, what=what, remedy=kind.remedy)
+    return kind.error(sentence, what=what, remedy=kind.remedy)
 
 
 def _permanent(cause: BaseException) -> _Permanent | None:
