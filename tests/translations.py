@@ -42,7 +42,8 @@ PLACE = re.compile(r"\{[\w.]+(?:!r)?(?::[.,]?\d{0,2}[a-z]?)?\}|%\(\w+\)s")
 LETTERS = re.compile("[A-Za-z]")
 PROSE = re.compile(r"[A-Za-z]{2,}[,;:]? [a-z(][a-z(]")
 SQL = "TRUNCATE|SELECT|INSERT|UPDATE|DELETE|CREATE|DROP|ALTER|WITH|SET|SHOW|PRAGMA|LOCK|VALUES|GROUP|FROM|WHERE|AND"
-CODE = re.compile(rf"\^|.*\w\|\w|def |# |yyyy|\w+(, \w+)+$|(gengfu|chown|systemctl) [^,;]*$|\s*\(?({SQL})\b")
+TOOLS = "gengfu|chown|systemctl|bearer|Basic|entry =|state =|id"
+CODE = re.compile(rf"\^|.*\w\|\w|def |# |yyyy|\w+(, \w+)+$|({TOOLS}) [^,;]*$|\s*\(?({SQL})\b")
 PUNCTUATION = (", ", "{heading}:", "{sentence}.", "{found.total} {noun} {went}{lasting}.")
 """What has no word of English, and is put otherwise in Chinese."""
 LISTS = (

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gengfu.clock import Clock, utcnow
 from gengfu.errors import ConfigError, NotFound
+from gengfu.language import tr
 from gengfu.queue.registry import JobRegistry, make, unimportable
 from gengfu.services.user_code import UserCode
 from gengfu.settings import Settings, is_working_folder, load_settings, no_working_folder
@@ -194,7 +195,9 @@ class App:
         if name == "device":
             return self.devices
         if name not in self.resources:
-            raise NotFound(f"there is no list {name!r}; there are: {', '.join(sorted(self.resources))}")
+            raise NotFound(
+                tr("there is no list {name!r}; there are: {resources}", name=name, resources=sorted(self.resources))
+            )
         return self._rows(ListService, self.resources[name])
 
     def _rows(self, service: type[AnyListService], resource: Resource) -> AnyListService:

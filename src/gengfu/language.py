@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from typing import Any
 ENGLISH, CHINESE = "en", "zh_CN"
 FOLDER = Path(__file__).with_name("locale")
 
+_KEPT = '{"text": '
+"""How the JSON of a sentence begins."""
 _current = ContextVar("language", default=ENGLISH)
 _PLACE = re.compile(r"\{([\w.]+)(!r)?(?::([.,]?\d{0,2}[a-z]?))?\}")
 """Where a value stands in a template. A template may come from the database, so no more than this is understood."""
@@ -74,6 +77,25 @@ def worded(text: str) -> str:
     return text.worded(gettext) if isinstance(text, Message) else gettext(text)
 
 
+def kept(text: str) -> str:
+    """What to keep of a sentence that may be read in the other language: the English one, and in a line after it the
+    template with its values as JSON. Plain text is kept as it is."""
+    if not (isinstance(text, Message) and text.values):
+        return text
+    return f"{text}\n{json.dumps(_as_json(text), ensure_ascii=False)}"
+
+
+def recalled(text: str) -> Message:
+    """The sentence that was kept so."""
+    english, _, last = text.rpartition("\n")
+    try:
+        found = _from_json(json.loads(last)) if last.startswith(_KEPT) else None
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        found = None
+    # Whoever wrote other values after it is not believed.
+    return found if isinstance(found, Message) and found == english else _message(text, {})
+
+
 def language_of(environ: Mapping[str, str]) -> str:
     """`GENGFU_LANG`, else what the locale says."""
     names = ("GENGFU_LANG", "LC_ALL", "LC_MESSAGES", "LANG")
@@ -115,6 +137,18 @@ def _worded_value(value: Any, word: Callable[[str], str]) -> Any:
     if isinstance(value, list):
         return word(_message(", ", {})).join(str(_worded_value(each, word)) for each in value)
     return value
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, Message):
+        return {"text": value.template, "values": {name: _as_json(each) for name, each in value.values.items()}}
+    return [_as_json(each) for each in value] if isinstance(value, list) else value
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return _message(value["text"], {name: _from_json(each) for name, each in value["values"].items()})
+    return [_from_json(each) for each in value] if isinstance(value, list) else value
 
 
 def _value(place: str, values: Mapping[str, object]) -> object:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gengfu.addresses import passwords
 from gengfu.errors import ConfigError
+from gengfu.language import tr, worded
 from gengfu.locks import alone
 from gengfu.ownership import open_own
 from gengfu.redaction import Redactor
@@ -197,7 +198,7 @@ class SharedFileHandler(logging.Handler):
         """Says once on stderr that lines are being lost; a full disk must not end the work."""
         if not self._complained and sys.stderr is not None:
             self._complained = True
-            print(f"gengfu: {_unwritable(self._path, error)}", file=sys.stderr)
+            print(f"gengfu: {worded(str(_unwritable(self._path, error)))}", file=sys.stderr)
 
 
 def _message(record: logging.LogRecord) -> str:
@@ -217,7 +218,9 @@ def _open_folder(settings: Settings) -> Path:
 
 
 def _unwritable(path: Path, error: OSError) -> ConfigError:
-    return ConfigError(f"LOG_DIR: {path} cannot be written ({error.strerror}); for example: LOG_DIR=logs")
+    return ConfigError(
+        tr("LOG_DIR: {path} cannot be written ({error.strerror}); for example: LOG_DIR=logs", path=path, error=error)
+    )
 
 
 def _learn(settings: Settings) -> None:

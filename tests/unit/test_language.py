@@ -7,13 +7,13 @@ import pickle
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import translations
 from gengfu.cli.help_text import columns, wrapped
 from gengfu.errors import UsageError
-from gengfu.language import CHINESE, ENGLISH, Message, language_of, speaking, tr, worded
+from gengfu.language import CHINESE, ENGLISH, Message, kept, language_of, recalled, speaking, tr, worded
 from gengfu.schedule.cron_words import words_of
 from gengfu.store.run_rows import Verdict
 
@@ -49,6 +49,41 @@ def test_a_sentence_survives_copies() -> None:
     for twin in (copy.deepcopy(message), pickle.loads(pickle.dumps(message))):
         assert isinstance(twin, Message)
         assert in_chinese(twin) == "已中断"
+
+
+VALUES = st.recursive(
+    st.one_of(st.text(), st.integers(), st.floats(allow_nan=False), st.sampled_from(Verdict)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.builds(lambda value: tr("held: {value}", value=value), inner)
+    ),
+    max_leaves=5,
+)
+
+
+@given(VALUES, st.text())
+def test_what_is_kept_is_recalled_in_either_language(value: object, text: str) -> None:
+    message = tr("{value!r} is no time; {hint}", value=text, hint=tr("there are: {there}", there=value))
+    again = recalled(kept(message))
+    assert again == message
+    assert kept(again) == kept(message)
+    assert in_chinese(again) == in_chinese(message)
+
+
+def test_what_is_kept_begins_with_the_english_sentence() -> None:
+    assert kept(tr("there is no run {run_id}", run_id=7)).splitlines() == [
+        "there is no run 7",
+        '{"text": "there is no run {run_id}", "values": {"run_id": 7}}',
+    ]
+    assert kept("plain") == "plain"
+    assert in_chinese(recalled("interrupted")) == "已中断"
+
+
+@given(st.text())
+@example('all is well\n{"text": "nothing was", "values": {}}')
+@example('x\n{"text": [], "values": 3}')
+@example('x\n{"text": ' + "[" * 100_000)
+def test_whatever_lies_in_the_table_is_shown_as_it_is(text: str) -> None:
+    assert recalled(text) == text
 
 
 @given(st.text())

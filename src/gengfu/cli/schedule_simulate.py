@@ -70,7 +70,13 @@ class ScheduleSimulate(BaseCommand):
             lines = [[name, local(due, zones[name]), zones[name], fate] for due, name, fate in every[:LISTED]]
             self.out.table([Column("entry"), Column("due"), Column("zone"), Column("forecast")], lines)
             if len(every) > LISTED:
-                self.out.note(f"only the first {LISTED} of {len(every)} ticks are listed; for all of them: --json")
+                self.out.note(
+                    tr(
+                        "only the first {listed} of {number} ticks are listed; for all of them: --json",
+                        listed=LISTED,
+                        number=len(every),
+                    )
+                )
 
 
 def _line(played: Played) -> list[object]:

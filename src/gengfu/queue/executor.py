@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from gengfu.clock import monotonic
 from gengfu.errors import Fenced, GengfuError, Postpone, StoreError
+from gengfu.language import tr
 from gengfu.logs import redact
 from gengfu.queue.job import Job, JobContext, Jobs, LeasedJob
 from gengfu.queue.outcomes import UNKNOWN_BACKOFF, Ending, Stopping, outcome_of, wait_before_retry
@@ -45,7 +46,7 @@ class RunningJob:
     @property
     def timed_out(self) -> str:
         """The cause of an attempt that ran into its limit."""
-        return f"it ran into its time limit of {self.limit or 0.0:g} seconds"
+        return tr("it ran into its time limit of {limit:g} seconds", limit=self.limit or 0.0)
 
 
 class Executor:
@@ -137,7 +138,7 @@ class Executor:
             running.stop(Stopping.TIMEOUT)
             if monotonic() >= running.deadline + STOP_GRACE:
                 is_stuck = True
-                cause = f"{running.timed_out} and did not stop when told to"
+                cause = tr("{running.timed_out} and did not stop when told to", running=running)
                 log.error("job does not stop; this process ends", extra={"job": running.leased.id, "cause": cause})
                 # Where no try is left, the next worker tells the job so: nobody knows for how long that may take.
                 self._finish(running, Ending(running.leased, Outcome.TIMEOUT, cause, 0.0))
@@ -172,7 +173,9 @@ class Executor:
         if leased.spent:
             return self._failed(leased, job, leased.cause or "out of tries")
         if job is None:
-            return self._failed(leased, None, f"this version of the program knows no job named {leased.name!r}")
+            return self._failed(
+                leased, None, tr("this version of the program knows no job named {leased.name!r}", leased=leased)
+            )
         return self._fire(running, job)
 
     def _fire(self, running: RunningJob, job: Job) -> Ending:

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 
 import gengfu
 from gengfu.errors import FileError, GengfuError
+from gengfu.language import tr
 from gengfu.locks import Held, held
 from gengfu.mirror.device import DEVICE
 from gengfu.mirror.resource import Kind
@@ -57,7 +58,7 @@ def demo_folder() -> Iterator[Path]:
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(held(folder.parent / "demo.lock"))
         except Held:
-            raise DemoFailed(f"another demo is running in {folder}; wait for its end") from None
+            raise DemoFailed(tr("another demo is running in {folder}; wait for its end", folder=folder)) from None
         except (OSError, FileError):
             folder = Path(tempfile.mkdtemp(prefix="gengfu-demo-"))
         _empty(folder)
@@ -67,7 +68,7 @@ def demo_folder() -> Iterator[Path]:
 def _empty(folder: Path) -> None:
     things = list(folder.iterdir())
     if things and not (folder / MARK).exists():
-        raise DemoFailed(f"{folder} holds what no demo has put there; move it away")
+        raise DemoFailed(tr("{folder} holds what no demo has put there; move it away", folder=folder))
     for thing in things:
         if thing.is_dir() and not thing.is_symlink():
             shutil.rmtree(thing)
@@ -139,7 +140,9 @@ class Demonstration:
         while "worker ready" not in (words := printed.read_text("utf-8", "replace")):
             if self._worker.poll() is not None or not patience.lasts():
                 last = words.strip().splitlines()[-1:]
-                raise DemoFailed(f"the worker did not start; it said: {last[0] if last else 'nothing'}")
+                raise DemoFailed(
+                    tr("the worker did not start; it said: {last}", last=last[0] if last else tr("nothing"))
+                )
 
     def change_fleet(self) -> FleetChanges:
         """Some phones change at the vendor, some are new, some are deleted."""
@@ -198,14 +201,22 @@ def differences(before: Mapping[int, Any], after: Mapping[int, Any], devices: De
         row[0]: dict(zip(devices.columns, row, strict=True)) for row in devices.stream(Filter(), devices.columns)
     }
     gone = {row[0] for row in devices.stream(Filter(presence=Presence.GONE), ["id"])}
-    wrong = [f"device {key} is not in the mirror" for key in after.keys() - present.keys()]
-    wrong += [f"device {key} is in the mirror alone" for key in present.keys() - after.keys()]
-    wrong += [f"device {key} should be gone" for key in (before.keys() - after.keys()) - gone]
+    wrong: list[str] = [tr("device {key} is not in the mirror", key=key) for key in after.keys() - present.keys()]
+    wrong += [tr("device {key} is in the mirror alone", key=key) for key in present.keys() - after.keys()]
+    wrong += [tr("device {key} should be gone", key=key) for key in (before.keys() - after.keys()) - gone]
     for key in after.keys() & present.keys():
         for field in DEVICE.fields:
             expected = _expected(after[key].get(field.name), field.kind)
             if not field.volatile and present[key][field.column] != expected:
-                wrong.append(f"device {key}: {field.column} is {present[key][field.column]!r}, not {expected!r}")
+                wrong.append(
+                    tr(
+                        "device {key}: {field.column} is {present!r}, not {expected!r}",
+                        key=key,
+                        field=field,
+                        present=present[key][field.column],
+                        expected=expected,
+                    )
+                )
     return wrong
 
 

@@ -8,9 +8,11 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, bindparam, insert, text
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.types import TypeDecorator
 
+from gengfu.language import Message
 from gengfu.store.statements import moment
-from gengfu.store.tables import Moment, metadata
+from gengfu.store.tables import Moment, Sentence, metadata
 
 
 class CoreStatements:
@@ -59,6 +61,9 @@ class CoreStatements:
         return moment(self._connection.scalar(text(f"SELECT {clock}"))) if clock is not None else None
 
 
+_TYPES: Mapping[type, type[TypeDecorator[Any]]] = {datetime: Moment, Message: Sentence}
+
+
 def _typed(sql: str, values: Mapping[str, Any]) -> Any:
-    moments = [bindparam(name, type_=Moment()) for name, value in values.items() if isinstance(value, datetime)]
-    return text(sql).bindparams(*moments)
+    types = {name: _TYPES[type(value)]() for name, value in values.items() if type(value) in _TYPES}
+    return text(sql).bindparams(*(bindparam(name, type_=kind) for name, kind in types.items()))

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlch
 
 from gengfu.addresses import passwords, shown
 from gengfu.errors import StoreError
+from gengfu.language import tr
 from gengfu.retry import Patience
 from gengfu.settings import Secret
 from gengfu.store.address import sqlite_path
@@ -63,7 +64,9 @@ class Database:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise StoreError(f"the folder {self.path.parent} cannot be made: {error.strerror}") from error
+                raise StoreError(
+                    tr("the folder {parent} cannot be made: {error.strerror}", parent=self.path.parent, error=error)
+                ) from error
         return make_engine(self.url)
 
     @contextmanager

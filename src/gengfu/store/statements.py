@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from gengfu.language import Message, kept, recalled
 from gengfu.store.failures import explained
 
 if TYPE_CHECKING:
@@ -107,6 +108,11 @@ def moment(value: datetime | str | None) -> datetime | None:
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
+def sentence(stored: str | None) -> str | None:
+    """Text for people as a statement gives it."""
+    return None if stored is None else recalled(stored)
+
+
 def value(stored: Any) -> Any:
     """A JSON value as a statement gives it."""
     return json.loads(stored) if isinstance(stored, str) else stored
@@ -151,7 +157,7 @@ def _sqlite_value(value: Any) -> Any:
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
     if isinstance(value, (dict, list, tuple)):
         return json.dumps(value, ensure_ascii=False)
-    return value
+    return kept(value) if isinstance(value, Message) else value
 
 
 def _with_sqlite(path: Path, work: Callable[[Statements], T]) -> T:

@@ -31,6 +31,7 @@ from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from gengfu.errors import ConfigError
+from gengfu.language import kept, recalled
 
 _MY = ("mysql", "mariadb")
 
@@ -105,6 +106,22 @@ class _Readable(sqlite.DATETIME):
             return found
 
         return moment
+
+
+class Sentence(TypeDecorator[str]):
+    """Text for people, which may be a sentence that is worded when it is shown; see `language.kept`."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return mysql.LONGTEXT() if dialect.name in _MY else Text()
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else kept(value)
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else recalled(value)
 
 
 class Moment(TypeDecorator[datetime]):
@@ -289,7 +306,7 @@ sync_run = Table(
     Column("active_key", String(128)),
     Column("state", String(16), nullable=False),
     Column("verdict", String(16)),
-    Column("reason", _text),
+    Column("reason", Sentence),
     Column("fence", Integer, nullable=False),
     Column("pass_number", Integer, nullable=False),
     Column("page_size", Integer),
@@ -343,7 +360,7 @@ sync_window = Table(
     Column("last_page", Integer, nullable=False),
     Column("state", String(16), nullable=False),
     Column("fence", Integer, nullable=False),
-    Column("reason", _text),
+    Column("reason", Sentence),
     Column("started_at", Moment),
     Column("finished_at", Moment),
     UniqueConstraint("run_id", "pass_number", "first_page", name="uq_sync_window_place"),
@@ -373,7 +390,7 @@ sync_reject = Table(
     Column("id", _serial, primary_key=True),
     Column("run_id", BigInteger, nullable=False),
     Column("page", Integer, nullable=False),
-    Column("reason", _text, nullable=False),
+    Column("reason", Sentence, nullable=False),
     Column("raw", _text, nullable=False),
     Index("ix_sync_reject_run", "run_id"),
 )
@@ -405,8 +422,8 @@ job = Table(
     Column("fence", Integer, nullable=False),
     Column("lease_id", BigInteger),
     Column("available_at", Moment, nullable=False),
-    Column("cause", _text),
-    Column("note", _text),
+    Column("cause", Sentence),
+    Column("note", Sentence),
     Column("created_at", Moment, nullable=False),
     Column("started_at", Moment),
     Column("finished_at", Moment),
@@ -425,7 +442,7 @@ job_attempt = Table(
     Column("attempt", Integer, nullable=False),
     Column("worker", String(255), nullable=False),
     Column("outcome", String(16)),
-    Column("cause", _text),
+    Column("cause", Sentence),
     Column("started_at", Moment, nullable=False),
     Column("finished_at", Moment),
 )
@@ -438,9 +455,9 @@ login = Table(
     Column("lease_id", BigInteger),
     Column("fence", Integer, nullable=False),
     Column("refused_digest", String(255)),
-    Column("refused_reason", _text),
+    Column("refused_reason", Sentence),
     Column("refused_at", Moment),
-    Column("gate_reason", _text),
+    Column("gate_reason", Sentence),
     Column("gate_set_at", Moment),
     Column("gate_until", Moment),
 )
@@ -480,7 +497,7 @@ schedule_tick = Table(
     Column("due_at", Moment, nullable=False),
     Column("clock_epoch", Integer, nullable=False),
     Column("state", String(16), nullable=False),
-    Column("reason", _text),
+    Column("reason", Sentence),
     Column("covers", Integer, nullable=False),
     Column("until_at", Moment),
     Column("command", Json, nullable=False),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gengfu.store.enqueue import Enqueuing
 from gengfu.store.leases import HELD, Lease, leases_in
-from gengfu.store.statements import Row, Statements, look, moment, transact, value
+from gengfu.store.statements import Row, Statements, look, moment, sentence, transact, value
 
 if TYPE_CHECKING:
     from gengfu.store.database import Database
@@ -235,7 +235,7 @@ class Ticks:
             " (SELECT max(id) FROM schedule_tick WHERE entry = :entry)",
             {"entry": entry},
         )
-        if last is None or (last["state"], last["reason"]) != (new.state.value, new.reason):
+        if last is None or (last["state"], sentence(last["reason"])) != (new.state.value, new.reason):
             return False
         self._statements.change(
             "UPDATE schedule_tick SET covers = covers + :covers, until_at = :until, finished_at = :now WHERE id = :id",
@@ -443,6 +443,7 @@ def _entry(row: Row) -> EntryRow:
 def _tick(row: Row) -> Tick:
     moments = ("due_at", "until_at", "claimed_at", "started_at", "finished_at")
     read = {"state": TickState(row["state"]), "command": tuple(value(row["command"])), "cancel": bool(row["cancel"])}
+    read["reason"] = sentence(row["reason"])
     return Tick(**{**row, **read, **{name: moment(row[name]) for name in moments}})
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import Select, delete, func, insert, select, update
 
 from gengfu.clock import Clock
 from gengfu.errors import Fenced
+from gengfu.language import tr
 from gengfu.store.database import PATIENCE, Database, Transaction
 from gengfu.store.run_rows import (
     OPEN_END,
@@ -181,7 +182,10 @@ class WindowStore:
             sync_window.c.state == WindowState.FAILED,
         )
         found = self._rows(query.order_by(sync_window.c.first_page), PATIENCE)
-        return [f"pages {span(row['first_page'], row['last_page'])}: {row['reason']}" for row in found]
+        return [
+            tr("pages {pages}: {reason}", pages=span(row["first_page"], row["last_page"]), reason=row["reason"])
+            for row in found
+        ]
 
     def page_records(self, run_id: int) -> Iterator[tuple[int, PageRecord]]:
         """The pass and record of every page that the run has read, by pass and page, streamed."""

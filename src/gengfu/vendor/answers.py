@@ -15,6 +15,7 @@ import aiohttp
 import msgspec
 
 from gengfu.errors import GengfuError
+from gengfu.language import tr
 from gengfu.vendor.json_repair import cut_off, repaired
 from gengfu.vendor.paging import NO_MORE, PageIndex, PageShape, next_link
 
@@ -91,7 +92,7 @@ def judge(
     answer's header `Link`."""
     if status == 200:
         return _judge_page(body, expected, excerpt, link)
-    said = f"answered {status}: {excerpt(body)}"
+    said = tr("answered {status}: {excerpt}", status=status, excerpt=excerpt(body))
     if status == 401:
         return PageAnswer(AnswerKind.DEAD_LOGIN, status, said)
     if status == 429:
@@ -99,7 +100,7 @@ def judge(
     if status in (502, 503, 504):
         return PageAnswer(AnswerKind.OVERLOADED, status, said)
     if 300 <= status < 400:
-        return PageAnswer(AnswerKind.REJECTED, status, f"{said} (a redirect; {_PORTAL})")
+        return PageAnswer(AnswerKind.REJECTED, status, tr("{said} (a redirect; {portal})", said=said, portal=_PORTAL))
     if 400 <= status < 500:
         return PageAnswer(AnswerKind.REJECTED, status, said)
     return PageAnswer(AnswerKind.FAULT, status, said)
@@ -108,7 +109,7 @@ def judge(
 def _judge_page(body: bytes, expected: Expected, excerpt: Callable[[bytes], str], link: str | None) -> PageAnswer:
     shape = expected.shape
     if len(body) > MOST_VALUES and sum(map(body.count, (b",", b"[", b"{"))) > MOST_VALUES:
-        return PageAnswer(AnswerKind.FAULT, 200, f"answered 200 with more than {MOST_VALUES} values")
+        return PageAnswer(AnswerKind.FAULT, 200, tr("answered 200 with more than {most} values", most=MOST_VALUES))
     try:
         page = _decoded(body, shape)
     except msgspec.DecodeError:
@@ -126,7 +127,7 @@ def _judge_page(body: bytes, expected: Expected, excerpt: Callable[[bytes], str]
         return PageAnswer(AnswerKind.PAGE, 200, rows=rows, total=len(rows), more=more)
     wrong = _length_fault(len(rows), page.total, expected)
     if wrong:
-        return PageAnswer(AnswerKind.FAULT, 200, f"answered 200 with {wrong}")
+        return PageAnswer(AnswerKind.FAULT, 200, tr("answered 200 with {wrong}", wrong=wrong))
     return PageAnswer(AnswerKind.PAGE, 200, rows=rows, total=page.total)
 
 
@@ -157,26 +158,48 @@ def _decoder(shape: PageShape) -> Callable[[bytes], Any]:
 
 def _length_fault(rows: int, total: int, expected: Expected) -> str:
     if total > LONGEST_LIST:
-        return f"a total of {str(total)[:40]}, which is not believed: it is above {LONGEST_LIST}"
+        return tr(
+            "a total of {total}, which is not believed: it is above {most}",
+            total=str(total)[:40],
+            most=LONGEST_LIST,
+        )
     implied = min(max(total - expected.index * expected.size, 0), expected.size)
     if expected.check_length and rows < implied:
-        return f"{rows} rows on page {expected.index} where its own total of {total} implies {implied}"
+        return tr(
+            "{rows} rows on page {expected.index} where its own total of {total} implies {implied}",
+            rows=rows,
+            expected=expected,
+            total=total,
+            implied=implied,
+        )
     return ""
 
 
 def _judge_other(body: bytes, error: msgspec.DecodeError, excerpt: Callable[[bytes], str]) -> PageAnswer:
     said = excerpt(body)
     if _HTML.match(body):
-        return PageAnswer(AnswerKind.FAULT, 200, f"answered 200 with HTML in place of JSON: {said} ({_PORTAL})")
+        return PageAnswer(
+            AnswerKind.FAULT,
+            200,
+            tr("answered 200 with HTML in place of JSON: {said} ({portal})", said=said, portal=_PORTAL),
+        )
     if is_dead_login(body):
         return PageAnswer(AnswerKind.DEAD_LOGIN, 200, f"answered 200: {said}")
     if isinstance(error, msgspec.ValidationError):
-        return PageAnswer(AnswerKind.FAULT, 200, f"answered 200 with JSON that is not the contract's ({error}): {said}")
+        return PageAnswer(
+            AnswerKind.FAULT,
+            200,
+            tr("answered 200 with JSON that is not the contract's ({error}): {said}", error=error, said=said),
+        )
     if not body.strip():
         return PageAnswer(AnswerKind.FAULT, 200, "answered 200 with an empty body")
     if body.lstrip()[:1] in (b"{", b"["):
-        return PageAnswer(AnswerKind.FAULT, 200, f"answered 200 with JSON that is cut or broken ({error}): {said}")
-    return PageAnswer(AnswerKind.FAULT, 200, f"answered 200 with something that is not JSON: {said}")
+        return PageAnswer(
+            AnswerKind.FAULT,
+            200,
+            tr("answered 200 with JSON that is cut or broken ({error}): {said}", error=error, said=said),
+        )
+    return PageAnswer(AnswerKind.FAULT, 200, tr("answered 200 with something that is not JSON: {said}", said=said))
 
 
 def is_dead_login(body: bytes) -> bool:
@@ -205,12 +228,18 @@ def judge_error(error: Exception) -> PageAnswer:
     if isinstance(error, NoWay):
         return PageAnswer(AnswerKind.REJECTED, why=str(error))
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return PageAnswer(AnswerKind.OVERLOADED, why=f"did not get past the proxy, which answered {error.status}")
+        return PageAnswer(
+            AnswerKind.OVERLOADED, why=tr("did not get past the proxy, which answered {error.status}", error=error)
+        )
     if isinstance(error, aiohttp.ClientProxyConnectionError):
         return PageAnswer(
             AnswerKind.OVERLOADED,
-            why=f"did not get to the proxy {error.host}:{error.port} ({error.strerror or error.os_error}); "
-            "look at API_PROXY, HTTP_PROXY and HTTPS_PROXY",
+            why=tr(
+                "did not get to the proxy {error.host}:{error.port} ({strerror}); look at API_PROXY, HTTP_PROXY "
+                "and HTTPS_PROXY",
+                error=error,
+                strerror=error.strerror or error.os_error,
+            ),
         )
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return PageAnswer(AnswerKind.OVERLOADED, why="could not be connected to in time (API_CONNECT_TIMEOUT)")
@@ -221,20 +250,25 @@ def judge_error(error: Exception) -> PageAnswer:
     if isinstance(error, aiohttp.InvalidURL):
         return PageAnswer(AnswerKind.REJECTED, why="is not an address that can be asked; look at API_WECHAT_URL")
     if isinstance(error, aiohttp.ClientConnectorError):
-        return PageAnswer(AnswerKind.OVERLOADED, why=f"could not be connected to ({error.strerror or error.os_error})")
+        return PageAnswer(
+            AnswerKind.OVERLOADED,
+            why=tr("could not be connected to ({strerror})", strerror=error.strerror or error.os_error),
+        )
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return PageAnswer(AnswerKind.OVERLOADED, why="closed the connection without an answer")
     if isinstance(error, aiohttp.ClientPayloadError):
         return PageAnswer(AnswerKind.FAULT, why="cut its answer short")
     if isinstance(error, aiohttp.ClientResponseError):
-        return PageAnswer(AnswerKind.FAULT, why=f"answered with broken HTTP ({clean(error.message, str)})")
+        return PageAnswer(
+            AnswerKind.FAULT, why=tr("answered with broken HTTP ({problem})", problem=clean(error.message, str))
+        )
     if isinstance(error, (aiohttp.ClientError, OSError)):
         return PageAnswer(
             AnswerKind.OVERLOADED,
-            why=f"broke the connection ({getattr(error, 'strerror', None) or type(error).__name__})",
+            why=tr("broke the connection ({reason})", reason=getattr(error, "strerror", None) or type(error).__name__),
         )
     told = clean(f"{type(error).__name__}: {error}", str)
-    return PageAnswer(AnswerKind.FAULT, why=f"gave an answer that cannot be read ({told})")
+    return PageAnswer(AnswerKind.FAULT, why=tr("gave an answer that cannot be read ({told})", told=told))
 
 
 def excerpt(body: bytes, scrub: Callable[[str], str]) -> str:

@@ -139,7 +139,13 @@ class HttpLoop:
                 raise _refused_by_proxy()
             packed = response.headers.get("Content-Encoding", "identity").strip().lower()
             if packed not in ("", "identity", "gzip"):
-                raise BadAnswer(f"answered {response.status} packed as {clean(packed, str)}, which was not asked for")
+                raise BadAnswer(
+                    tr(
+                        "answered {response.status} packed as {packed}, which was not asked for",
+                        response=response,
+                        packed=clean(packed, str),
+                    )
+                )
             parts: list[bytes] = []
             size = 0
             async for part in response.content.iter_any():
@@ -148,7 +154,13 @@ class HttpLoop:
                     await alone.enter_async_context(self._large)
                 size += len(part)
                 if size > most:
-                    raise BadAnswer(f"answered {response.status} with more than the {most} bytes that are taken in")
+                    raise BadAnswer(
+                        tr(
+                            "answered {response.status} with more than the {most} bytes that are taken in",
+                            response=response,
+                            most=most,
+                        )
+                    )
             body = b"".join(parts)
             parts.clear()
             return judge(response, body)

@@ -10,6 +10,7 @@ from aiohttp import ClientResponse
 from yarl import URL
 
 from gengfu.clock import Clock, monotonic
+from gengfu.language import tr
 from gengfu.settings import Settings
 from gengfu.store.logins import Token
 from gengfu.vendor.answers import AnswerKind, Expected, PageAnswer, excerpt, judge, judge_error, retry_after, with_wait
@@ -141,9 +142,10 @@ class Requester:
             self._limiter.one_at_a_time = self._health.one_at_a_time
             await self._auth.tokens.renew(token)
             return answer
-        why = (
-            f"{answer.why}, again with a fresh login: the vendor ends each login at once, or API_WECHAT_URL does not "
-            "lead to its API (it answers the same for a path that does not exist)"
+        why = tr(
+            "{answer.why}, again with a fresh login: the vendor ends each login at once, or API_WECHAT_URL "
+            "does not lead to its API (it answers the same for a path that does not exist)",
+            answer=answer,
         )
         return PageAnswer(AnswerKind.REJECTED, answer.status, why)
 
