@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from gengfu.clock import utcnow
 from gengfu.process.pids import host_name
 from gengfu.queue.job import LeasedJob
-from gengfu.queue.ledger import ALL, Ledger, Request
+from gengfu.queue.ledger import ALL, LeaseRequest, Ledger
 from gengfu.queue.outcomes import Ending
 from gengfu.store.database import Database
 from gengfu.store.jobs import JobRecord, Outcome, Selection
@@ -50,8 +50,8 @@ class Worker:
         self._leases = Leases(database)
         self.lease = self._leases.open(ProcessInfo("worker", name, host_name(), 1, "", {}), utcnow())
 
-    def asks(self, room: int = 1, wanted: Selection = ALL, tries: int | None = None) -> Request:
-        return Request(wanted, room, self.lease, self.name, tries)
+    def asks(self, room: int = 1, wanted: Selection = ALL, tries: int | None = None) -> LeaseRequest:
+        return LeaseRequest(wanted, room, self.lease, self.name, tries)
 
     def take(self, room: int = 1, wanted: Selection = ALL, tries: int | None = None) -> list[LeasedJob]:
         return self.ledger.lease_due(self.asks(room, wanted, tries))

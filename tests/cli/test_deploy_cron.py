@@ -73,7 +73,7 @@ def test_a_block_without_its_end_is_not_guessed_at() -> None:
 def test_lines_of_the_old_way_are_pointed_at() -> None:
     old = b"*/5 * * * * cd /www && php think device:list\n#*/5 * * * * php think device:list\n0 1 * * * backup\n"
     text = crontab.with_block(old + OTHER, FOLDER, crontab.block(plan(FOLDER)))
-    assert crontab.strangers(text, plan(FOLDER)) == ["*/5 * * * * cd /www && php think device:list"]
+    assert crontab.foreign_lines(text, plan(FOLDER)) == ["*/5 * * * * cd /www && php think device:list"]
 
 
 @pytest.mark.parametrize("folder", ["/srv/a'b", '/srv/a"b', "/srv/a\\b", "/srv/$HOME", "/srv/a\nb", "/srv/`a`"])

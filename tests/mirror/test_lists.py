@@ -14,7 +14,7 @@ from gengfu.mirror.device import DEVICE
 from gengfu.mirror.resource import Resource
 from gengfu.store.changes import ChangeKind, ChangeQuery, ChangeStore, Difference
 from gengfu.store.database import Database
-from gengfu.store.lists import Condition, ListStore, OfflineQuery, Order, Presence, SinceKnownBy, Which
+from gengfu.store.lists import ListStore, OfflineQuery, Order, Presence, SinceKnownBy, ValueFilter, Which
 from gengfu.store.rows import MirrorTable
 from gengfu.store.tables import device, sync_absence
 
@@ -84,13 +84,13 @@ def test_a_search_can_be_for_what_is_gone(devices: ListStore) -> None:
         (Which(), [1, 2, 3, 5]),
         (Which(Presence.ALL), [1, 2, 3, 4, 5]),
         (Which(Presence.GONE), [4]),
-        (Which(conditions=[Condition(["group_name", "group_id"], ["华东"])]), [1]),
-        (Which(conditions=[Condition(["group_name", "group_id"], ["7"])]), [1]),
-        (Which(conditions=[Condition(["brand"], ["OPPO"])]), [2, 3]),
-        (Which(conditions=[Condition(["brand"], ["OPPO"]), Condition(["model"], ["A58", "A59"])]), [2]),
-        (Which(conditions=[Condition(["brand"], [])]), []),
-        (Which(conditions=[Condition(["alive"], [True])]), [1]),
-        (Which(conditions=[Condition(["alive"], [False])]), [2]),
+        (Which(conditions=[ValueFilter(["group_name", "group_id"], ["华东"])]), [1]),
+        (Which(conditions=[ValueFilter(["group_name", "group_id"], ["7"])]), [1]),
+        (Which(conditions=[ValueFilter(["brand"], ["OPPO"])]), [2, 3]),
+        (Which(conditions=[ValueFilter(["brand"], ["OPPO"]), ValueFilter(["model"], ["A58", "A59"])]), [2]),
+        (Which(conditions=[ValueFilter(["brand"], [])]), []),
+        (Which(conditions=[ValueFilter(["alive"], [True])]), [1]),
+        (Which(conditions=[ValueFilter(["alive"], [False])]), [2]),
         (Which(Presence.ALL, changed_since=NOW), [1, 2, 3, 4, 5]),
         (Which(Presence.ALL, changed_since=NOW + timedelta(minutes=30)), [4, 5]),
         (Which(changed_since=NOW + timedelta(hours=2)), []),

@@ -8,7 +8,7 @@ from gengfu.clock import utcnow
 from gengfu.queue.dispatcher import Dispatcher, DispatchOptions
 from gengfu.queue.executor import Executor
 from gengfu.queue.job import LeasedJob
-from gengfu.queue.ledger import Ledger, Request
+from gengfu.queue.ledger import LeaseRequest, Ledger
 from gengfu.store.database import Database
 from gengfu.store.jobs import JobState, Outcome, Selection
 from ledgers import Worker, add
@@ -20,7 +20,7 @@ class Interrupted(Ledger):
 
     meanwhile: Callable[[], None]
 
-    def lease_due(self, request: Request) -> list[LeasedJob]:
+    def lease_due(self, request: LeaseRequest) -> list[LeasedJob]:
         leased = super().lease_due(request)
         if leased:
             self.meanwhile()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gengfu.backup.manifest import Name, parse_name
+from gengfu.backup.manifest import BackupName, parse_name
 from gengfu.backup.retention import DAY, Candidate, Rule, outdated
 
 NOW = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
@@ -94,7 +94,7 @@ def test_the_newest_is_never_removed_and_a_second_look_removes_no_more(
 
 @given(moments, st.sampled_from(["sqlite", "postgresql", "mysql"]), st.sampled_from(["", "before-restore"]))
 def test_a_name_can_be_read_again(moment: datetime, kind: str, label: str) -> None:
-    name = Name(kind, moment, label)
+    name = BackupName(kind, moment, label)
     assert parse_name(name.file) == name
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from gengfu import locks
-from gengfu.backup.manifest import Manifest, Name, manifest_path, parse_name, read_manifest
+from gengfu.backup.manifest import BackupName, Manifest, manifest_path, parse_name, read_manifest
 from gengfu.errors import BackupError, FileError, NotFound
 from gengfu.language import tr
 
@@ -35,7 +35,7 @@ class Backup:
     """A backup in the folder."""
 
     path: Path
-    name: Name
+    name: BackupName
     size: int
     manifest: Manifest | None
 
@@ -160,11 +160,11 @@ class BackupFolder:
         """A new name for a file that is in the way of nobody, to be cleared up if it stays."""
         return self.folder / f"{_PARTIAL}{os.getpid()}-{secrets.token_hex(4)}"
 
-    def free_name(self, kind: str, moment: datetime, label: str) -> Name:
+    def free_name(self, kind: str, moment: datetime, label: str) -> BackupName:
         """A name that no backup has: of that moment, or of a later second."""
-        name = Name(kind, moment.astimezone(UTC).replace(microsecond=0), label)
+        name = BackupName(kind, moment.astimezone(UTC).replace(microsecond=0), label)
         while any((self.folder / f"{name.file}{more}").exists() for more in ("", BAD)):
-            name = Name(kind, name.moment + timedelta(seconds=1), label)
+            name = BackupName(kind, name.moment + timedelta(seconds=1), label)
         return name
 
     def demand_room(self, needed: int, what: str) -> None:
@@ -182,7 +182,7 @@ class BackupFolder:
                 )
             )
 
-    def put(self, partial: Path, manifest: Path, name: Name) -> Path:
+    def put(self, partial: Path, manifest: Path, name: BackupName) -> Path:
         """Gives a finished backup and its manifest their names: from now on, and after a power cut, it is there."""
         path = self.folder / name.file
         # A manifest alone is cleared up; a backup never stands without the word that it is good.
@@ -191,7 +191,7 @@ class BackupFolder:
         self._sync()
         return path
 
-    def set_aside(self, partial: Path, name: Name) -> Path:
+    def set_aside(self, partial: Path, name: BackupName) -> Path:
         """Keeps what turned out bad for a person to look at, in place of what was kept so before."""
         for older in self.folder.glob(f"gengfu-*{BAD}"):
             if parse_name(older.name.removesuffix(BAD)) is not None:

@@ -15,7 +15,7 @@ from gengfu import __version__
 from gengfu.backup import rows
 from gengfu.backup.checking import check
 from gengfu.backup.folder import MARGIN, Backup, BackupFolder, megabytes
-from gengfu.backup.manifest import Manifest, Name, write_manifest
+from gengfu.backup.manifest import BackupName, Manifest, write_manifest
 from gengfu.backup.retention import Candidate, Rule, outdated
 from gengfu.backup.streams import Progress, packed
 from gengfu.clock import Clock
@@ -36,7 +36,7 @@ class MadeBackup:
 
     path: Path
     manifest: Manifest
-    strangers: Sequence[str]
+    foreign_tables: Sequence[str]
     """Tables of the database that are not in it, since neither the program nor `app/migrations` makes them."""
     removed: Sequence[str]
     """The files of those that had had their time."""
@@ -83,7 +83,7 @@ class BackupMaker:
         started = self._clock()
         name = self.folder.free_name(self._db.kind, started, label)
         log.info("backup begun", extra={"file": name.file})
-        told, strangers = self._copy(name, started, partial := self.folder.scratch())
+        told, foreign_tables = self._copy(name, started, partial := self.folder.scratch())
         try:
             check(Backup(partial, name, told.size, told), self._progress)
         except BackupError as error:
@@ -96,9 +96,9 @@ class BackupMaker:
         write_manifest(told, manifest := self.folder.scratch())
         path = self.folder.put(partial, manifest, name)
         log.info("backup made", extra={"file": name.file, "rows": told.rows, "bytes": told.size})
-        return MadeBackup(path, told, strangers, ())
+        return MadeBackup(path, told, foreign_tables, ())
 
-    def _copy(self, name: Name, started: datetime, partial: Path) -> tuple[Manifest, list[str]]:
+    def _copy(self, name: BackupName, started: datetime, partial: Path) -> tuple[Manifest, list[str]]:
         """Writes the backup; what is known of it, and the tables of the database that are not in it."""
         size = 0
         with packed(partial) as out, rows.snapshot(self._db) as connection:
@@ -111,7 +111,7 @@ class BackupMaker:
             versions = rows.Versions(rows.FORMAT, version, tuple(sorted(app_schema.versions(connection))))
             for lines in rows.encode(versions, self._told(rows.dump(connection, tables), sum(counts.values()))):
                 size += out.write(lines)
-            strangers = rows.strangers(connection, tables)
+            foreign_tables = rows.foreign_tables(connection, tables)
         with partial.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         told = Manifest(
@@ -126,7 +126,7 @@ class BackupMaker:
             started_at=started,
             finished_at=started,
         )
-        return told, strangers
+        return told, foreign_tables
 
     def _told(self, batches: Iterable[rows.Batch], total: int) -> Iterator[rows.Batch]:
         done = 0

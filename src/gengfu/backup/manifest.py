@@ -21,7 +21,7 @@ _NAME = re.compile(r"gengfu-(sqlite|postgresql|mysql)-(\d{8}T\d{6})Z(?:-(before-
 
 
 @dataclass(frozen=True, slots=True)
-class Name:
+class BackupName:
     """The parts of a backup's file name."""
 
     kind: str
@@ -37,7 +37,7 @@ class Name:
         return f"gengfu-{self.kind}-{time}{'-' if self.label else ''}{self.label}.jsonl.gz"
 
 
-def parse_name(file: str) -> Name | None:
+def parse_name(file: str) -> BackupName | None:
     """The parts of that file name; None where it is not a backup's."""
     found = _NAME.fullmatch(file)
     if found is None:
@@ -46,7 +46,7 @@ def parse_name(file: str) -> Name | None:
         moment = datetime.strptime(found[2], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
     except ValueError:
         return None
-    name = Name(found[1], moment, found[3] or "")
+    name = BackupName(found[1], moment, found[3] or "")
     return name if name.file == file else None
 
 

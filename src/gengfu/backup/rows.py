@@ -196,7 +196,7 @@ def snapshot(db: Database) -> Iterator[Connection]:
         yield connection
 
 
-def strangers(connection: Connection, tables: Iterable[str]) -> list[str]:
+def foreign_tables(connection: Connection, tables: Iterable[str]) -> list[str]:
     """The tables that are there besides these."""
     return sorted({*inspect(connection).get_table_names()} - {*tables, "alembic_version", "app_version"})
 

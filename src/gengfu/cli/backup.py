@@ -80,11 +80,11 @@ class BackupData(BaseCommand):
             self.out.answer({"status": "skipped", "reason": str(busy)})
             return 0
         self.out.say(tr("Backup {made.words}.", made=made))
-        if made.strangers:
+        if made.foreign_tables:
             self.out.note(
                 tr(
                     "not in it, since neither Gengfu nor app/migrations makes them: {strangers}",
-                    strangers=made.strangers,
+                    strangers=made.foreign_tables,
                 )
             )
         if made.removed:

@@ -124,14 +124,14 @@ class Up(BaseCommand):
         from gengfu.process.supervisor import Supervisor
 
         width = max(len(role.name) + len(f" {role.count}") * (role.count > 1) for role in roles)
-        return Supervisor(roles, teller(self.out.say, width)).run()
+        return Supervisor(roles, line_writer(self.out.say, width)).run()
 
 
 def _switch(name: str, value: Any) -> list[str]:
     return [] if value is None else [f"--{name}", str(value)]
 
 
-def teller(say: Callable[[str], None], width: int) -> Callable[[str, str], None]:
+def line_writer(say: Callable[[str], None], width: int) -> Callable[[str, str], None]:
     """What writes the lines of children and supervisor, each with its origin before it. Threads take turns; where
     nobody reads any more, the work goes on."""
     turn = threading.Lock()

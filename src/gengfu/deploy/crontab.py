@@ -99,7 +99,7 @@ def _parts(text: bytes, folder: Path) -> list[bytes]:
     return parts
 
 
-def strangers(text: bytes, plan: Plan) -> list[str]:
+def foreign_lines(text: bytes, plan: Plan) -> list[str]:
     """Lines outside of the block that start a job of this program as well, or that of the system before it."""
     lines = without_block(text, plan.folder).decode("utf-8", "replace").splitlines()
     telling = ("device:list", "queue:work", f"{plan.program[0]} ")

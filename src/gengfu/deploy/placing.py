@@ -27,7 +27,7 @@ class Folder:
         self.path = path
         self._tell = tell
 
-    def strangers(self, files: Iterable[DeployFile]) -> list[Path]:
+    def foreign_files(self, files: Iterable[DeployFile]) -> list[Path]:
         """The files in the places of these that are not ours."""
         found = []
         for file in files:

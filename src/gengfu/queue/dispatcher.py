@@ -14,7 +14,7 @@ from gengfu.errors import GengfuError
 from gengfu.process.liveness import Liveness
 from gengfu.queue.executor import Executor, who
 from gengfu.queue.job import LeasedJob
-from gengfu.queue.ledger import Ledger, Request
+from gengfu.queue.ledger import LeaseRequest, Ledger
 from gengfu.queue.notify import Listener
 from gengfu.queue.outcomes import Ending
 from gengfu.store.database import Database
@@ -87,7 +87,7 @@ class Dispatcher(threading.Thread):
         self._lease = lease
         self._clock = clock
         self._wake = threading.Event()
-        self._changes = db.changes()
+        self._changes = db.file_changes()
         self._is_server = db.path is None
         self._listener = listener(self.wake)
         self._has_room = False
@@ -187,8 +187,8 @@ class Dispatcher(threading.Thread):
         room = self._executor.free + ending
         return room if self._options.limit is None else min(room, self._options.limit - self.taken)
 
-    def _request(self, room: int) -> Request:
-        return Request(self._options.wanted, room, self._lease(), self._options.worker, self._options.tries)
+    def _request(self, room: int) -> LeaseRequest:
+        return LeaseRequest(self._options.wanted, room, self._lease(), self._options.worker, self._options.tries)
 
     def _submit(self, leased: Sequence[LeasedJob]) -> None:
         self.taken += len(leased)

@@ -32,7 +32,7 @@ BATCH = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class LeaseRequest:
     """What a dispatcher asks of the ledger: up to `room` jobs of those wanted, for a worker with that lease."""
 
     wanted: Selection
@@ -79,7 +79,7 @@ class Ledger:
         now = self._clock()
         return self._db.look(lambda connection: rows.look(connection, wanted, lease, in_flight, now))
 
-    def lease_due(self, request: Request) -> list[LeasedJob]:
+    def lease_due(self, request: LeaseRequest) -> list[LeasedJob]:
         """Takes due jobs and counts their tries."""
         return self.settle_and_lease((), request)[1]
 
@@ -88,7 +88,7 @@ class Ledger:
         return self.settle_and_lease(endings, None)[0]
 
     def settle_and_lease(
-        self, endings: Sequence[Ending], request: Request | None
+        self, endings: Sequence[Ending], request: LeaseRequest | None
     ) -> tuple[set[LeasedJob], list[LeasedJob]]:
         """Both, in one transaction."""
         tried: dict[_Pair, LeasedJob] = {}
@@ -102,7 +102,7 @@ class Ledger:
 
         try:
             return self._db.write(work)
-        except _Surprise:
+        except _NotHeld:
             is_careful = True
             return self._db.write(work)
 
@@ -158,7 +158,7 @@ class Ledger:
         return sum(retention.prune(self._db, self._clock()).values())
 
 
-class _Surprise(Exception):
+class _NotHeld(Exception):
     """Another number of rows changed than was meant."""
 
 
@@ -166,14 +166,14 @@ def _settle(connection: Transaction, endings: Collection[Ending], now: datetime)
     """Records all of them.
 
     Raises:
-        _Surprise: at least one of the jobs is not held any more; the transaction is to be undone.
+        _NotHeld: at least one of the jobs is not held any more; the transaction is to be undone.
     """
     moves: dict[Transition, list[_Pair]] = defaultdict(list)
     for ending in endings:
         moves[_transition(ending, now)].append((ending.job.id, ending.job.fence))
     changed = sum(rows.move(connection, pairs, to, now) for to, pairs in moves.items())
     if changed != len(endings) + sum(not ending.job.spent for ending in endings):
-        raise _Surprise
+        raise _NotHeld
 
 
 def _sorted_out(connection: Transaction, endings: Iterable[Ending]) -> tuple[list[Ending], set[LeasedJob]]:
@@ -216,7 +216,9 @@ def _transition(ending: Ending, now: datetime) -> Transition:
     )
 
 
-def _lease(connection: Transaction, request: Request, tried: dict[_Pair, LeasedJob], now: datetime) -> list[LeasedJob]:
+def _lease(
+    connection: Transaction, request: LeaseRequest, tried: dict[_Pair, LeasedJob], now: datetime
+) -> list[LeasedJob]:
     """`tried`: what earlier runs of this transaction took; some of it may have been committed."""
     if tried and (before := rows.leased_before(connection, request.lease, tried.keys())):
         return [tried[pair] for pair in sorted(before)]

@@ -81,7 +81,7 @@ def after(code: int, options: WorkerOptions) -> Next:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class WorkerEnd:
     """Why a worker ends, with which exit code, and how many seconds running jobs get."""
 
     why: str
@@ -104,7 +104,7 @@ class WorkerProcess:
     ) -> None:
         self._options = options
         self._wakeup = Wakeup()
-        self._end: End | None = None
+        self._end: WorkerEnd | None = None
         self._signals = 0
         self._is_memory_settled = False
         self._name = process_name()
@@ -143,13 +143,13 @@ class WorkerProcess:
         self.monitor.start()
         log.info("worker ready", extra={"worker": self._name, "queues": ",".join(self._options.queues) or "all"})
 
-    def wait(self) -> End:
+    def wait(self) -> WorkerEnd:
         """Waits for a reason to end."""
         while self._end is None:
             self._wakeup.wait(1.0)
         return self._end
 
-    def stop(self, end: End) -> int:
+    def stop(self, end: WorkerEnd) -> int:
         """Ends the worker and returns its exit code, or ends the process if a job does not heed its end."""
         self._dispatcher.quiet()
         self.monitor.stopping()
@@ -188,21 +188,21 @@ class WorkerProcess:
     def _look(self) -> None:
         """What the monitor asks for a few times a second."""
         if self._executor.keep_limits():
-            self._ends(End("a job does not stop at its time limit", 1, self._options.grace))
+            self._ends(WorkerEnd("a job does not stop at its time limit", 1, self._options.grace))
         elif self._end is None and (end := self._reason()) is not None:
             self._ends(end)
         if not self._is_memory_settled and self._dispatcher.taken and not self._executor.in_flight():
             self._is_memory_settled = True
             settle_memory()
 
-    def _reason(self) -> End | None:
+    def _reason(self) -> WorkerEnd | None:
         options, dispatcher = self._options, self._dispatcher
         if dispatcher.liveness.seconds() > LONGEST:
             hung = tr(
                 "its dispatcher has made no progress for {seconds:.0f} seconds", seconds=dispatcher.liveness.seconds()
             )
             log.error("worker is stuck; it ends so that another one can follow", extra={"cause": hung})
-            return End(hung, 1, 0.0, hung=True)
+            return WorkerEnd(hung, 1, 0.0, hung=True)
         why = None
         if options.jobs_limit is not None and dispatcher.taken >= options.jobs_limit and not self._executor.in_flight():
             why = "it has done as many jobs as it may"
@@ -212,9 +212,9 @@ class WorkerProcess:
             why = "it has grown beyond its memory limit"
         elif options.stop_when_empty and dispatcher.is_empty:
             why = "there is nothing left to do"
-        return End(why, 0, options.grace) if why is not None else None
+        return WorkerEnd(why, 0, options.grace) if why is not None else None
 
-    def _ends(self, end: End) -> None:
+    def _ends(self, end: WorkerEnd) -> None:
         """The first reason counts."""
         self._end = self._end or end
         self._wakeup.wake()
@@ -246,7 +246,7 @@ class WorkerProcess:
             self._signals = 2
         elif not (self.monitor.is_child and self._signals):
             self._signals += 1
-        self._ends(End("told to stop", 0, self._options.grace))
+        self._ends(WorkerEnd("told to stop", 0, self._options.grace))
 
 
 def settle_memory() -> None:

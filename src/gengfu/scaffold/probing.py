@@ -111,22 +111,22 @@ def paging_of(ask: Ask, path: str, query: Query, first: Sample, key: str, *, tru
         UsageError: it is none of the known ways.
     """
     rows, member = rows_of(first)
-    trial = _Trial(ask, key)
+    prober = _Prober(ask, key)
     if first.link is not None:
-        return Link(size=trial.size_of(rows, first.link), rows=member, more=None)
+        return Link(size=prober.size_of(rows, first.link), rows=member, more=None)
     if member is None:
-        return _array(trial, path, query, rows)
+        return _array(prober, path, query, rows)
     body = first.body
     for name, value in body.items():
         if re.search("next", name, re.IGNORECASE) and not isinstance(value, bool | list | dict):
             if value in NO_MORE:
                 continue
             if isinstance(value, str) and re.match(r"https?://|/|\?", value):
-                return Link(size=trial.size_of(rows, value), rows=member, more=name)
-            return _cursor(trial, rows, member, name, value, trusting)
+                return Link(size=prober.size_of(rows, value), rows=member, more=name)
+            return _cursor(prober, rows, member, name, value, trusting)
     totals = [name for name in _TOTALS if isinstance(body.get(name), int) and not isinstance(body.get(name), bool)]
     if totals:
-        found = _numbered(trial) or (_likely(query) if trusting or len(rows) < FEW else None)
+        found = _numbered(prober) or (_likely(query) if trusting or len(rows) < FEW else None)
         if found is not None:
             return replace(found, rows=member, total=totals[0])
     raise UsageError(
@@ -139,7 +139,7 @@ def paging_of(ask: Ask, path: str, query: Query, first: Sample, key: str, *, tru
     )
 
 
-class _Trial:
+class _Prober:
     """Asks for pages and looks at the keys that come; a refusal is an answer without rows."""
 
     def __init__(self, ask: Ask, key: str) -> None:
@@ -166,9 +166,9 @@ class _Trial:
         return next((name for name in names if self.keys((name, str(PROBE))) == expected), None)
 
 
-def _array(trial: _Trial, path: str, query: Query, rows: Sequence[Row]) -> Paging:
+def _array(prober: _Prober, path: str, query: Query, rows: Sequence[Row]) -> Paging:
     """A bare array is the whole list, unless more rows come after its last one."""
-    last = str(rows[-1].get(trial._key))
+    last = str(rows[-1].get(prober._key))
     given = [name for name, value in query if re.search("id$", name, re.IGNORECASE) and value in ("", "0")]
     stem = re.sub(r"(List|Page|All)$", "", re.split(r"/", path.strip("/"))[-2:][0])
     words = re.findall(r"[A-Z]+[a-z0-9]*|[a-z0-9]+", stem)
@@ -176,8 +176,8 @@ def _array(trial: _Trial, path: str, query: Query, rows: Sequence[Row]) -> Pagin
     made = [f"pre{noun[:1].upper()}{noun[1:]}Id" for noun in nouns]
     common = ("preId", "lastId", "afterId", "sinceId", "after", "since_id", "last_id")
     for name in dict.fromkeys((*given, *made, *common)):
-        if trial.leads_on(rows, (name, last)):
-            return PreviousId(name, size=trial.size_of(rows), key=trial._key)
+        if prober.leads_on(rows, (name, last)):
+            return PreviousId(name, size=prober.size_of(rows), key=prober._key)
     return BareArray()
 
 
@@ -189,22 +189,22 @@ def _likely(query: Query) -> PageIndex | Offset:
     return style(number, size)
 
 
-def _cursor(trial: _Trial, rows: Sequence[Row], member: str, more: str, value: Any, trusting: bool) -> Paging:
+def _cursor(prober: _Prober, rows: Sequence[Row], member: str, more: str, value: Any, trusting: bool) -> Paging:
     bare = re.sub("next_?", "", more, flags=re.IGNORECASE)
     names = [name for name in (bare[:1].lower() + bare[1:], more, "cursor", "after", "pageToken", "page_token") if name]
     if trusting:
         return Cursor(names[0], rows=member, more=more)
     for name in dict.fromkeys(names):
-        if trial.leads_on(rows, (name, str(value))):
-            return Cursor(name, size=trial.size_of(rows), rows=member, more=more)
+        if prober.leads_on(rows, (name, str(value))):
+            return Cursor(name, size=prober.size_of(rows), rows=member, more=more)
     raise UsageError(tr("the answer names {more}, but by which parameter to ask for it cannot be made out", more=more))
 
 
-def _numbered(trial: _Trial) -> PageIndex | Offset | None:
+def _numbered(prober: _Prober) -> PageIndex | Offset | None:
     """Which names give which rows, by three small pages."""
     for style, number, size in _NUMBERS:
         small = (size, str(PROBE))
-        zero, one = (trial.keys((number, str(n)), small) for n in (0, 1))
+        zero, one = (prober.keys((number, str(n)), small) for n in (0, 1))
         if len(one) != PROBE or len(zero) not in (0, PROBE):
             continue
         if style is Offset:
@@ -212,7 +212,7 @@ def _numbered(trial: _Trial) -> PageIndex | Offset | None:
                 return Offset(number, size)
         elif zero and not set(zero) & set(one):
             return PageIndex(number, size)
-        elif zero in ([], one) and not set(trial.keys((number, "2"), small)) & set(one):
+        elif zero in ([], one) and not set(prober.keys((number, "2"), small)) & set(one):
             return PageIndex(number, size, first=1)
     return None
 

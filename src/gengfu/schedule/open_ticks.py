@@ -206,8 +206,8 @@ class OpenTicks:
                 self.settled(settled, now)
             return
         earlier = [other for other in self._open.values() if other.entry == tick.entry and other.id < tick.id]
-        strangers = [other for other in earlier if _is_held(other) and not self._is_mine(other)]
-        unknown = [other for other in strangers if not self._others.is_known(other)]
+        others = [other for other in earlier if _is_held(other) and not self._is_mine(other)]
+        unknown = [other for other in others if not self._others.is_known(other)]
         under_way = None if earlier else self._context.earlier_work.under_way(tick.command)
         decision = decide(tick, entry.schedule.overlap, earlier, unknown, under_way, self._context.show)
         reason = decision.reason or ""

@@ -56,7 +56,7 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class TickDecision:
     """What is done with a tick, and why."""
 
     action: Action
@@ -119,7 +119,7 @@ def decide(
     unknown: Sequence[Tick],
     under_way: str | None,
     show: FormatMoment,
-) -> Decision:
+) -> TickDecision:
     """What is done with a tick that is to start.
 
     Args:
@@ -128,18 +128,18 @@ def decide(
         under_way: what its command says is still under way; asked only where there is no earlier tick.
     """
     if tick.state is TickState.WAITING:
-        return Decision(Action.LEAVE if earlier or under_way else Action.RUN)
+        return TickDecision(Action.LEAVE if earlier or under_way else Action.RUN)
     if not earlier and under_way is None:
-        return Decision(Action.RUN)
+        return TickDecision(Action.RUN)
     if overlap is Overlap.CANCEL_RUNNING:
-        return Decision(Action.CANCEL, tr("ended for the tick of {due_at}", due_at=show(tick.due_at)))
+        return TickDecision(Action.CANCEL, tr("ended for the tick of {due_at}", due_at=show(tick.due_at)))
     waiting = [other for other in earlier if other.state is TickState.WAITING]
     if waiting:
-        return Decision(Action.SKIP, tr("the tick of {due_at} is waiting already", due_at=show(waiting[-1].due_at)))
+        return TickDecision(Action.SKIP, tr("the tick of {due_at} is waiting already", due_at=show(waiting[-1].due_at)))
     reason = _in_the_way(earlier[-1], show) if earlier else under_way
     if overlap is Overlap.QUEUE_ONE:
-        return Decision(Action.WAIT, tr("waited: {reason}", reason=reason))
-    return Decision(Action.LEAVE) if unknown else Decision(Action.SKIP, reason)
+        return TickDecision(Action.WAIT, tr("waited: {reason}", reason=reason))
+    return TickDecision(Action.LEAVE) if unknown else TickDecision(Action.SKIP, reason)
 
 
 def is_late(entry: Entry, due_at: datetime, now: datetime) -> bool:

@@ -287,7 +287,7 @@ class Deployment:
             return self._done(DeployStatus.REMOVED, [], notes)
         notes += [
             tr("{whose} also has this line, which may do the same work twice: {line}", whose=whose, line=line)
-            for line in crontab.strangers(after, plan)
+            for line in crontab.foreign_lines(after, plan)
         ]
         return self._done(DeployStatus.INSTALLED, self._files(), notes)
 
@@ -303,7 +303,7 @@ class Deployment:
         return manager.told(["supervisorctl", "reread"], ["supervisorctl", "update", self._plan.name])
 
     def _ask(self, folder: placing.Folder, files: list[DeployFile]) -> None:
-        if not all(self._may_replace(path) for path in folder.strangers(files)):
+        if not all(self._may_replace(path) for path in folder.foreign_files(files)):
             raise Refused("nothing was changed")
 
     def _check_user(self) -> None:

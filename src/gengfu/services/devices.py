@@ -12,7 +12,7 @@ from gengfu.mirror.account import ACCOUNT
 from gengfu.services.json import object_of, to_json
 from gengfu.services.lists import Content, Filter, ListService, Row, checked_text
 from gengfu.services.report import STATES, ReportColumn
-from gengfu.store.lists import Condition, ListStore, Order, Presence, Which
+from gengfu.store.lists import ListStore, Order, Presence, ValueFilter, Which
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,9 +133,9 @@ class DeviceService(ListService):
             return which
         conditions = [*which.conditions]
         if chosen.group is not None:
-            conditions.append(Condition(["group_name", "group_id"], [chosen.group]))
+            conditions.append(ValueFilter(["group_name", "group_id"], [chosen.group]))
         if chosen.account is not None:
-            conditions.append(Condition(["current_account_id"], self._account_ids(chosen.account)))
+            conditions.append(ValueFilter(["current_account_id"], self._account_ids(chosen.account)))
         in_json = ("wechat_accounts", chosen.wechat) if chosen.wechat else None
         return replace(which, conditions=conditions, in_json=in_json)
 

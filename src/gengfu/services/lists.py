@@ -23,13 +23,13 @@ from gengfu.services.runs import RunService, Verdict
 from gengfu.store.changes import Change, ChangeKind, ChangeQuery, ChangeStore
 from gengfu.store.database import Database
 from gengfu.store.lists import (
-    Condition,
     ListStore,
     OfflineQuery,
     Order,
     Presence,
     SinceKnownBy,
     StateSince,
+    ValueFilter,
     Which,
 )
 from gengfu.store.retention import CHANGES_KEPT
@@ -521,9 +521,9 @@ class ListService:
     def _which(self, chosen: Filter) -> Which:
         """What of a filter the database decides."""
         text = checked_text(chosen.text) if chosen.text is not None else None
-        equal = [Condition([name], [value]) for name, value in chosen.equal.items() if value is not None]
+        equal = [ValueFilter([name], [value]) for name, value in chosen.equal.items() if value is not None]
         if chosen.online is not None:
-            equal.append(Condition([self._online_columns()[0]], [chosen.online]))
+            equal.append(ValueFilter([self._online_columns()[0]], [chosen.online]))
         return Which(chosen.presence, text, equal, chosen.changed_since)
 
     def _test(self, chosen: Filter) -> tuple[Sequence[str], Callable[..., bool]] | None:

@@ -32,14 +32,14 @@ def end_hung(processes: Sequence[Lease], host: str) -> list[EndedProcess]:
     for process in hung:
         _signal(process, signal.SIGTERM)
     heeded = [process for process in hung if process not in _left_after(hung, TERM_GRACE)]
-    stubborn = [process for process in hung if process not in heeded]
-    for process in stubborn:
+    ignoring = [process for process in hung if process not in heeded]
+    for process in ignoring:
         _signal(process, signal.SIGKILL)
-    immortal = _left_after(stubborn, KILL_GRACE)
+    survivors = _left_after(ignoring, KILL_GRACE)
     done = []
     for process in hung:
         how = "by SIGTERM" if process in heeded else "by SIGKILL"
-        text = "it does not end, not even by SIGKILL" if process in immortal else tr("ended {how}", how=how)
+        text = "it does not end, not even by SIGKILL" if process in survivors else tr("ended {how}", how=how)
         done.append(EndedProcess(process, text))
     return done
 

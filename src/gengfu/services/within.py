@@ -13,7 +13,7 @@ from gengfu.language import tr
 T = TypeVar("T")
 
 
-class Silent(GengfuError):
+class NoAnswer(GengfuError):
     """Nobody has answered in time."""
 
 
@@ -37,7 +37,7 @@ def within(seconds: float, what: str, ask: Callable[[], T]) -> T:
     """What `ask` returns. It is run in a thread, which is left behind where it takes longer.
 
     Raises:
-        Silent: `what` has not answered within so many seconds.
+        NoAnswer: `what` has not answered within so many seconds.
     """
     answers: list[T] = []
     errors: list[BaseException] = []
@@ -54,5 +54,5 @@ def within(seconds: float, what: str, ask: Callable[[], T]) -> T:
     if errors:
         raise errors[0]
     if not answers:
-        raise Silent(tr("{what} has not answered within {seconds:g} s", what=what, seconds=seconds))
+        raise NoAnswer(tr("{what} has not answered within {seconds:g} s", what=what, seconds=seconds))
     return answers[0]

@@ -144,9 +144,9 @@ class Database:
         """The error as one sentence that names the database but never its password."""
         return explained(self.where, getattr(error, "orig", None) or error, passwords(self._url.reveal()))
 
-    def changes(self) -> Changes | None:
+    def file_changes(self) -> FileChanges | None:
         """What tells whether an SQLite file was written; None of a server."""
-        return Changes(self.path) if self.path is not None else None
+        return FileChanges(self.path) if self.path is not None else None
 
     def dispose(self) -> None:
         """Closes every connection."""
@@ -156,7 +156,7 @@ class Database:
                 self._engine = None
 
 
-class Changes:
+class FileChanges:
     """Tells, in microseconds, whether an SQLite file was written. To be used by one thread."""
 
     def __init__(self, path: Path) -> None:

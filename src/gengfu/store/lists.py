@@ -31,7 +31,7 @@ class Presence(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class ValueFilter:
     """One of these columns holds one of these values."""
 
     columns: Sequence[str]
@@ -45,7 +45,7 @@ class Which:
     presence: Presence = Presence.PRESENT
     text: str | None = None
     """A part of a searched field, in capitals or not, or the whole id."""
-    conditions: Sequence[Condition] = ()
+    conditions: Sequence[ValueFilter] = ()
     changed_since: datetime | None = None
     """Changed, come or gone at that moment or later; a heartbeat is no change."""
     in_json: tuple[str, str] | None = None

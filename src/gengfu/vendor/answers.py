@@ -70,7 +70,7 @@ class BadAnswer(Exception):
     """An answer that is not read to its end; the text says why not."""
 
 
-class NoWay(Exception):
+class Unreachable(Exception):
     """What stands before the vendor refuses, and will again; the text says what, and what to do."""
 
 
@@ -225,7 +225,7 @@ def judge_error(error: Exception) -> PageAnswer:
         raise error
     if isinstance(error, BadAnswer):
         return PageAnswer(AnswerKind.FAULT, why=str(error))
-    if isinstance(error, NoWay):
+    if isinstance(error, Unreachable):
         return PageAnswer(AnswerKind.REJECTED, why=str(error))
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return PageAnswer(

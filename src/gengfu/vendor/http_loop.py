@@ -18,7 +18,7 @@ from yarl import URL
 from gengfu.clock import monotonic
 from gengfu.language import tr
 from gengfu.settings import Settings
-from gengfu.vendor.answers import BadAnswer, NoWay, clean
+from gengfu.vendor.answers import BadAnswer, Unreachable, clean
 from gengfu.vendor.proxies import proxy_for
 from gengfu.vendor.tls import certificate_problem, tls_context
 
@@ -112,7 +112,7 @@ class HttpLoop:
 
         Raises:
             BadAnswer: the body is longer than `most` bytes, or packed in a way that was not asked for.
-            NoWay: the proxy refuses, or the server's certificate is not accepted.
+            Unreachable: the proxy refuses, or the server's certificate is not accepted.
         """
         try:
             return await self._ask(method, url, most, judge, **options)
@@ -120,12 +120,14 @@ class HttpLoop:
             problem = error.certificate_error
             if not isinstance(problem, ssl.SSLCertVerificationError):
                 raise
-            raise NoWay(certificate_problem(problem, url.host or "", self._settings.api_ca_file)) from None
+            raise Unreachable(certificate_problem(problem, url.host or "", self._settings.api_ca_file)) from None
         except aiohttp.ClientHttpProxyError as error:
             if error.status == PROXY_LOGIN:
                 raise _refused_by_proxy() from None
             if error.status < 500:
-                raise NoWay(tr("did not get past the proxy, which answered {status}", status=error.status)) from None
+                raise Unreachable(
+                    tr("did not get past the proxy, which answered {status}", status=error.status)
+                ) from None
             raise
 
     async def _ask(
@@ -200,8 +202,8 @@ async def _wind_up(session: aiohttp.ClientSession | None) -> None:
         await session.close()
 
 
-def _refused_by_proxy() -> NoWay:
-    return NoWay(
+def _refused_by_proxy() -> Unreachable:
+    return Unreachable(
         tr(
             "did not get past the proxy, which answered 407: it wants a user and a password, or other ones; write them "
             "into its address, as in API_PROXY=http://user:secret@10.0.0.1:3128"
