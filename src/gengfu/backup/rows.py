@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import msgspec
 from sqlalchemy import (
-    JSON,
     BigInteger,
     Boolean,
     Column,
@@ -24,7 +23,6 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
-    bindparam,
     cast,
     func,
     insert,
@@ -282,15 +280,12 @@ def load(connection: Connection, batches: Iterable[Batch], tables: Mapping[str, 
         if rows and head.name in LEFT_OUT:
             raise BackupError(tr("it holds rows of the table {head.name}, which no backup has", head=head))
         counts[head.name] = counts.get(head.name, 0) + len(rows)
-        if rows:
-            try:
-                connection.execute(
-                    _insert(connection, table), [dict(zip(head.columns, row, strict=True)) for row in rows]
-                )
-            except (DataError, IntegrityError) as error:
-                raise BackupError(
-                    tr("a row of its table {head.name} does not fit: {error.orig}", head=head, error=error)
-                ) from None
+        try:
+            if rows:
+                _put(connection, table, list(head.columns), rows)
+        except _misfits(connection) as error:
+            why = getattr(error, "orig", error)
+            raise BackupError(tr("a row of its table {head.name} does not fit: {why}", head=head, why=why)) from None
     if missing := tables.keys() - counts.keys():
         raise BackupError(tr("it lacks the tables {missing}", missing=sorted(missing)))
     if connection.dialect.name == "postgresql":
@@ -309,17 +304,23 @@ def _clear(connection: Connection, tables: Iterable[Table]) -> None:
             connection.execute(table.delete())
 
 
-def _insert(connection: Connection, table: Table) -> Any:
+def _misfits(connection: Connection) -> tuple[type[Exception], ...]:
+    """What the toolkit raises for a row that a table refuses, and what the driver raises by itself."""
+    driver: Any = connection.dialect.dbapi
+    return DataError, IntegrityError, driver.DataError, driver.IntegrityError
+
+
+def _put(connection: Connection, table: Table, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     if connection.dialect.name != "postgresql":
-        return insert(table)
-    return insert(table).values(
-        {
-            column.name: cast(bindparam(column.name, type_=Text), JSON)
-            if isinstance(column.type, _JsonText)
-            else bindparam(column.name)
-            for column in table.c
-        }
-    )
+        connection.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])
+        return
+    # Five times as fast as inserting; and what is JSON goes in as the text that it is.
+    quote = connection.dialect.identifier_preparer.quote
+    driver: Any = connection.connection.driver_connection
+    into = f"COPY {quote(table.name)} ({', '.join(map(quote, names))}) FROM STDIN"
+    with driver.cursor() as cursor, cursor.copy(into) as copy:
+        for row in rows:
+            copy.write_row(row)
 
 
 def _continue_numbers(connection: Connection, tables: Iterable[Table]) -> None:
