@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from gengfu.schedule.policy import CatchUp as CatchUp
     from gengfu.schedule.policy import Overlap as Overlap
     from gengfu.schedule.policy import Schedule as Schedule
+    from gengfu.services.export import read_csv as read_csv
     from gengfu.vendor.listing import Listing as Listing
     from gengfu.vendor.paging import BareArray as BareArray
     from gengfu.vendor.paging import Cursor as Cursor
@@ -53,6 +54,7 @@ _PUBLIC = {
     "gengfu.mirror.resource": "Field Kind Resource Scope",
     "gengfu.queue.job": "Job JobContext",
     "gengfu.schedule.policy": "CatchUp Overlap Schedule",
+    "gengfu.services.export": "read_csv",
     "gengfu.vendor.listing": "Listing",
     "gengfu.vendor.paging": "BareArray Cursor Link Offset PageIndex PreviousId",
 }

@@ -141,24 +141,41 @@ def _become(user: int, home: Path) -> None:
         )
 
 
+def is_ours(found: os.stat_result) -> bool:
+    """Whether it is this account's, or root's."""
+    return found.st_uid in (os.geteuid(), ROOT)
+
+
+def others_may_write(folder: Path) -> bool:
+    """Whether another account may put something into that folder."""
+    found = folder.stat()
+    return not is_ours(found) or bool(found.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+
+
+def demand_ours(path: Path) -> None:
+    """Raises PermissionError unless it is certain that no other account placed what stands under that name. In a sticky
+    folder, such as /tmp, its owner is."""
+    folder = path.parent.stat()
+    is_safe = not others_may_write(path.parent) or (is_ours(folder) and folder.st_mode & stat.S_ISVTX)
+    if not is_ours(path.lstat()) or not is_safe:
+        raise PermissionError(errno.EPERM, tr("another account may have placed it"), str(path))
+
+
 def open_own(path: Path, flags: int, mode: int = 0o600) -> int:
     """Opens a file of this account's or of root's, and returns its number. A symbolic link is followed only where no
-    other account could have placed it: where nobody else may write into its folder.
+    other account could have placed it.
 
     Raises:
         OSError: it cannot be opened, or is another account's.
     """
-    mine = {os.geteuid(), ROOT}
     try:
         file = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
-        folder = path.parent.stat()
-        if folder.st_uid not in mine or folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise PermissionError(errno.EPERM, "it is a link that another account may have placed", str(path)) from None
+        demand_ours(path)
         return os.open(path, flags | os.O_CLOEXEC, mode)
-    if (owner := os.fstat(file).st_uid) not in mine:
+    if not is_ours(found := os.fstat(file)):
         os.close(file)
-        raise PermissionError(errno.EPERM, tr("it belongs to {account}", account=name_of(owner)), str(path))
+        raise PermissionError(errno.EPERM, tr("it belongs to {account}", account=name_of(found.st_uid)), str(path))
     return file

@@ -202,8 +202,9 @@ class DeviceExport(_DeviceCommand, ExportCommand):
     """Write devices to a .csv, .xlsx or .jsonl file
 
     FILE `-` is stdout; say then which format. Times are in GENGFU_TIMEZONE. The
-    file is there only when it is whole. In CSV, text that a spreadsheet would
-    take for a formula (it begins with = + - or @) gets an apostrophe in front.
+    file is there only when it is whole, and for its owner alone; a link, a pipe
+    or a device is written through. In CSV, what a spreadsheet would take for a
+    formula or a number (a phone, an IMEI) gets an apostrophe in front.
 
     Examples:
       gengfu device:export fleet.xlsx

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from inspect import cleandoc
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TextIO
 
 import click
 
@@ -62,6 +64,19 @@ SINCE_WHEN = (
 VALUES = click.Option(
     ["--values"], type=click.IntRange(1), default=10, show_default=True, help="How many values of each field."
 )
+
+
+class Mode(click.ParamType[int]):
+    """Permissions, as chmod takes them."""
+
+    name = "MODE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if not re.fullmatch("[0-7]{3}", str(value)):
+            self.fail(tr("{value!r} is no mode of a file; for example: 640", value=value), param, ctx)
+        return int(value, 8)
+
+
 FILE = (
     click.Argument(["file"], metavar="FILE"),
     click.Option(["--format", "kind"], type=click.Choice(["csv", "xlsx", "jsonl"]), help="In place of the ending."),
@@ -74,6 +89,7 @@ FILE = (
         help="For people: `report` has Chinese titles, words for states, and a summary.",
     ),
     click.Option(["--force"], is_flag=True, help="Overwrite the file if it is there."),
+    click.Option(["--mode"], type=Mode(), help="Permissions of the file; 600, or as they are if it is there."),
 )
 
 
@@ -319,6 +335,14 @@ class OfflineCommand(RowsCommand):
         self.out.table([*columns, Column(title), Column("for", right=True), Column("known by", shrinks=True)], lines)
 
 
+def is_open_as(file: str, stream: TextIO) -> bool:
+    """Whether the path leads to what the stream writes to, as /dev/stdout does."""
+    try:
+        return os.path.samestat(os.stat(file), os.fstat(stream.fileno()))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 class ExportCommand(RowsCommand):
     """Writes rows to a file."""
 
@@ -329,6 +353,7 @@ class ExportCommand(RowsCommand):
         columns: str | None,
         preset: str | None,
         force: bool,
+        mode: int | None,
         per_account: bool = False,
         **chosen: Any,
     ) -> int:
@@ -339,14 +364,15 @@ class ExportCommand(RowsCommand):
         rows = self.rows
         report = preset is not None
         content = Content(self.chosen(**chosen), rows.columns_named(columns), report=report, per_account=per_account)
-        if file == "-" and self.out.as_json:
+        is_stdout = file == "-" or is_open_as(file, sys.stdout)
+        if is_stdout and self.out.as_json:
             raise UsageError("--json and the file - cannot be combined: both want stdout")
         with self.out.progress("writing", self.noun) as bar:
-            if file == "-":
+            if is_stdout:
                 done = rows.export_stream(sys.stdout.buffer, content, kind, bar.show)
             else:
-                done = rows.export_file(Path(file), content, kind, force=force, tell=bar.show)
-        if file == "-":
+                done = rows.export_file(Path(file), content, kind, force=force, mode=mode, tell=bar.show)
+        if is_stdout:
             self.out.note(tr("{done.count} {noun} written", done=done, noun=self.noun))
             return 0
         for note in done.notes:

@@ -1,22 +1,19 @@
-"""Files of rows: CSV, xlsx and JSON lines, written row by row, and there only when they are whole."""
+"""Files of rows for people and other programs: CSV, xlsx and JSON lines, written row by row."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import os
-import shutil
+import re
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime, tzinfo
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from gengfu.errors import FileError, UsageError
+from gengfu.errors import UsageError
 from gengfu.language import tr
 
 XLSX_ROWS = 1_048_575
@@ -27,6 +24,8 @@ _NARROWEST, _WIDEST = 6, 50
 """The widths of columns, in characters."""
 _EXACT = 10**15
 """A spreadsheet keeps fifteen digits of a number; a longer one is written as text."""
+_FIRST_YEAR = 1900
+"""A spreadsheet knows no time before the end of it."""
 _json = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -77,33 +76,12 @@ def writer(kind: Format, place: Path | IO[bytes], columns: Sequence[str], zone: 
     """
     if kind is Format.XLSX:
         if not isinstance(place, Path):
-            raise UsageError("xlsx cannot be written to stdout; name a file, or give --format csv")
+            raise UsageError("xlsx cannot be written to stdout or a pipe; name a file, or give --format csv")
         return _Xlsx(place, columns, zone, sheet)
     stream = place.open("wb") if isinstance(place, Path) else place
     if kind is Format.JSONL:
         return _JsonLines(stream, columns, zone)
     return _Csv(stream, columns, zone, for_people=isinstance(place, Path))
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """A file in a folder of its own beside `path`, which takes the place of `path` only if the block ends well.
-
-    Raises:
-        FileError: it cannot be written.
-    """
-    folder = None
-    try:
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        yield folder / path.name
-        os.replace(folder / path.name, path)
-    except OSError as error:
-        raise FileError(
-            tr("{path} cannot be written: {strerror}", path=path, strerror=error.strerror or error)
-        ) from error
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def copy(
@@ -127,12 +105,48 @@ def copy(
     return number
 
 
+MARK = "'"
+"""What stands before a text in CSV that a spreadsheet would take for something else: by it, it stays text."""
+
+# A cell begins where the text does; and, where a spreadsheet splits at semicolons or tabs, after each of these, and
+# after what ends a line. What does not show is passed over before a formula, and so are quotes.
+_CELL = r"(?:^|(?<=[;\t\r\n]))"
+_PASSED_OVER = r"[\s\x00-\x1f\x7f-\x9f\u00ad\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\"]*"
+_FORMULA = r"[=+\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b]"
+_TAKEN = re.compile(rf"{_CELL}(?={MARK}|{_PASSED_OVER}{_FORMULA})|^(?=[\t\r\n])")
+_MARKED = re.compile(rf"{_CELL}{MARK}")
+_NUMBER = re.compile(r"0\d+|\d{8,}|\d+[eE]\d+", re.ASCII)
+"""What a spreadsheet would show as another number: a phone, an IMEI, an id with zeros in front."""
+
+
+def marked(text: str, *, numbers: bool) -> str:
+    """The text of a cell of CSV as a spreadsheet takes it for text.
+
+    Args:
+        numbers: whether phones and IMEIs are to stay text, too.
+    """
+    text = _TAKEN.sub(MARK, text)
+    return MARK + text if numbers and _NUMBER.fullmatch(text) else text
+
+
+def read_csv(path: Path) -> Iterator[dict[str, str]]:
+    """The rows of a CSV file that an export wrote, by the names of its columns, with each text as it was.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        for row in csv.DictReader(file):
+            yield {name: _MARKED.sub("", text) for name, text in row.items()}
+
+
 class _Csv(Writer):
-    """Text that a spreadsheet would take for a formula gets an apostrophe in front, by which it stays text."""
+    """Text that a spreadsheet would take for a formula gets a mark in front, and in files phones and IMEIs too."""
 
     def __init__(self, stream: IO[bytes], columns: Sequence[str], zone: tzinfo, *, for_people: bool) -> None:
         self.notes: list[str] = []
         self._zone = zone
+        self._for_people = for_people
         self._text = io.TextIOWrapper(stream, "utf-8-sig" if for_people else "utf-8", newline="", write_through=False)
         self._writer = csv.writer(self._text, lineterminator="\r\n" if for_people else "\n")
         self._writer.writerow(columns)
@@ -141,15 +155,15 @@ class _Csv(Writer):
         self._writer.writerow([self._cell(value) for value in row])
 
     def _cell(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
         if isinstance(value, bool):
             return int(value)
         if isinstance(value, datetime):
-            return value.astimezone(self._zone).replace(tzinfo=None).isoformat(" ", "seconds")
+            return _local(value, self._zone).replace(tzinfo=None).isoformat(" ", "seconds")
         if isinstance(value, (dict, list)):
-            return _json(value)
-        return value
+            value = _json(value)
+        if isinstance(value, int) and abs(value) >= _EXACT:
+            value = str(value)
+        return marked(value, numbers=self._for_people) if isinstance(value, str) else value
 
     def close(self) -> None:
         _finish(self._text)
@@ -168,7 +182,7 @@ class _JsonLines(Writer):
 
     def _moment(self, value: Any) -> str:
         assert isinstance(value, datetime)
-        return value.astimezone(self._zone).isoformat()
+        return _local(value, self._zone).isoformat()
 
     def close(self) -> None:
         _finish(self._stream)
@@ -228,8 +242,9 @@ class _Xlsx(Writer):
         if isinstance(value, bool):
             self._sheet.write_boolean(self._row, place, value)
             return 5
-        if isinstance(value, datetime):
-            self._sheet.write_datetime(self._row, place, value.astimezone(self._zone).replace(tzinfo=None), self._time)
+        if isinstance(value, datetime) and value.year > _FIRST_YEAR:
+            local = _local(value, self._zone).replace(tzinfo=None)
+            self._sheet.write_datetime(self._row, place, local, self._time)
             return 19
         if isinstance(value, int) and abs(value) < _EXACT:
             self._sheet.write_number(self._row, place, value)
@@ -256,7 +271,7 @@ class _Xlsx(Writer):
         try:
             self._book.close()
         except FileCreateError as error:
-            raise FileError(tr("{path} cannot be written: {error}", path=self._path, error=error)) from error
+            raise error.args[0] from None
 
 
 def too_many_rows(number: int) -> str:
@@ -266,6 +281,14 @@ def too_many_rows(number: int) -> str:
         xlsx_rows=XLSX_ROWS,
         number=number,
     )
+
+
+def _local(moment: datetime, zone: tzinfo) -> datetime:
+    """In that zone, unless the calendar has no such day there."""
+    try:
+        return moment.astimezone(zone)
+    except OverflowError:
+        return moment
 
 
 def _finish(stream: IO[Any]) -> None:

@@ -16,6 +16,7 @@ from gengfu.errors import NotFound, UsageError
 from gengfu.language import both, tr
 from gengfu.mirror.resource import Field, Kind, Resource
 from gengfu.services import export
+from gengfu.services.destination import destination
 from gengfu.services.export import Format
 from gengfu.services.json import object_of, to_json
 from gengfu.services.report import DETAIL, STATE, SUMMARY, Report, ReportColumn, column_of
@@ -381,13 +382,21 @@ class ListService:
         return number, [self.row(row) for row in found]
 
     def export_file(
-        self, path: Path, content: Content, asked: str | None, *, force: bool, tell: Callable[[int, int], None]
+        self,
+        path: Path,
+        content: Content,
+        asked: str | None,
+        *,
+        force: bool,
+        mode: int | None,
+        tell: Callable[[int, int], None],
     ) -> Exported:
-        """Writes rows to a file, which is there only when it is whole.
+        """Writes rows to a file, which is there only when it is whole; or through a pipe or a device.
 
         Args:
             asked: the format, in place of the one that the ending names.
             force: overwrite the file if it is there.
+            mode: its permissions; those of the file that is there, or its owner's alone, where it is None.
             tell: hears how many of how many rows are written.
 
         Raises:
@@ -395,9 +404,7 @@ class ListService:
             FileError: it cannot be written.
         """
         form = export.format_of(path, asked)
-        if path.exists() and not force:
-            raise UsageError(tr("{path} is there already; give --force to overwrite it", path=path))
-        with export.whole(path) as part:
+        with destination(path, force=force, mode=mode) as part:
             count, notes = self._write(form, part, content, tell)
         return Exported(path.absolute(), form, count, notes)
 
