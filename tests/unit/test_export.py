@@ -26,7 +26,7 @@ texts = st.text(st.sampled_from(SIGNS + UNSEEN + "';,|a1电0") | st.characters(c
 def write(path: Path, *rows: list[Any]) -> Path:
     """A file of those rows, in the format of its ending."""
     columns = [f"c{number}" for number in range(len(rows[0]))]
-    copy(rows, writer(Format(path.suffix[1:]), path, columns, ZONE), lambda done: None)
+    copy(rows, writer(Format(path.suffix[1:]), path, columns, ZONE, "rows"), lambda done: None)
     return path
 
 
