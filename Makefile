@@ -13,11 +13,12 @@ COMPILE = $(UV) pip compile --quiet --universal $(UPGRADE) --python-version 3.11
 
 # The caller's Python settings must not leak into the virtual environment, and without cached bytecode every start of
 # the program compiles it anew.
-unexport PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH VIRTUAL_ENV
+unexport PYTHONDONTWRITEBYTECODE PYTHONHOME PYTHONPATH VIRTUAL_ENV PIP_TARGET PIP_PREFIX PIP_ROOT
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 export PIP_REQUIRE_VIRTUALENV := 0
+export PIP_USER := 0
 
 .PHONY: help install tools demo test chaos check lint types bench lock clean
 .DEFAULT_GOAL := help
