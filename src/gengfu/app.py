@@ -10,6 +10,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gengfu.clock import Clock, utcnow
+from gengfu.discovery import version_of
 from gengfu.errors import ConfigError, NotFound
 from gengfu.language import tr
 from gengfu.queue.registry import JobRegistry, make, unimportable
@@ -238,7 +239,7 @@ class App:
         clock, enqueuer = ServerClock(TickStore(db, PATIENCE), self.clock), Enqueuer(load_settings, show, self.clock)
         context = ScheduleContext(enqueuer, earlier_work, clock, show, self.notify, on_over)
         entries = EntryReader(settings.home, lambda: load_entries(settings, self.catalogue))
-        return Scheduler(db, entries, Running(settings), context)
+        return Scheduler(db, entries, Running(settings), context, version_of(settings.home))
 
     @cached_property
     def scaffold(self) -> ScaffoldService:
@@ -279,6 +280,7 @@ class App:
             lambda: self.auth.status(),
             partial(probe, server) if server is not None else None,
             (settings.home, settings.var, settings.logs),
+            lambda: version_of(settings.home),
         )
         return HealthService(sources)
 
@@ -323,6 +325,7 @@ class App:
             clock=self.clock,
             child_argv=child_argv,
             attach=self.attach,
+            code=version_of(self.settings.home),
         )
 
     @cached_property

@@ -344,6 +344,7 @@ def test_all_is_well(place: Home, database: Database) -> None:
         "redis": True,
         "database": True,
         "login": True,
+        "user code": True,
         "schedule": True,
         "worker here:1": True,
         "queue a": True,

@@ -190,3 +190,28 @@ def test_what_is_kept_of_a_failed_job_holds_no_secret(system: System) -> None:
     for secret in (system.sim.password, token, basic[12:-4]):
         assert secret not in told
         assert all(secret.encode() not in content for content in kept)
+
+
+def test_code_that_a_running_process_has_not_loaded_is_told_with_the_remedy(system: System) -> None:
+    path = write(system.home.folder, "app/jobs/report.py", job("ReportJob"))
+    system.worker().ready()
+
+    def told() -> tuple[str, list[str]]:
+        # A stopped clock of this machine, or a vendor without rows, is no matter here.
+        parts = json.loads(system.home.run("health", "--json").out)["components"]
+        checks = json.loads(system.home.run("doctor", "--json").out)["checks"]
+        (part,) = (part for part in parts if part["name"] == "user code")
+        assert part["ok"]
+        return part["text"], [check["text"] for check in checks if "app/ was changed" in check["text"]]
+
+    assert told() == ("every process works by it as it is now", [])
+    good = path.read_text()
+    path.write_text(good + "\nMORE = 1\n")
+    text, (finding,) = told()
+    assert text.startswith("app/ was changed since these began: worker ")
+    assert "restart them: systemctl restart, supervisorctl restart" in text
+    assert finding.endswith(": app/ was changed since it began")
+    path.write_text(good)
+    assert told()[1] == []
+    write(system.home.folder, "app/resources/more.py", "")
+    assert len(told()[1]) == 1

@@ -53,6 +53,7 @@ def run_worker(
     clock: Clock = utcnow,
     child_argv: Sequence[str] = (),
     attach: Callable[[Monitor], None] = lambda _: None,
+    code: str = "",
 ) -> int:
     """Works until an option or a signal ends it, and returns the exit code: 0, or 1 when a new process should follow.
     To be called from the main thread. When a job does not heed its end, the process ends here and does not return.
@@ -60,11 +61,12 @@ def run_worker(
     Args:
         child_argv: the command line of a worker with one process; needed for `options.processes` above 1.
         attach: told the monitor under whose lease the process works.
+        code: the version of user code, see `gengfu.discovery.version_of`.
     """
     if options.processes > 1:
         role = Role("worker", tuple(child_argv), options.processes, lambda code, _: after(code, options), options.grace)
         return Supervisor([role]).run()
-    worker = WorkerProcess(options, db=db, jobs=jobs, notifier=notifier, clock=clock)
+    worker = WorkerProcess(options, db=db, jobs=jobs, notifier=notifier, clock=clock, code=code)
     attach(worker.monitor)
     return worker.run()
 
@@ -100,7 +102,14 @@ class WorkerProcess:
     """
 
     def __init__(
-        self, options: WorkerOptions, *, db: Database, jobs: Jobs, notifier: Notifier, clock: Clock = utcnow
+        self,
+        options: WorkerOptions,
+        *,
+        db: Database,
+        jobs: Jobs,
+        notifier: Notifier,
+        clock: Clock = utcnow,
+        code: str = "",
     ) -> None:
         self._options = options
         self._wakeup = Wakeup()
@@ -111,7 +120,7 @@ class WorkerProcess:
         self._jobs = jobs
         self._ledger = Ledger(db, clock)
         self._end_at = monotonic() + options.max_time if options.max_time is not None else None
-        details = {"queues": list(options.queues), "concurrency": options.concurrency}
+        details = {"queues": list(options.queues), "concurrency": options.concurrency, "code": code}
         self.monitor = Monitor(
             db, "worker", self._name, details, self.progress, clock, on_lost=self._lost, look=self._look
         )

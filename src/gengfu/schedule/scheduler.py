@@ -55,11 +55,12 @@ class Scheduler:
         entries: Callable[[], Mapping[str, Entry]],
         running: Running,
         context: ScheduleContext,
+        code: str = "",
     ) -> None:
-        """`entries`: reads the entries anew."""
+        """`entries`: reads the entries anew. `code`: the version of user code, see `gengfu.discovery.version_of`."""
         self.name = process_name()
         self.liveness = Liveness()
-        self.monitor = Monitor(db, "scheduler", self.name, {}, self.progress)
+        self.monitor = Monitor(db, "scheduler", self.name, {"code": code}, self.progress)
         self._db = db
         self._running = running
         self._clock = context.clock

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -50,6 +50,12 @@ RECENT = timedelta(days=1)
 """For so long counts that a list failed that no entry of the schedule reads."""
 LONG_GATE = timedelta(seconds=60)
 """A wait that the vendor asks for is told as wrong where it lasts longer."""
+
+
+RESTART = tr(
+    "restart them: systemctl restart, supervisorctl restart, or end gengfu up and start it again, as they were started"
+)
+"""How a process comes to load user code anew."""
 
 
 class Condition(StrEnum):
@@ -119,6 +125,8 @@ class HealthSources:
     """Raises an error where Redis cannot be used; None where it is not in use."""
     folders: Sequence[Path]
     """Where the program writes."""
+    code: Callable[[], str]
+    """The version of user code, as it lies in the working folder now."""
 
 
 class HealthService:
@@ -157,7 +165,8 @@ class HealthService:
                     return within(PATIENCE, tr("the database"), lambda: look(db, entries, sources.clock()))
 
             first = seen()
-            components = [self._login(first, tell), *examine(seen, host_name(), sources.clock, tell, first)]
+            code = judge_code(outdated(first.processes, sources.code()))
+            components = [self._login(first, tell), code, *examine(seen, host_name(), sources.clock, tell, first)]
         except GengfuError as error:
             return [Component("database", Condition.WRONG, str(error))]
         return [Component("database", Condition.OK, "answers"), *components]
@@ -258,6 +267,24 @@ def judge_login(status: AuthStatus, now: datetime) -> Component:
         is_long = status.gate_until - now > LONG_GATE
         return Component("login", Condition.WRONG if is_long else Condition.OK, text)
     return Component("login", Condition.OK, "none was refused")
+
+
+def outdated(processes: Iterable[Lease], code: str) -> list[Lease]:
+    """The processes of this host that have loaded other user code than there is now."""
+    here = [process for process in processes if process.host == host_name()]
+    return [process for process in here if process.details.get("code", code) != code]
+
+
+def judge_code(stale: Sequence[Lease]) -> Component:
+    """Whether all processes work by the user code that there is; those that do not work on, so it is no fault."""
+    if not stale:
+        return Component("user code", Condition.OK, "every process works by it as it is now")
+    text = tr(
+        "app/ was changed since these began: {names}; {remedy}",
+        names=[name_of(process) for process in stale],
+        remedy=RESTART,
+    )
+    return Component("user code", Condition.OK, text)
 
 
 def judge_process(process: Lease, observer: Observer) -> Component:

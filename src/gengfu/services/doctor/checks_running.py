@@ -173,8 +173,9 @@ def _running(named: Sequence[str]) -> bool | None:
 
 def processes(context: DoctorContext) -> Iterator[Finding]:
     """What `gengfu health` says of the schedule, the processes, the queues and the runs."""
+    from gengfu.discovery import version_of
     from gengfu.process.pids import host_name
-    from gengfu.services.health import examine
+    from gengfu.services.health import RESTART, examine, name_of, outdated
     from gengfu.services.health_snapshot import look
     from gengfu.store import schema
 
@@ -189,6 +190,8 @@ def processes(context: DoctorContext) -> Iterator[Finding]:
         remedy = "gengfu health --restart" if part.process is not None else INSTALL
         yield ok(told) if part.ok else error(told, remedy)
     seen = look(place, entries, context.clock())
+    for process in outdated(seen.processes, version_of(context.settings.home)):
+        yield warning(tr("{name}: app/ was changed since it began", name=name_of(process)), RESTART)
     if not seen.processes and not seen.entries:
         yield warning("neither a scheduler nor a worker is up", INSTALL)
 
