@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 
 Clock = Callable[[], datetime]
 """Returns the present moment as an aware datetime in UTC."""
@@ -13,6 +13,15 @@ Clock = Callable[[], datetime]
 def utcnow() -> datetime:
     """The present moment, aware, in UTC."""
     return datetime.now(UTC)
+
+
+def in_zone(moment: datetime, zone: tzinfo) -> datetime:
+    """The moment as that zone has it; as it is where the zone's calendar has no such day, before the year 1 or after
+    9999."""
+    try:
+        return moment.astimezone(zone)
+    except OverflowError:
+        return moment
 
 
 monotonic = time.monotonic

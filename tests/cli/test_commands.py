@@ -554,16 +554,35 @@ def test_a_wait_that_the_vendor_asked_for_is_shown_and_lifted(own: tuple[Home, S
     home.set(**settings_for(vendor))
     account = home.ask("auth:status", "--json").json["account"]
     db = Database(Secret(sqlite_url(home.folder / "var" / "gengfu.db")), home.folder)
-    Logins(db).close_gate(account, "the vendor asks for a wait of 86400 s", 86400)
+    Logins(db).close_gate(account, "the vendor asks for a wait of 900 s", 900)
     db.dispose()
     status = dict(home.ask("auth:status").rows)
-    assert status["because"] == "the vendor asks for a wait of 86400 s"
+    assert status["because"] == "the vendor asks for a wait of 900 s"
     told = home.ask("auth:status", "--json").json
     until = datetime.fromisoformat(told["gate_until"])
     assert timedelta(minutes=13) < until - datetime.now(UTC) <= timedelta(minutes=15)
-    assert home.ask("auth:reset", "--json").json == {"was_refused": False}
+    assert home.ask("auth:reset", "--json").json == {"was_refused": False, "jobs": 0}
     assert "gate_until" not in home.ask("auth:status", "--json").json
     assert home.ask("device:list", "--now").code == 0
+
+
+def test_a_run_that_waits_says_why_and_goes_on_at_once_when_the_wait_is_lifted(own: tuple[Home, Simulator]) -> None:
+    home, vendor = own
+    home.set(**settings_for(vendor))
+    vendor.control(pin=["0:429:1"], retry_after="99999")
+    cause = "the vendor asks for a wait of 99999 s, of which 900 s are kept"
+    with home.worker(), home.start("device:list", "--wait") as following:
+        assert following.stderr is not None
+        said = iter(line.decode() for line in following.stderr)
+        warned = next(line for line in said if "try 1 of 3" in line)
+        assert re.fullmatch(rf"gengfu: {cause}; try 1 of 3 in (8\d\d|900) s\n", warned)
+        told = home.ask("run:show", "1", "--json").json["waiting"]
+        assert [job["cause"] for job in told] == [cause]
+        shown = dict(row[:2] for row in home.ask("run:show", "1").rows if len(row) > 1)
+        assert shown["because"] == cause
+        assert home.ask("auth:reset", "--json").json == {"was_refused": False, "jobs": 1}
+        assert not [line for line in said if "no worker" in line]
+        assert following.wait() == 0
 
 
 def test_no_secret_is_ever_shown_or_logged(own: tuple[Home, Simulator], redis_url: str) -> None:

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from gengfu.cli.output import Output
 from gengfu.mirror.values import MOST_LEVELS
 from gengfu.services.lists import Content, Filter
 from gengfu.store.lists import Presence
@@ -367,3 +368,21 @@ def test_what_the_database_does_not_take_is_set_aside(
     assert refused <= 2
     assert (found.verdict, found.seen, found.new, found.changed) == (Verdict.COMPLETE, 21, 1, 3 - refused)
     assert (world.rows()[4]["memo"], len(world.rows())) == ("new", 21)
+
+
+@pytest.mark.parametrize("zone", ["Asia/Shanghai", "America/Anchorage", "Pacific/Kiritimati"])
+def test_times_at_the_ends_of_the_calendar_are_shown_and_exported(
+    open_raw: Open, sqlite_database_url: str, tmp_path: Path, zone: str
+) -> None:
+    world = open_raw(sqlite_database_url, api_timezone="UTC", gengfu_timezone=zone)
+    moments = ["0001-01-01T00:00:01", "0001-01-02T00:00:00", "0999-06-01T00:00:00", "1900-01-01T00:00:00"]
+    moments += ["9999-12-31T23:59:59", "9999-12-31T00:00:00Z", "9999-12-31T23:59:59-12:00", "0001-01-01T00:00:01+14:00"]
+    assert (
+        run(world, *[sound(key, createTime=moment) for key, moment in enumerate(moments)]).verdict is Verdict.COMPLETE
+    )
+    assert_readable(world, tmp_path)
+    rows = world.rows()
+    assert [key for key, row in rows.items() if row["create_time"] is None] == [6, 7]
+    assert rows[6]["other"] == {"createTime": moments[6]}
+    for row in rows.values():
+        Output(as_json=False, zone=lambda: zone).moment(row["create_time"])

@@ -81,5 +81,8 @@ class AuthReset(_Login):
         was_refused = self.app.auth.reset()
         refusal = "The refusal is forgotten" if was_refused else "The login was not refused"
         self.out.say(tr("{refusal}; the next call logs in anew.", refusal=tr(refusal)))
-        self.out.answer({"was_refused": was_refused})
+        jobs = self.app.queue.call_back()
+        if jobs:
+            self.out.say(tr("{jobs} jobs that were put off go on now.", jobs=jobs))
+        self.out.answer({"was_refused": was_refused, "jobs": jobs})
         return 0

@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Self, TextIO
 
-from gengfu.clock import monotonic
+from gengfu.clock import in_zone, monotonic
 from gengfu.errors import FileError
 from gengfu.language import Message, tr, worded
 from gengfu.services.json import to_json
@@ -98,7 +98,7 @@ class Output:
         """The moment in the zone of people's times."""
         from zoneinfo import ZoneInfo
 
-        return value.astimezone(ZoneInfo(self._zone()))
+        return in_zone(value, ZoneInfo(self._zone()))
 
     def table(self, columns: Sequence[Column], rows: Iterable[Sequence[object]]) -> None:
         """A table with a line of titles."""

@@ -112,6 +112,8 @@ class RunShow(BaseCommand):
                 if run.decision is not None
                 else []
             ),
+            *((tr("waits until"), job.available_at) for job in detail.waiting[:1]),
+            *((tr("because"), tr(job.cause or "")) for job in detail.waiting[:1]),
             (tr("accepted"), run.created_at),
             (tr("first page"), run.started_at),
             (tr("ended"), run.finished_at),

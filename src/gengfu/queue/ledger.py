@@ -137,6 +137,10 @@ class Ledger:
         self._db.write(work)
         return sorted(chosen.items())
 
+    def call_back(self) -> list[tuple[int, str]]:
+        """Makes jobs due at once that were put off without having failed; the id and the queue of each."""
+        return self._db.write(lambda transaction: rows.call_back(transaction, self._clock()))
+
     def failed_jobs(self, limit: int = 100) -> list[JobRecord]:
         """The jobs that failed for good, the newest first."""
         with self._db.read() as connection:
@@ -208,7 +212,7 @@ def _transition(ending: Ending, now: datetime) -> Transition:
     delay = min(max(0.0, ending.again_in), LONGEST_DELAY.total_seconds())
     return Transition(
         JobState.QUEUED,
-        text if failed else ending.job.cause,
+        text if failed or ending.outcome is Outcome.POSTPONED else ending.job.cause,
         attempts=ending.job.attempt - uncounted,
         due=now + timedelta(seconds=delay),
         outcome=outcome,

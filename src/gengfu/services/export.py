@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from gengfu.clock import in_zone
 from gengfu.errors import UsageError
 from gengfu.language import tr
 
@@ -158,7 +159,7 @@ class _Csv(Writer):
         if isinstance(value, bool):
             return int(value)
         if isinstance(value, datetime):
-            return _local(value, self._zone).replace(tzinfo=None).isoformat(" ", "seconds")
+            return in_zone(value, self._zone).replace(tzinfo=None).isoformat(" ", "seconds")
         if isinstance(value, (dict, list)):
             value = _json(value)
         if isinstance(value, int) and abs(value) >= _EXACT:
@@ -182,7 +183,7 @@ class _JsonLines(Writer):
 
     def _moment(self, value: Any) -> str:
         assert isinstance(value, datetime)
-        return _local(value, self._zone).isoformat()
+        return in_zone(value, self._zone).isoformat()
 
     def close(self) -> None:
         _finish(self._stream)
@@ -243,7 +244,7 @@ class _Xlsx(Writer):
             self._sheet.write_boolean(self._row, place, value)
             return 5
         if isinstance(value, datetime) and value.year > _FIRST_YEAR:
-            local = _local(value, self._zone).replace(tzinfo=None)
+            local = in_zone(value, self._zone).replace(tzinfo=None)
             self._sheet.write_datetime(self._row, place, local, self._time)
             return 19
         if isinstance(value, int) and abs(value) < _EXACT:
@@ -281,14 +282,6 @@ def too_many_rows(number: int) -> str:
         xlsx_rows=XLSX_ROWS,
         number=number,
     )
-
-
-def _local(moment: datetime, zone: tzinfo) -> datetime:
-    """In that zone, unless the calendar has no such day there."""
-    try:
-        return moment.astimezone(zone)
-    except OverflowError:
-        return moment
 
 
 def _finish(stream: IO[Any]) -> None:

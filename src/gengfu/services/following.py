@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
-from gengfu.clock import monotonic
+from gengfu.clock import Clock, monotonic
 from gengfu.errors import RunError, StoreError
 from gengfu.language import joined, tr
 from gengfu.retry import Patience
+from gengfu.store.jobs import JobState
 from gengfu.store.run_rows import Run, RunState
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 0.2
 """Seconds between two looks: short at first, since most runs are."""
 WORKER_PATIENCE = 5.0
 """Seconds after which somebody should have taken the run."""
+CHECK_EVERY = 1.0
+"""Seconds without progress between two looks at the jobs that work for the run."""
 STANDSTILL = 20.0
 """Seconds without progress that are worth a word; a dead worker's job passes to another one before."""
 DATABASE_PATIENCE = 60.0
@@ -42,11 +45,13 @@ class Step:
 class Follower:
     """Watches one run until nobody works on it any more."""
 
-    def __init__(self, runs: RunStore, tell: Callable[[Step], None], *, elsewhere: bool) -> None:
+    def __init__(self, runs: RunStore, tell: Callable[[Step], None], clock: Clock, *, elsewhere: bool) -> None:
         """`elsewhere`: workers of other processes are to do the work."""
         self._runs = runs
         self._tell = tell
         self._elsewhere = elsewhere
+        self._clock = clock
+        self._next_check = CHECK_EVERY
         self._warned: set[str] = set()
 
     def follow(self, run_id: int) -> Run:
@@ -63,7 +68,7 @@ class Follower:
         while True:
             run = self._look(run_id)
             if last is None or _mark(run) != _mark(last):
-                moved = monotonic()
+                moved, self._next_check = monotonic(), CHECK_EVERY
             last = run
             self._tell(self._step(run, rate))
             if not run.active:
@@ -97,10 +102,27 @@ class Follower:
         return Step(done, run.pages, joined(", ", words) if words else "")
 
     def _check(self, run: Run, still: float) -> None:
-        if run.state == RunState.QUEUED and self._elsewhere and still > WORKER_PATIENCE:
+        if still < self._next_check:
+            return
+        self._next_check = still + CHECK_EVERY
+        jobs, now = self._runs.jobs(run.id), self._clock()
+        put_off = [job for job in jobs if job.state is JobState.QUEUED and job.cause and job.available_at > now]
+        if put_off:
+            job, cause = put_off[0], put_off[0].cause or ""
+            wait = (job.available_at - now).total_seconds()
+            number = job.attempts + 1
+            told = tr(
+                "{cause}; try {number} of {job.tries} in {wait:.0f} s",
+                cause=tr(cause),
+                number=number,
+                job=job,
+                wait=wait,
+            )
+            self._warn(cause, told)
+        elif run.state == RunState.QUEUED and self._elsewhere and still > WORKER_PATIENCE:
             self._warn("worker", "no worker has taken the run yet; start one with: gengfu queue:work")
         elif still > STANDSTILL:
-            if not self._runs.has_jobs(run.id):
+            if not jobs:
                 raise RunError(
                     tr("no job is left to work for run {run.id}; the next {run.resource}:list closes it", run=run)
                 )

@@ -75,6 +75,13 @@ class JobService:
             raise NotFound(tr("job {job_id} has not failed; it is {job.state}", job_id=job_id, job=job))
         return self._again(job)
 
+    def call_back(self) -> int:
+        """Makes jobs due at once that the vendor's wait has put off; how many they are."""
+        found = self._ledger.call_back()
+        for number, queue in found:
+            self._notify(queue, number)
+        return len(found)
+
     def retry_all(self) -> list[int]:
         """Sends every failed job again, the oldest first; their ids."""
         return [number for job in reversed(self.failed(100_000)) for number in self._again(job)]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gengfu.settings import Settings
     from gengfu.store.changes import Change
     from gengfu.store.database import Database
+    from gengfu.store.jobs import JobRecord
     from gengfu.store.runs import RunStore
     from gengfu.store.sources import Source
 
@@ -61,6 +62,8 @@ class RunDetail:
     windows: Sequence[WindowRow]
     pages: Sequence[PageRow]
     rejects: Sequence[RejectRow]
+    waiting: Sequence[JobRecord]
+    """Its jobs that were put off, each with the cause, the next one first."""
     changed_fields: Mapping[str, int]
     """How often each field changed, the most frequent first."""
     changes: Sequence[Change]
@@ -170,7 +173,7 @@ class RunService:
             StoreError: the database has been away for a minute.
             RunError: there is no such run, or nobody is left to work for it.
         """
-        run = Follower(self._store(), tell, elsewhere=True).follow(run_id)
+        run = Follower(self._store(), tell, self._clock, elsewhere=True).follow(run_id)
         log.info("run closed", extra={"run": run.id, "verdict": run.verdict, "why": run.reason or ""})
         return run
 
@@ -180,7 +183,7 @@ class RunService:
         Raises:
             StoreError, RunError: as `follow`.
         """
-        follower = Follower(self._workings.mirror().runs, tell, elsewhere=False)
+        follower = Follower(self._workings.mirror().runs, tell, self._clock, elsewhere=False)
         with self._workings.inline(run_subject(run_id)):
             return follower.follow(run_id)
 
@@ -214,7 +217,8 @@ class RunService:
         log = ChangeStore(self._workings.db(), run.source_id)
         found = log.of_run(run_id, changes)
         windows, pages, rejects = read.windows(run_id), read.pages(run_id), read.rejects(run_id)
-        return RunDetail(run, windows, pages, rejects, log.fields_of_run(run_id), found)
+        waiting = [job for job in self._store().jobs(run_id) if job.cause and job.available_at > self._clock()]
+        return RunDetail(run, windows, pages, rejects, waiting, log.fields_of_run(run_id), found)
 
     def held(self, run_id: int, limit: int = 20) -> HeldRun:
         """The held run, and the first `limit` of the rows that wait for a decision.
@@ -275,4 +279,7 @@ def _detail(detail: RunDetail) -> dict[str, Any]:
         for change in map(object_of, detail.changes)
     ]
     told = to_json({name: getattr(detail, name) for name in ("windows", "changed_fields", "rejects")})
+    told["waiting"] = [
+        {"job": job.id, "cause": job.cause, "until": to_json(job.available_at)} for job in detail.waiting
+    ]
     return {**to_json(detail.run), **told, "changes": changes, "pages_read": to_json(detail.pages)}

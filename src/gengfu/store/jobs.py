@@ -440,6 +440,23 @@ def send_again(connection: Connection, job_ids: Collection[int], now: datetime) 
     connection.execute(update(job).where(which).values(**fresh))
 
 
+def call_back(connection: Connection, now: datetime) -> list[tuple[int, str]]:
+    """Makes jobs due that were put off without having failed; the id and the queue of each."""
+    latest = and_(job_attempt.c.job_id == job.c.id, job_attempt.c.fence == job.c.fence)
+    put_off = select(job.c.id, job.c.queue).join(job_attempt, latest)
+    put_off = put_off.where(job.c.state == JobState.QUEUED, job.c.available_at > now)
+    found = connection.execute(put_off.where(job_attempt.c.outcome == Outcome.POSTPONED)).all()
+    waiting = (job.c.id.in_([row.id for row in found]), job.c.state == JobState.QUEUED)
+    connection.execute(update(job).where(*waiting).values(available_at=now))
+    return [(row.id, row.queue) for row in found]
+
+
+def open_of(connection: Connection, subject: str) -> list[JobRecord]:
+    """The jobs of a subject that wait or run, the first due first."""
+    mine = (job.c.subject == subject, job.c.state.in_([JobState.QUEUED, JobState.RUNNING]))
+    return [_record(row) for row in connection.execute(select(*_JOB).where(*mine).order_by(job.c.available_at))]
+
+
 def counts(connection: Connection) -> dict[tuple[str, JobState], int]:
     """By queue and state, how many jobs there are."""
     rows = connection.execute(

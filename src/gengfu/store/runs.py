@@ -13,9 +13,10 @@ from gengfu.clock import Clock
 from gengfu.errors import Fenced
 from gengfu.store.database import Database, Transaction
 from gengfu.store.enqueue import active_key, run_subject
+from gengfu.store.jobs import JobRecord, open_of
 from gengfu.store.run_rows import Decision, Run, RunState, Verdict
-from gengfu.store.tables import job, sync_page, sync_reject, sync_run
 from gengfu.store.tables import source as sources
+from gengfu.store.tables import sync_page, sync_reject, sync_run
 
 Values = Mapping[str, Any]
 
@@ -72,11 +73,10 @@ class RunStore:
             total: int | None = connection.scalar(query.order_by(sync_run.c.id.desc()).limit(1))
             return total
 
-    def has_jobs(self, run_id: int) -> bool:
-        """Whether a job that waits or runs works for it."""
-        live = (job.c.subject == run_subject(run_id), job.c.state.in_(["queued", "running"]))
+    def jobs(self, run_id: int) -> list[JobRecord]:
+        """The jobs that wait or run for it, the first due first."""
         with self._db.read() as connection:
-            return connection.scalar(select(func.count()).where(*live)) != 0
+            return open_of(connection, run_subject(run_id))
 
     def start(
         self, transaction: Transaction, run_id: int, *, page_size: int, pages: int | None, total: int | None
