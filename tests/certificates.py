@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -61,6 +62,18 @@ class Certificates:
         )
         if issuer:
             (self.folder / f"{name}.chain.pem").write_text(self.text(name) + self.text(issuer))
+
+    def readable(self, name: str, user: str) -> list[Path]:
+        """Certificate and key, in files that only that user of the machine may read."""
+        found = []
+        for kind in ("pem", "key"):
+            copy = self.folder / f"{name}-{user}.{kind}"
+            shutil.copy(self.folder / f"{name}.{kind}", copy)
+            if os.geteuid() == 0:
+                shutil.chown(copy, user)
+            copy.chmod(0o600)
+            found.append(copy)
+        return found
 
     def text(self, name: str) -> str:
         return (self.folder / f"{name}.pem").read_text()

@@ -25,6 +25,7 @@ from servers import (
     DatabaseServer,
     MariaDb,
     PgBouncer,
+    PostgreSql,
     RedisServer,
     SocketRedis,
     absent,
@@ -268,6 +269,22 @@ def mariadb() -> Iterator[Callable[..., MariaDb]]:
         def start(*options: str) -> MariaDb:
             folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="gengfu-test-"))
             server = MariaDb(Path(folder), *options)
+            opened.callback(server.close)
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def postgresql() -> Iterator[Callable[..., PostgreSql]]:
+    """`postgresql("setting=value", ...)`: a PostgreSQL server with these settings, and in it an empty database."""
+    if not list(PostgreSql.PROGRAMS.glob("*/bin/initdb")):
+        absent("a PostgreSQL of the test's own", "apt-get install postgresql")
+    with ExitStack() as opened:
+
+        def start(*settings: str) -> PostgreSql:
+            folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="gengfu-test-"))
+            server = PostgreSql(Path(folder), *settings)
             opened.callback(server.close)
             return server
 

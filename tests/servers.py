@@ -6,6 +6,7 @@ import importlib.util
 import os
 import platform
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -177,6 +178,36 @@ class MariaDb:
 
     def close(self) -> None:
         self._process.kill()
+        self._process.wait()
+        self._log.close()
+
+
+class PostgreSql:
+    """A PostgreSQL server of the test's own with settings of its own, such as `ssl=on`, until `close`."""
+
+    PROGRAMS = Path("/usr/lib/postgresql")
+
+    def __init__(self, folder: Path, *settings: str) -> None:
+        programs = max(self.PROGRAMS.glob("*/bin/initdb")).parent
+        data = folder / "data"
+        data.mkdir(mode=0o700)
+        folder.chmod(0o755)
+        user = "postgres" if os.geteuid() == 0 else None
+        if user is not None:
+            shutil.chown(data, user)
+        made = [str(programs / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-N"]
+        subprocess.run(made, stdout=subprocess.DEVNULL, check=True, user=user)
+        port = free_port()
+        ours = ["listen_addresses=127.0.0.1", f"unix_socket_directories={data}", "fsync=off", *settings]
+        command = [str(programs / "postgres"), "-D", str(data), "-p", str(port)]
+        command += [word for setting in ours for word in ("-c", setting)]
+        self._log = (folder / "log").open("wb")
+        self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log, user=user)
+        await_port(port, 30)
+        self.url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+
+    def close(self) -> None:
+        self._process.send_signal(signal.SIGINT)
         self._process.wait()
         self._log.close()
 

@@ -86,13 +86,13 @@ class Settings:
     api_ca_file: Path | None = _setting(file, "/etc/ssl/vendor-ca.pem")
     """A file of PEM certificates to trust besides the system's."""
     api_verify_tls: bool = _setting(flag, "true", default=True)
-    api_proxy: Secret | None = _setting(_made(Address, readers.proxy_url), "http://user:secret@10.0.0.1:3128")
+    api_proxy: Secret | None = _setting(_made(Address, readers.proxy_url), "http://proxy.example.com:3128")
     """The proxy by which the vendor is asked, or `none`; without it, what the next four say."""
-    http_proxy: Secret | None = _setting(_made(Address, text), "http://10.0.0.1:3128")
+    http_proxy: Secret | None = _setting(_made(Address, text), "http://proxy.example.com:3128")
     """The proxy for an address with `http://` ..."""
-    https_proxy: Secret | None = _setting(_made(Address, text), "http://10.0.0.1:3128")
+    https_proxy: Secret | None = _setting(_made(Address, text), "http://proxy.example.com:3128")
     """... with `https://` ..."""
-    all_proxy: Secret | None = _setting(_made(Address, text), "http://10.0.0.1:3128")
+    all_proxy: Secret | None = _setting(_made(Address, text), "http://proxy.example.com:3128")
     """... and with either, where there is none for it."""
     no_proxy: str | None = _setting(text, "localhost,10.0.0.0/8,.example.com")
     """Names, domains, addresses and networks, with or without a port, to which these three do not apply."""
