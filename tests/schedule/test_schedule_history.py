@@ -297,7 +297,7 @@ def test_people_get_tables_and_sentences(home: Path, sqlite_database_url: str, s
     assert listed.code == 0
     assert listed.rows[1][:3] == ["device_list", "every 5 minutes", "*/5 * * * * Asia/Shanghai"]
     assert listed.rows[2][3] == "disabled"
-    assert "gengfu: warning: gengfu.toml, [schedule.wrong], command:" in listed.err
+    assert "gengfu: warning: gengfu.toml, [schedule.wrong], command is" in listed.err
     assert len(place.ask("schedule:next", "--count", "3").rows) == 4
     assert place.ask("schedule:history").rows[1][1:] == ["device_list", "done", "1", "3.50", "-"]
     assert place.ask("schedule:history", "nightly").err == "gengfu: no tick of nightly is on record\n"
