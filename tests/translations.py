@@ -44,7 +44,14 @@ PROSE = re.compile(r"[A-Za-z]{2,}[,;:]? [a-z(][a-z(]")
 SQL = "TRUNCATE|SELECT|INSERT|UPDATE|DELETE|CREATE|DROP|ALTER|WITH|SET|SHOW|PRAGMA|LOCK|VALUES|GROUP|FROM|WHERE|AND"
 TOOLS = "gengfu|chown|systemctl|bearer|Basic|entry =|state =|id"
 CODE = re.compile(rf"\^|.*\w\|\w|def |# |yyyy|\w+(, \w+)+$|({TOOLS}) [^,;]*$|\s*\(?({SQL})\b")
-PUNCTUATION = (", ", "{heading}:", "{sentence}.", "{found.total} {noun} {went}{lasting}.")
+PUNCTUATION = (
+    ", ",
+    "{heading}:",
+    "{label}: {count}",
+    "{part.name}: {part.text}",
+    "{sentence}.",
+    "{found.total} {noun} {went}{lasting}.",
+)
 """What has no word of English, and is put otherwise in Chinese."""
 LISTS = (
     *("durations.py", "schedule/cron_words.py", "mirror/device.py", "mirror/names.py", "services/times.py"),

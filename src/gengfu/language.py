@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from enum import Enum
@@ -59,6 +59,8 @@ def both(english: str, chinese: str) -> Message:
 def tr(template: str, /, **values: object) -> Message:
     """The sentence with the values in the places of the template, such as `{name}`, `{run.id}`, `{name!r}` or
     `{seconds:.1f}`. A value may be a sentence itself, an error, a word of an enum, or several of these."""
+    if isinstance(template, Message):
+        return template
     places = {place[1] for place in _PLACE.finditer(template) if place[1].partition(".")[0] in values}
     return _message(template, {place: _plain(_value(place, values)) for place in places})
 
@@ -67,6 +69,12 @@ def joined(separator: str, parts: Iterable[object]) -> Message:
     """Several sentences or words as one."""
     values = {f"part{number}": part for number, part in enumerate(parts)}
     return tr(separator.join(f"{{{name}}}" for name in values), **values)
+
+
+def either(choices: Sequence[object]) -> Message:
+    """One of several."""
+    *some, last = choices
+    return tr("{some} or {last}", some=some, last=last) if some else tr("{last}", last=last)
 
 
 def worded(text: str) -> str:

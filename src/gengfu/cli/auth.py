@@ -24,11 +24,11 @@ class _Login(BaseCommand):
             (tr("number"), status.generation),
             (tr("used for"), tr("{left} s more", left=left) if left is not None else None),
             (tr("refused"), status.refused_at),
-            (tr("reason"), tr(status.reason or "")),
+            (tr("reason"), status.reason),
             (tr("no request before"), status.gate_until),
-            (tr("because"), tr(status.gate_reason or "")),
+            (tr("because"), status.gate_reason),
         ]
-        self.out.record([(name, value) for name, value in pairs if value not in (None, "")])
+        self.out.record([(name, value) for name, value in pairs if value is not None])
         if status.refused_at is not None:
             self.out.note("no login is made until the credentials change, or someone runs: gengfu auth:reset")
         if status.gate_until is not None:

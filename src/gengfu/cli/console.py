@@ -21,7 +21,7 @@ from gengfu.cli.help_text import Context, Formatter, let_click_speak
 from gengfu.cli.output import Output, unwritable
 from gengfu.discovery import place_of, told
 from gengfu.errors import CodeError, ConfigError, FileError, GengfuError, UsageError
-from gengfu.language import ENGLISH, language_of, speaking, tr, worded
+from gengfu.language import ENGLISH, either, language_of, speaking, tr, worded
 from gengfu.ownership import go_home, settle
 from gengfu.settings import Settings, load_settings, working_folder
 from gengfu.text import visible
@@ -220,19 +220,23 @@ class Session:
         if self._app is not None and self._command is not None:
             self._log_to(self._app.settings, loud=True)
             if self._command.log_file is not None:
-                where = f", and in {self._app.settings.logs / self._command.log_file}"
+                where = tr(", and in {logs}", logs=self._app.settings.logs / self._command.log_file)
         log.critical("an unexpected error", exc_info=error)
-        text = redact(f"{self._culprit(error)}; its trace is above{where}")
+        text = redact(tr("{culprit}; its trace is above{where}", culprit=self._culprit(error), where=where))
         return self.out.fail(type(error).__name__, text, 1)
 
     def _culprit(self, error: Exception) -> str:
         folder = self.catalogue.folder
         place = place_of(error, folder) if folder is not None else None
         if place is not None:
-            return f"{place[0]}, line {place[1]}: {told(error)}"
+            return tr("{file}, line {line}: {what}", file=place[0], line=place[1], what=told(error))
         package = "gengfu" if self._command is None else self._command.__module__.partition(".")[0]
         kind = type(error).__name__
-        return f"this is a bug in Gengfu {__version__} ({kind})" if package == "gengfu" else f"{package} failed: {kind}"
+        return (
+            tr("this is a bug in Gengfu {version} ({kind})", version=__version__, kind=kind)
+            if package == "gengfu"
+            else tr("{package} failed: {kind}", package=package, kind=kind)
+        )
 
 
 def _complaint(error: click.ClickException) -> str:
@@ -282,7 +286,9 @@ class Console(click.Group):
         if not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             broken = self._catalogue.why_missing(args[0])
             if broken is not None:
-                raise CodeError(f"there is no command {args[0]!r}, since this cannot be used: {broken}")
+                raise CodeError(
+                    tr("there is no command {name!r}, since this cannot be used: {broken}", name=args[0], broken=broken)
+                )
             raise UsageError(_unknown(args[0], self.list_commands(ctx)))
         return super().resolve_command(ctx, args)
 
@@ -355,10 +361,8 @@ def _unknown(name: str, known: list[str]) -> str:
 
     family = [other for other in known if other.partition(":")[0] == name.partition(":")[0]]
     near = get_close_matches(name, known, 1, 0.75) or family or get_close_matches(name, known, 3, 0.4)
-    hint = (
-        f"did you mean {', '.join(near[:-1])}{' or ' if near[1:] else ''}{near[-1]}?" if near else "see: gengfu --help"
-    )
-    return f"there is no command {name!r}; {hint}"
+    hint = tr("did you mean {near}?", near=either(near)) if near else "see: gengfu --help"
+    return tr("there is no command {name!r}; {hint}", name=name, hint=hint)
 
 
 def _version_option() -> click.Option:

@@ -146,7 +146,7 @@ class Output:
         if value is None or value == "":
             return NONE
         if isinstance(value, bool):
-            return worded("yes" if value else "no")
+            return worded(tr("yes") if value else tr("no"))
         if words or isinstance(value, (Message, Enum)):
             return visible(worded(str(value)))
         if isinstance(value, float):
@@ -206,7 +206,7 @@ class _Lines(ProgressBar):
             self._next = monotonic() + PLAIN_EVERY
             of = tr("{done} of {total} {unit}", done=done, total=total, unit=self._unit)
             count = f"{done} {self._unit}" if total is None else worded(of)
-            told = [f"{self._label}: {count}", *([worded(more)] if more else [])]
+            told = [worded(tr("{label}: {count}", label=self._label, count=count)), *([worded(more)] if more else [])]
             print(worded(tr(", ")).join(told), file=sys.stderr, flush=True)
 
 

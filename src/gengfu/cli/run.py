@@ -106,7 +106,7 @@ class RunShow(BaseCommand):
         pairs = [
             (tr("list"), tr("{run.resource}, scope {run.scope}", run=run)),
             (tr("verdict"), tr(run.verdict or run.state)),
-            (tr("reason"), tr(run.reason or "")),
+            (tr("reason"), run.reason),
             *(
                 [(tr("decided"), tr("{decision} by {run.decided_by}", decision=tr(run.decision), run=run))]
                 if run.decision is not None

@@ -46,7 +46,7 @@ def _named(run: Run) -> dict[str, object]:
 
 def run_summary(run: Run) -> list[str]:
     """How a run ended, why, and what it did to the mirror, line by line."""
-    reason = [tr("  {reason}", reason=tr(visible(run.reason)))] if run.reason else []
+    reason = [tr("  {reason}", reason=visible(run.reason))] if run.reason else []
     return [run_line(run), *reason, tr("  {counts}", counts=run_counts(run))]
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import Enum
 
 from gengfu.errors import AnswerError
+from gengfu.language import joined, tr
 from gengfu.mirror import planning, reconcile
 from gengfu.mirror.read_strategy import strategy_of
 from gengfu.mirror.run_context import RunContext
@@ -72,7 +73,8 @@ def close_partial(context: RunContext) -> bool:
     failed = context.windows.failures(context.run)
     if not failed:
         return False
-    reason = "; ".join(failed[:5]) + (f"; and {len(failed) - 5} more" if len(failed) > 5 else "")
+    more = [tr("and {number} more", number=len(failed) - 5)] if len(failed) > 5 else []
+    reason = joined("; ", [*failed[:5], *more])
     _end(context, Conclusion(Verdict.PARTIAL, reason, 0), Verdict.PARTIAL)
     return True
 
@@ -149,7 +151,11 @@ class _Closing:
         if unread := self._unread(latest):
             return Conclusion(Verdict.PARTIAL, unread, total, {"total_last": total})
         if repeated:
-            reason = f"page {repeated[0]} repeats page {repeated[1]}: the server ignores which page is asked for"
+            reason = tr(
+                "page {last} repeats page {earlier}: the server ignores which page is asked for",
+                last=repeated[0],
+                earlier=repeated[1],
+            )
             return Conclusion(Verdict.PARTIAL, reason, total, {"total_last": total})
         shifted = self._run.shifted or (
             self._run.pass_number == 1 and self._run.windows > 1 and self._echoes_differ(latest, stop)
@@ -158,14 +164,19 @@ class _Closing:
         evidence = self._evidence(records, latest, len(seen), shifted)
         judgement = self._strategy.judge(evidence, [record.ids for record in latest])
         if self._run.differing:
-            drift = f"{self._run.differing} rows came twice with different values, of which the later ones count"
-            judgement = replace(judgement, reason=f"{judgement.reason}; {drift}" if judgement.reason else drift)
+            drift = tr(
+                "{differing} rows came twice with different values, of which the later ones count",
+                differing=self._run.differing,
+            )
+            judgement = replace(
+                judgement, reason=joined("; ", [judgement.reason, drift]) if judgement.reason else drift
+            )
         missing, live = self._missing(seen)
         counts = self._counts(evidence)
         if judgement.verdict != Verdict.COMPLETE:
             return Conclusion(judgement.verdict, judgement.reason, evidence.totals[-1], counts)
         if reconcile.too_many(len(missing), live, self._settings.guard_percent, self._settings.guard_minimum):
-            reason = f"{len(missing)} of {live} live rows vanished at once"
+            reason = tr("{number} of {live} live rows vanished at once", number=len(missing), live=live)
             return Conclusion(Verdict.HELD, reason, total, counts | {"absent": len(missing)}, absent=missing)
         if self._scope.confirms_gone:
             return Conclusion(Verdict.COMPLETE, judgement.reason, total, counts, gone=missing)
@@ -181,8 +192,18 @@ class _Closing:
         ):
             return ""
         example = self._context.windows.rejects(self._run.id)[:1]
-        told = f"; the first, on page {example[0].page}: {example[0].reason}" if example else ""
-        return f"{rejected} of {rows} rows could not be read{f', all of page {whole[0]}' if whole else ''}{told}"
+        told = (
+            tr("; the first, on page {page}: {reason}", page=example[0].page, reason=example[0].reason)
+            if example
+            else ""
+        )
+        return tr(
+            "{rejected} of {rows} rows could not be read{whole}{told}",
+            rejected=rejected,
+            rows=rows,
+            whole=tr(", all of page {page}", page=whole[0]) if whole else "",
+            told=told,
+        )
 
     def _settle(
         self,
@@ -198,7 +219,7 @@ class _Closing:
         words = self._ask(missing, stop) if len(missing) <= ASK_AT_MOST else {}
         alive = {row for row, word in words.items() if word == _Word.ALIVE}
         if alive and evidence.pass_number < reconcile.MAX_PASSES:
-            reason = f"{len(alive)} rows were missing that the vendor still has"
+            reason = tr("{number} rows were missing that the vendor still has", number=len(alive))
             return Conclusion(None, reason, evidence.totals[-1])
         confirmed = {row for row, word in words.items() if word == _Word.GONE}
         # A row that could not be read may be any of the missing ones, so this run is no witness against them.

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from gengfu.clock import Clock
 from gengfu.errors import LoginRefused, RunError
+from gengfu.language import tr
 from gengfu.mirror import closing, planning
 from gengfu.mirror.reading import read_window
 from gengfu.mirror.resource import Resource
@@ -79,7 +80,11 @@ class Mirror:
             self.runs.abort(run_id, str(refusal))
             raise
         run = self._get(run_id)
-        return f"run {run_id} goes on" if run.active else f"run {run_id}: {run.verdict}"
+        return (
+            tr("run {run_id} goes on", run_id=run_id)
+            if run.active
+            else tr("run {run_id}: {run.verdict}", run_id=run_id, run=run)
+        )
 
     def _begin(self, context: RunContext, job: JobContext) -> None:
         """Cuts the list into windows and reads the first of them."""
@@ -137,7 +142,7 @@ class Mirror:
     def _get(self, run_id: int) -> Run:
         run = self.runs.get(run_id)
         if run is None:
-            raise RunError(f"there is no run {run_id}")
+            raise RunError(tr("there is no run {run_id}", run_id=run_id))
         return run
 
     def _context(self, run: Run) -> RunContext:
@@ -147,7 +152,7 @@ class Mirror:
         """
         resource = self._resources.get(run.resource)
         if resource is None:
-            raise RunError(f"run {run.id} mirrors {run.resource!r}, which this program does not know")
+            raise RunError(tr("run {run.id} mirrors {run.resource!r}, which this program does not know", run=run))
         if resource.name not in self._readers:
             self._readers[resource.name] = RowReader(resource, self._settings.api_timezone, form_of(self._db))
         volatile = [field.column for field in resource.volatile]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gengfu.errors import AnswerError
+from gengfu.language import tr
 from gengfu.mirror import reconcile
 from gengfu.mirror.prefetch import Batches, Prefetch
 from gengfu.mirror.run_context import RunContext
@@ -111,11 +112,20 @@ def _believe(context: RunContext, total: int, size: int, known: int, stop: threa
     if pages <= reconcile.WINDOW_PAGES or total <= 2 * known:
         return
     if pages > reconcile.MOST_PAGES:
-        raise AnswerError(f"a total of {total} in pages of {size} rows is not believed: that would be {pages} pages")
+        raise AnswerError(
+            tr(
+                "a total of {total} in pages of {size} rows is not believed: that would be {pages} pages",
+                total=total,
+                size=size,
+                pages=pages,
+            )
+        )
     try:
         context.vendor.page(context.listing, pages - 2, size, stop)
     except AnswerError as error:
-        raise AnswerError(f"a total of {total} is not believed: its last page is not there; {error}") from None
+        raise AnswerError(
+            tr("a total of {total} is not believed: its last page is not there; {error}", total=total, error=error)
+        ) from None
 
 
 class Sequential:

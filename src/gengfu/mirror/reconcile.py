@@ -10,6 +10,7 @@ from heapq import merge
 from itertools import groupby, pairwise
 from operator import itemgetter
 
+from gengfu.language import tr
 from gengfu.store.run_rows import Verdict
 
 MAX_PASSES = 4
@@ -81,12 +82,16 @@ def judge(evidence: Evidence) -> Judgement:
     if enough and harmless:
         return Judgement(Verdict.COMPLETE, _settled(evidence.pass_number, max(0, last - counted)))
     if not enough:
-        reason = f"{last - counted} of {last} rows were never seen"
+        reason = tr("{missing} of {last} rows were never seen", missing=last - counted, last=last)
     else:
-        reason = f"`total` moved between {min(evidence.totals)} and {max(evidence.totals)}"
+        reason = tr(
+            "`total` moved between {least} and {most}",
+            least=min(evidence.totals),
+            most=max(evidence.totals),
+        )
     if evidence.pass_number < MAX_PASSES:
         return Judgement(None, reason)
-    return Judgement(Verdict.DRIFTED, f"{reason}, after {MAX_PASSES} passes")
+    return Judgement(Verdict.DRIFTED, tr("{reason}, after {passes} passes", reason=reason, passes=MAX_PASSES))
 
 
 def judge_walk(evidence: Evidence, pages: Sequence[bytes]) -> Judgement:
@@ -100,24 +105,28 @@ def judge_walk(evidence: Evidence, pages: Sequence[bytes]) -> Judgement:
         return Judgement(Verdict.COMPLETE, _settled(number, 0) if number > 1 else None)
     if number > 1 and not evidence.fresh:
         return Judgement(Verdict.COMPLETE, _settled(number, twice))
-    reason = f"{twice} rows came on more than one page"
+    reason = tr("{twice} rows came on more than one page", twice=twice)
     if number < MAX_PASSES:
         return Judgement(None, reason)
-    return Judgement(Verdict.DRIFTED, f"{reason}, after {MAX_PASSES} passes")
+    return Judgement(Verdict.DRIFTED, tr("{reason}, after {passes} passes", reason=reason, passes=MAX_PASSES))
 
 
 def _settled(number: int, repetitions: int) -> str:
-    told = f"; {repetitions} rows of the list are repetitions" if repetitions else ""
-    return f"the list shifted while it was read; settled in pass {number}{told}"
+    told = tr("; {repetitions} rows of the list are repetitions", repetitions=repetitions) if repetitions else ""
+    return tr("the list shifted while it was read; settled in pass {number}{told}", number=number, told=told)
 
 
 def _complaint(evidence: Evidence, last: int, counted: int, steady: bool) -> str | None:
     if not steady:
-        return f"`total` moved between {min(evidence.totals)} and {max(evidence.totals)}"
+        return tr(
+            "`total` moved between {least} and {most}",
+            least=min(evidence.totals),
+            most=max(evidence.totals),
+        )
     if counted != last:
-        return f"{counted} different rows where `total` is {last}"
+        return tr("{counted} different rows where `total` is {last}", counted=counted, last=last)
     if evidence.past_end:
-        return f"the page past the end held {evidence.past_end} rows"
+        return tr("the page past the end held {evidence.past_end} rows", evidence=evidence)
     if evidence.shifted:
         return "its pages are of different states of the list"
     return None

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from gengfu.errors import ConfigError
+from gengfu.language import tr
 from gengfu.mirror.names import column_name
 from gengfu.store.enqueue import list_job, list_queue
 from gengfu.vendor.listing import Listing
@@ -44,7 +45,10 @@ class Kind(StrEnum):
 def _check_name(name: str) -> None:
     if not name or not name.isprintable() or '"' in name or "\\" in name:
         raise ConfigError(
-            f"{name!r} is no name for a field: it is empty, or holds quotes, backslashes or what no one sees"
+            tr(
+                "{name!r} is no name for a field: it is empty, or holds quotes, backslashes or what no one sees",
+                name=name,
+            )
         )
 
 
@@ -132,19 +136,26 @@ class Resource:
     def __post_init__(self) -> None:
         if not re.fullmatch(NAME, self.name) or column_name(self.name) != self.name:
             raise ConfigError(
-                f"{self.name!r} is no name for a list (at most 24 letters, digits, underscores, no word of SQL); for "
-                "example: price_list"
+                tr(
+                    "{name!r} is no name for a list (at most 24 letters, digits, underscores, no word of SQL); for "
+                    "example: price_list",
+                    name=self.name,
+                )
             )
         _check_name(self.key)
         columns = self.columns
         double = sorted({column for column in columns if columns.count(column) > 1})
         if double:
-            raise ConfigError(f"the list {self.name} has more than one field for the column {', '.join(double)}")
+            raise ConfigError(
+                tr("the list {name} has more than one field for the column {double}", name=self.name, double=double)
+            )
         self._check_fields()
         if self.probe is not None and not isinstance(self.listing.paging, Numbered):
-            raise ConfigError(f"the list {self.name} cannot ask for single rows, since its pages have no numbers")
+            raise ConfigError(
+                tr("the list {name} cannot ask for single rows, since its pages have no numbers", name=self.name)
+            )
         if not self.title:
-            object.__setattr__(self, "title", f"list {self.name}")
+            object.__setattr__(self, "title", tr("list {name}", name=self.name))
 
     def _check_fields(self) -> None:
         kinds = {field.name: field.kind for field in self.fields}
@@ -153,12 +164,24 @@ class Resource:
             named = getattr(self, what) or ()
             for name in (named,) if isinstance(named, str) else named:
                 if kinds.get(name) not in fitting.get(what, tuple(Kind)):
-                    raise ConfigError(f"the list {self.name} has no fitting field {name!r}, which its {what} names")
+                    raise ConfigError(
+                        tr(
+                            "the list {name} has no fitting field {field!r}, which its {what} names",
+                            name=self.name,
+                            field=name,
+                            what=what,
+                        )
+                    )
         for each in self.fields:
             if each.filtered and (each.kind not in (Kind.TEXT, Kind.FLAG) or each.column in OPTIONS):
                 raise ConfigError(
-                    f"the list {self.name} cannot be filtered by {each.name}: that is for texts and flags, and these"
-                    f" options are taken: {', '.join(OPTIONS)}"
+                    tr(
+                        "the list {name} cannot be filtered by {each.name}: that is for texts and flags, and these "
+                        "options are taken: {options}",
+                        name=self.name,
+                        each=each,
+                        options=OPTIONS,
+                    )
                 )
 
     @property

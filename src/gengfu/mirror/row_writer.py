@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from gengfu.errors import TooLarge
+from gengfu.language import tr
 from gengfu.mirror.reconcile import pack, unpacked
 from gengfu.mirror.resource import Kind
 from gengfu.mirror.run_context import RunContext
@@ -218,7 +219,13 @@ class RowWriter:
         key = max(sizes, key=sizes.__getitem__, default=0)
         if sizes.get(key, 0) < _LARGE:
             raise problem
-        self._rejects.append(Reject(self._page_of(key), f"the row {key} is too large: {problem}", f'{{"id": {key}}}'))
+        self._rejects.append(
+            Reject(
+                self._page_of(key),
+                tr("the row {key} is too large: {problem}", key=key, problem=problem),
+                f'{{"id": {key}}}',
+            )
+        )
         for kept in (self._new, self._changed):
             kept.pop(key, None)
 
@@ -305,7 +312,7 @@ def _reject(page: int, problem: Exception, raw: msgspec.Raw) -> Reject:
     why = (
         str(problem)
         if isinstance(problem, UnreadableRow)
-        else f"it cannot be read: {type(problem).__name__}: {problem}"
+        else tr("it cannot be read: {kind}: {problem}", kind=type(problem).__name__, problem=problem)
     )
     return Reject(page, _shown(why), _shown(bytes(raw)[: 4 * _REJECT_CHARACTERS].decode("utf-8", "replace")))
 

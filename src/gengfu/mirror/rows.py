@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import astuple
 from xxhash import xxh3_64_digest
 
+from gengfu.language import tr
 from gengfu.mirror.resource import Field, Kind, Resource
 from gengfu.mirror.values import MISSING, NOTHING, UNFIT, Readings, UnreadableRow, json_text, storable, strict_json
 from gengfu.store.rows import PYTHON, Form
@@ -53,7 +54,7 @@ class RowReader:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             key = self._odd_key(_decode(raw))
         if not -(2**63) <= key < 2**63:
-            raise UnreadableRow(f"its {self._name} {str(key)[:40]} does not fit in 64 bits")
+            raise UnreadableRow(tr("its {name} {key} does not fit in 64 bits", name=self._name, key=str(key)[:40]))
         return key
 
     def keys(self, rows: Sequence[msgspec.Raw]) -> list[int]:
@@ -86,13 +87,15 @@ class RowReader:
         if not isinstance(row, dict):
             raise UnreadableRow("it is not an object")
         if self._name not in row:
-            raise UnreadableRow(f"it has no {self._name}")
+            raise UnreadableRow(tr("it has no {name}", name=self._name))
         value = row[self._name]
         if isinstance(value, int) and not isinstance(value, bool):
             return value
         if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,19}", value.strip()):
             return int(value)
-        raise UnreadableRow(f"its {self._name} is {json.dumps(value)[:100]}, not a whole number")
+        raise UnreadableRow(
+            tr("its {name} is {value}, not a whole number", name=self._name, value=json.dumps(value)[:100])
+        )
 
     def row_hashes(self, rows: Sequence[msgspec.Raw]) -> Sequence[int]:
         """A hash of all bytes of each row, signed 64 bits."""

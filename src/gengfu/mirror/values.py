@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from gengfu.language import tr
 from gengfu.mirror.resource import Kind
 from gengfu.store.rows import Form
 from gengfu.store.tables import json_value
@@ -186,7 +187,7 @@ def json_text(value: Any) -> str:
     try:
         return strict_json(msgspec.json.encode(value).decode())
     except (ValueError, msgspec.DecodeError, RecursionError):
-        raise UnreadableRow(f"a value of it is nested deeper than {MOST_LEVELS} levels") from None
+        raise UnreadableRow(tr("a value of it is nested deeper than {most} levels", most=MOST_LEVELS)) from None
 
 
 def storable(value: Any) -> Any:

@@ -92,7 +92,7 @@ class Follower:
 
     def _step(self, run: Run, rate: _Rate) -> Step:
         if run.started_at is None:
-            return Step(words="waits for a worker" if self._elsewhere else "starts")
+            return Step(words=tr("waits for a worker") if self._elsewhere else tr("starts"))
         words = [tr("pass {run.pass_number}", run=run)] if run.pass_number > 1 else []
         if run.state == RunState.CLOSING:
             words.append(tr("closing"))

@@ -16,6 +16,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from gengfu.errors import ConfigError, StoreError
+from gengfu.language import tr
 from gengfu.settings import Secret
 from gengfu.store.tables import stored_json
 
@@ -119,7 +120,14 @@ def parse_address(url: Secret, home: Path, path: Path | None) -> URL:
     scheme, _, driver = parsed.drivername.partition("+")
     wanted = _DRIVERS[scheme]
     if driver not in ("", wanted):
-        raise _wrong(f"begins with {parsed.drivername}://, and Gengfu has no driver but {scheme}+{wanted}://")
+        raise _wrong(
+            tr(
+                "begins with {parsed.drivername}://, and Gengfu has no driver but {scheme}+{wanted}://",
+                parsed=parsed,
+                scheme=scheme,
+                wanted=wanted,
+            )
+        )
     query: dict[str, str | Sequence[str]] = dict(parsed.query)
     for name in _FILES:
         if isinstance(value := query.get(name), str) and value != "system":
@@ -130,7 +138,9 @@ def parse_address(url: Secret, home: Path, path: Path | None) -> URL:
 
 
 def _wrong(what: str) -> ConfigError:
-    return ConfigError(f"DATABASE_URL {what}; for example: DATABASE_URL=postgresql://user:secret@127.0.0.1:5432/gengfu")
+    return ConfigError(
+        tr("DATABASE_URL {what}; for example: DATABASE_URL=postgresql://user:secret@127.0.0.1:5432/gengfu", what=what)
+    )
 
 
 def make_engine(url: URL) -> Engine:
@@ -143,7 +153,7 @@ def make_engine(url: URL) -> Engine:
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     for name in _FILES:
         if isinstance(file := url.query.get(name, "system"), str) and file != "system" and not Path(file).is_file():
-            raise _wrong(f"says {name}={file}, which is not a file")
+            raise _wrong(tr("says {name}={file}, which is not a file", name=name, file=file))
     kind = url.get_backend_name()
     return {"sqlite": _sqlite, "postgresql": _postgresql, "mysql": _mysql}[kind](url)
 
@@ -179,13 +189,13 @@ def _postgresql(url: URL) -> Engine:
     known = {option.keyword.decode() for option in Conninfo.get_defaults()}
     for name, value in url.query.items():
         if name not in known:
-            raise _wrong(f"has the parameter {name}, which PostgreSQL does not know")
+            raise _wrong(tr("has the parameter {name}, which PostgreSQL does not know", name=name))
         if name == "client_encoding" and str(value).lower() not in ("utf8", "utf-8", "auto"):
-            raise _wrong(f"says client_encoding={value}, and Gengfu writes UTF-8: leave it out")
+            raise _wrong(tr("says client_encoding={value}, and Gengfu writes UTF-8: leave it out", value=value))
     asked = _options(url)
     for name in _POSTGRESQL_OURS:
         if name in asked:
-            raise _wrong(f"has the option {name}, which Gengfu sets for each transaction: leave it out")
+            raise _wrong(tr("has the option {name}, which Gengfu sets for each transaction: leave it out", name=name))
     options: dict[str, Any] = {"autocommit": True}
     if "connect_timeout" not in url.query and "service" not in url.query:
         options["connect_timeout"] = CONNECT_TIMEOUT
@@ -222,9 +232,13 @@ def _demand_search_path(wanted: str) -> Callable[..., None]:
         found = str(connection.execute("SHOW search_path").fetchone()[0])
         if [_bare(name) for name in found.split(",")] != [_bare(name) for name in wanted.split(",")]:
             raise StoreError(
-                f"the database works with the search_path {found}, not with {wanted} as DATABASE_URL says: what stands "
-                "between ignores the options; leave them out, and run in the database: "
-                f"ALTER ROLE CURRENT_USER SET search_path = {wanted}"
+                tr(
+                    "the database works with the search_path {found}, not with {wanted} as DATABASE_URL says: what "
+                    "stands between ignores the options; leave them out, and run in the database: ALTER ROLE "
+                    "CURRENT_USER SET search_path = {wanted}",
+                    found=found,
+                    wanted=wanted,
+                )
             )
 
     return demand
@@ -252,16 +266,22 @@ def _mysql(url: URL) -> Engine:
     for name, value in url.query.items():
         convert = _MYSQL_PARAMETERS.get(name)
         if convert is None:
-            raise _wrong(f"has the parameter {name}, which is none of {', '.join(sorted(_MYSQL_PARAMETERS))}")
+            raise _wrong(
+                tr(
+                    "has the parameter {name}, which is none of {known}",
+                    name=name,
+                    known=sorted(_MYSQL_PARAMETERS),
+                )
+            )
         try:
             given[name] = convert(str(value))
         except ValueError:
-            raise _wrong(f"says {name}={value}, which is no such value") from None
+            raise _wrong(tr("says {name}={value}, which is no such value", name=name, value=value)) from None
     if given.setdefault("charset", "utf8mb4").lower() != "utf8mb4":
-        raise _wrong(f"says charset={given['charset']}, and Gengfu writes utf8mb4: leave it out")
+        raise _wrong(tr("says charset={charset}, and Gengfu writes utf8mb4: leave it out", charset=given["charset"]))
     command = given.pop("init_command", None)
     if command is not None and (named := _MYSQL_OURS.search(command)):
-        raise _wrong(f"has an init_command with {named[0]}, which Gengfu sets itself: leave it out")
+        raise _wrong(tr("has an init_command with {named}, which Gengfu sets itself: leave it out", named=named[0]))
     given.setdefault("connect_timeout", CONNECT_TIMEOUT)
     arguments = {name: value for name, value in given.items() if not name.startswith("ssl")}
     arguments |= {"autocommit": True, **_mysql_tls(given)}
@@ -296,7 +316,7 @@ def _connect_mysql(dialect: Any, _record: object, arguments: Sequence[Any], name
         raise
     except (OSError, ValueError) as error:
         # Files without certificates, and values that the driver refuses.
-        raise _wrong(f"has a parameter that cannot be used: {error}") from None
+        raise _wrong(tr("has a parameter that cannot be used: {error}", error=error)) from None
 
 
 def _prepare_mysql(command: str | None) -> Callable[..., None]:

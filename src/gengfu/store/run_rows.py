@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from gengfu.language import tr
+
 OPEN_END = 2**31 - 1
 """The last page of a window whose end nobody knows until it is read."""
 
 
 def span(first: int, last: int) -> str:
     """The pages of a window, for people."""
-    return f"{first} to the end" if last == OPEN_END else f"{first} to {last}"
+    return (
+        tr("{first} to the end", first=first) if last == OPEN_END else tr("{first} to {last}", first=first, last=last)
+    )
 
 
 class RunState(StrEnum):
@@ -120,9 +124,13 @@ class Run:
     def why_not_held(self) -> str:
         """Why there is nothing to decide about it."""
         if self.decision is not None:
-            return f"run {self.id} was {self.decision} already; see: gengfu run:show {self.id}"
+            return tr("run {id} was {decision} already; see: gengfu run:show {id}", id=self.id, decision=self.decision)
         is_over = self.verdict is Verdict.HELD and self.state is not RunState.HELD
-        return f"run {self.id} is not held; {self.reason if is_over else f'it is {self.verdict or self.state}'}"
+        return tr(
+            "run {id} is not held; {reason}",
+            id=self.id,
+            reason=self.reason if is_over else tr("it is {state}", state=tr(self.verdict or self.state)),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, select, update
 
 from gengfu.clock import Clock
 from gengfu.errors import Fenced
+from gengfu.language import tr
 from gengfu.store.database import Database, Transaction
 from gengfu.store.enqueue import active_key, run_subject
 from gengfu.store.jobs import JobRecord, open_of
@@ -162,7 +163,7 @@ class RunStore:
     def decide(self, transaction: Transaction, run: Run, decision: Decision, by: str, now: datetime) -> bool:
         """Keeps a person's word on a held run; False if it is not held."""
         is_approved = decision is Decision.APPROVED
-        values: dict[str, Any] = {"state": RunState.CLOSED, "reason": f"{decision} by a person"}
+        values: dict[str, Any] = {"state": RunState.CLOSED, "reason": tr("{decision} by a person", decision=decision)}
         values |= {"verdict": Verdict.COMPLETE if is_approved else Verdict.HELD}
         values |= {"decision": decision, "decided_by": by, "decided_at": now}
         where = (sync_run.c.id == run.id, sync_run.c.state == RunState.HELD)
@@ -197,11 +198,11 @@ def _run(row: Mapping[Any, Any]) -> Run:
 def _update_closing(transaction: Transaction, run: Run, values: Values) -> None:
     mine = (sync_run.c.id == run.id, sync_run.c.state == RunState.CLOSING, sync_run.c.fence == run.fence)
     if transaction.execute(update(sync_run).where(*mine).values(**values)).rowcount != 1:
-        raise Fenced(f"run {run.id} is being closed by another worker")
+        raise Fenced(tr("run {run.id} is being closed by another worker", run=run))
 
 
 def _supersede(transaction: Transaction, run: Run) -> None:
     """A held run has nothing left to decide once a later one has read the whole list."""
     older = (same_list(run), sync_run.c.state == RunState.HELD, sync_run.c.id < run.id)
-    values = {"state": RunState.CLOSED, "reason": f"held; run {run.id} has taken its place"}
+    values = {"state": RunState.CLOSED, "reason": tr("held; run {run.id} has taken its place", run=run)}
     transaction.execute(update(sync_run).where(*older).values(**values))

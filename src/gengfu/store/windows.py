@@ -110,7 +110,7 @@ class WindowStore:
             sync_window.c.state == WindowState.READING,
         )
         if transaction.scalar(held.with_for_update()) is None:
-            raise Fenced(f"window {window.id} of run {window.run_id} is held by another worker")
+            raise Fenced(tr("window {window.id} of run {window.run_id} is held by another worker", window=window))
 
     def record(
         self,
@@ -152,7 +152,7 @@ class WindowStore:
             sync_run.c.pass_number == window.pass_number,
         )
         if transaction.execute(update(sync_run).where(*active).values(**values)).rowcount != 1:
-            raise Fenced(f"run {window.run_id} no longer reads pass {window.pass_number}")
+            raise Fenced(tr("run {window.run_id} no longer reads pass {window.pass_number}", window=window))
 
     def fail(self, run_id: int, job_id: int, reason: str) -> None:
         """Gives up the job's windows of the current pass that are not done."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -214,6 +215,11 @@ def with_wait(answer: PageAnswer, asked: float | None) -> PageAnswer:
     return answer
 
 
+def _why_unreached(error: aiohttp.ClientConnectorError) -> str:
+    """What the system says of a connection that was not made; a name that leads nowhere has a number of its own."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error.strerror or error.os_error)
+
+
 def judge_error(error: Exception) -> PageAnswer:
     """What a call is that brought no answer, or one that could not be judged: whatever was raised over it is a fault of
     the answer.
@@ -228,19 +234,11 @@ def judge_error(error: Exception) -> PageAnswer:
     if isinstance(error, Unreachable):
         return PageAnswer(AnswerKind.REJECTED, why=str(error))
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        return PageAnswer(
-            AnswerKind.OVERLOADED, why=tr("did not get past the proxy, which answered {error.status}", error=error)
-        )
+        why = tr("did not get past the proxy, which answered {error.status}", error=error)
+        return PageAnswer(AnswerKind.OVERLOADED, why=why)
     if isinstance(error, aiohttp.ClientProxyConnectionError):
-        return PageAnswer(
-            AnswerKind.OVERLOADED,
-            why=tr(
-                "did not get to the proxy {error.host}:{error.port} ({strerror}); look at API_PROXY, HTTP_PROXY "
-                "and HTTPS_PROXY",
-                error=error,
-                strerror=error.strerror or error.os_error,
-            ),
-        )
+        text = "did not get to the proxy {error.host}:{error.port} ({reason}); look at API_PROXY and HTTPS_PROXY"
+        return PageAnswer(AnswerKind.OVERLOADED, why=tr(text, error=error, reason=_why_unreached(error)))
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return PageAnswer(AnswerKind.OVERLOADED, why="could not be connected to in time (API_CONNECT_TIMEOUT)")
     if isinstance(error, aiohttp.SocketTimeoutError):
@@ -251,8 +249,7 @@ def judge_error(error: Exception) -> PageAnswer:
         return PageAnswer(AnswerKind.REJECTED, why="is not an address that can be asked; look at API_WECHAT_URL")
     if isinstance(error, aiohttp.ClientConnectorError):
         return PageAnswer(
-            AnswerKind.OVERLOADED,
-            why=tr("could not be connected to ({strerror})", strerror=error.strerror or error.os_error),
+            AnswerKind.OVERLOADED, why=tr("could not be connected to ({reason})", reason=_why_unreached(error))
         )
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return PageAnswer(AnswerKind.OVERLOADED, why="closed the connection without an answer")

@@ -40,20 +40,23 @@ def database(context: DoctorContext) -> Iterator[Finding]:
     if lack:
         is_file = db.path is not None
         level, fix = (Level.WARNING, lambda: _upgrade(db)) if is_file else (Level.ERROR, None)
-        yield Finding(level, f"the database {db.where} {lack}", "gengfu db:upgrade", fix)
+        yield Finding(level, tr("the database {db.where} {lack}", db=db, lack=lack), "gengfu db:upgrade", fix)
         return
     if db.path is not None and db.path.stat().st_size <= CHECKED_WHOLE:
         damage = damage_of(db.path, PATIENCE)
         if damage is not None:
-            yield error(f"the database {db.where} is damaged: {damage}", "put it aside and restore a backup of it")
+            yield error(
+                tr("the database {db.where} is damaged: {damage}", db=db, damage=damage),
+                "put it aside and restore a backup of it",
+            )
             return
-    yield ok(f"{db.where} can be used; its tables are of version {schema.HEAD}")
+    yield ok(tr("{db.where} can be used; its tables are of version {schema.HEAD}", db=db, schema=schema))
 
 
 def _upgrade(db: Database) -> str:
     from gengfu.store import schema
 
-    return f"upgraded to {schema.HEAD} ({', '.join(schema.upgrade(db))})"
+    return tr("upgraded to {schema.HEAD} ({steps})", schema=schema, steps=schema.upgrade(db))
 
 
 def redis(context: DoctorContext) -> Iterator[Finding]:
@@ -69,7 +72,7 @@ def redis(context: DoctorContext) -> Iterator[Finding]:
             str(problem), "see to the server, or correct REDIS_URL; workers look for jobs by themselves meanwhile"
         )
         return
-    yield ok(f"Redis at {server.where} takes and gives what wakes workers")
+    yield ok(tr("Redis at {server.where} takes and gives what wakes workers", server=server))
 
 
 def clock(context: DoctorContext) -> Iterator[Finding]:
@@ -83,14 +86,25 @@ def clock(context: DoctorContext) -> Iterator[Finding]:
     if len(zoneinfo.available_timezones()) < 300:
         yield warning("this machine knows few time zones", "pip install tzdata")
     shown = now.astimezone(zoneinfo.ZoneInfo(people)).strftime("%Y-%m-%d %H:%M:%S")
-    yield ok(f"it is {shown} in {people}, where people read times; this machine is set to UTC{here[:3]}:{here[3:]}")
+    yield ok(
+        tr(
+            "it is {shown} in {people}, where people read times; this machine is set to UTC{offset}",
+            shown=shown,
+            people=people,
+            offset=f"{here[:3]}:{here[3:]}",
+        )
+    )
     db = context.db()
     if db.path is None:
-        yield _difference(within(PATIENCE, f"the database {db.where}", lambda: clock_ahead(db, context.clock)))
+        yield _difference(
+            within(PATIENCE, tr("the database {db.where}", db=db), lambda: clock_ahead(db, context.clock))
+        )
 
 
 def _difference(ahead: float) -> Finding:
-    told = f"the clock of the database server is {abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} this one"
+    early = tr("the clock of the database server is {seconds:.1f} s ahead of this one", seconds=ahead)
+    behind = tr("the clock of the database server is {seconds:.1f} s behind this one", seconds=-ahead)
+    told = early if ahead > 0 else behind
     if abs(ahead) > WRONG:
         return error(told, "timedatectl set-ntp true, on both")
     return warning(told, "timedatectl set-ntp true, on both") if abs(ahead) > SKEW else ok(told)
@@ -123,14 +137,15 @@ def _tls(found: Reachability, context: DoctorContext) -> Iterator[Finding]:
         yield warning("API_VERIFY_TLS is off: whoever stands in between can read the login", "set API_CA_FILE instead")
     elif found.expires is not None:
         left = found.expires - context.clock()
-        told = f"the vendor's certificate is valid until {found.expires:%Y-%m-%d}"
+        told = tr("the vendor's certificate is valid until {expires}", expires=f"{found.expires:%Y-%m-%d}")
         yield warning(told, "tell the vendor to renew it") if left < EXPIRES_SOON else ok(told)
 
 
 def _vendor_clock(found: Reachability, now: datetime) -> Iterator[Finding]:
     if found.date is not None and abs((found.date - now).total_seconds()) > VENDOR_SKEW:
         ahead = (found.date - now).total_seconds()
-        told = f"the vendor's clock is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this one"
+        early = tr("the vendor's clock is {seconds:.0f} s ahead of this one", seconds=ahead)
+        told = early if ahead > 0 else tr("the vendor's clock is {seconds:.0f} s behind this one", seconds=-ahead)
         yield warning(told, "timedatectl set-ntp true")
 
 
@@ -151,13 +166,21 @@ def login(context: DoctorContext) -> Iterator[Finding]:
     status = within(PATIENCE, "the database", lambda: context.auth().status())
     if status.gate_until is not None:
         yield warning(
-            f"no request is sent before {status.gate_until:%Y-%m-%d %H:%M:%S} UTC: {status.gate_reason}",
+            tr(
+                "no request is sent before {gate_until} UTC: {status.gate_reason}",
+                gate_until=f"{status.gate_until:%Y-%m-%d %H:%M:%S}",
+                status=status,
+            ),
             "nothing; or, if the vendor says that it need not be: gengfu auth:reset",
         )
     if status.refused_at is not None:
         yield error(
-            f"the vendor refused the login of {status.username} on {status.refused_at:%Y-%m-%d %H:%M} UTC "
-            f"({status.reason}); it is not tried again, lest the account be locked",
+            tr(
+                "the vendor refused the login of {status.username} on {refused_at} UTC ({status.reason}); it is "
+                "not tried again, lest the account be locked",
+                status=status,
+                refused_at=f"{status.refused_at:%Y-%m-%d %H:%M}",
+            ),
             "correct API_USERNAME and API_PASSWORD; or, if they are right: gengfu auth:reset",
         )
     elif context.log_in:
@@ -166,7 +189,13 @@ def login(context: DoctorContext) -> Iterator[Finding]:
         except GengfuError as problem:
             yield error(str(problem), "correct API_USERNAME and API_PASSWORD")
         else:
-            yield ok(f"{status.username} can log in")
+            yield ok(tr("{status.username} can log in", status=status))
     else:
         state = "is logged in" if status.generation is not None else "is not logged in at present"
-        yield ok(f"{status.username} {state}, and no login was refused; gengfu doctor --login tries one")
+        yield ok(
+            tr(
+                "{status.username} {state}, and no login was refused; gengfu doctor --login tries one",
+                status=status,
+                state=state,
+            )
+        )
