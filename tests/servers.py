@@ -172,7 +172,7 @@ class MariaDb:
         self._log = (folder / "log").open("wb")
         self._process = subprocess.Popen(self._command, stdout=self._log, stderr=self._log)
         await_port(port, 30)
-        self.url = f"mysql://root@127.0.0.1:{port}/gengfu"
+        self.url, self.socket = f"mysql://root@127.0.0.1:{port}/gengfu", data / "socket"
         with create_engine(self.url.replace("mysql://", "mysql+pymysql://").removesuffix("gengfu")).connect() as opened:
             opened.execute(text("CREATE DATABASE gengfu"))
 

@@ -56,6 +56,8 @@ def test_statements_fit_what_the_server_takes(
     system.tell("db:upgrade")
     large, larger = system.sim.fleet("change", count=2, pick="random", fields={"model": "x" * 600_000})
     system.sim.fleet("change", ids=[larger], fields={"model": "重" * 400_000})
+    checks = system.ask("doctor")["checks"]
+    assert [check["state"] for check in checks if "max_allowed_packet is 1048576" in check["text"]] == ["warning"]
     worker = system.worker("--concurrency", "2").ready()
     told = system.ask("device:list", "--wait")
     assert (told["verdict"], told["new"], told["rejected"]) == ("complete", 1499, 1)
@@ -80,3 +82,15 @@ def test_a_statement_that_is_too_long_does_not_cost_the_connection(mariadb: Call
         found.execute(text("SELECT :text"), {"text": "x" * 2_000_000})
     with database.read() as connection:
         assert connection.scalar(text("SELECT length(:text)"), {"text": "x" * 900_000}) == 900_000
+
+
+def test_a_server_is_reached_by_its_socket_and_by_an_option_file(
+    mariadb: Callable[..., MariaDb], tmp_path: Path
+) -> None:
+    server = mariadb()
+    (tmp_path / "client.cnf").write_text(f"[client]\nuser=root\nsocket={server.socket}\ndatabase=gengfu\n")
+    for url in (f"mysql://root@/gengfu?unix_socket={server.socket}", "mysql://?read_default_file=client.cnf"):
+        database = Database(Secret(url), tmp_path)
+        schema.upgrade(database)
+        schema.ensure(database)
+        database.dispose()

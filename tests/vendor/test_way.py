@@ -21,6 +21,7 @@ from gengfu.settings import load_settings
 from gengfu.vendor.proxies import is_listed, proxy_for
 from gengfu_simulator.testing import Simulator
 from http_proxy import HttpProxy
+from system import System
 
 
 @pytest.fixture
@@ -346,3 +347,22 @@ def test_a_vendor_on_ipv6_alone_is_asked(start: Callable[..., Caller]) -> None:
     with Simulator(devices=20, host="::1") as simulator:
         assert "[::1]" in simulator.url
         assert total(start, simulator.url) == 20
+
+
+def test_a_whole_run_goes_by_the_proxy_and_doctor_shows_the_way(
+    open_system: Callable[..., System], proxy: Callable[..., HttpProxy]
+) -> None:
+    passing = proxy(login="ann:p4ssw0rd")
+    system = open_system({"devices": 150})
+    environment = {"http_proxy": f"http://ann:p4ssw0rd@{passing.place}"}
+    system.tell("device:list", "--now", **environment)
+    assert len(passing.seen) >= 3
+    told = system.tell("doctor", **environment).out
+    assert f"by the proxy http://{passing.place} (HTTP_PROXY) answers (200)" in told
+    assert "set in this shell only, where cron does not find it: HTTP_PROXY" in told
+    assert "p4ssw0rd" not in told
+    system.set(API_PROXY=f"http://ann:another@{passing.place}")
+    system.tell("device:list", "--now", code=1)
+    told = system.tell("doctor", code=1).out
+    assert f"by the proxy http://{passing.place} (API_PROXY) cannot be used" in told
+    assert "407" in told

@@ -23,6 +23,18 @@ def damage_of(file: Path, seconds: float) -> str | None:
     return None if said == "ok" else said
 
 
+def longest_statement(db: Database) -> int | None:
+    """The most bytes of a statement that a MySQL or MariaDB takes; None of other databases.
+
+    Raises:
+        StoreError: it does not answer.
+    """
+    if db.kind != "mysql":
+        return None
+    with db.read() as connection:
+        return int(connection.scalar(text("SELECT @@max_allowed_packet")) or 0)
+
+
 def clock_ahead(db: Database, clock: Clock) -> float:
     """Seconds by which the server's clock is ahead of this one.
 

@@ -132,7 +132,7 @@ def parse_address(url: Secret, home: Path, path: Path | None) -> URL:
     for name in _FILES:
         if isinstance(value := query.get(name), str) and value != "system":
             query[name] = str(home / Path(value).expanduser())
-    if wanted == "pymysql" and not parsed.database:
+    if wanted == "pymysql" and not (parsed.database or "read_default_file" in query):
         raise _wrong("names no database")
     return parsed.set(drivername=f"{'mysql' if wanted == 'pymysql' else 'postgresql'}+{wanted}", query=query)
 

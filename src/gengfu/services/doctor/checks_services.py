@@ -22,6 +22,8 @@ WRONG = 60.0
 """... and beyond which times in the tables are misleading."""
 VENDOR_SKEW = 60.0
 EXPIRES_SOON = timedelta(days=14)
+SHORT = 4_000_000
+"""Bytes of a statement; where a server takes no longer ones, a large row may not fit."""
 CHECKED_WHOLE = 200_000_000
 """The most bytes of an SQLite file that is read through."""
 
@@ -29,7 +31,7 @@ CHECKED_WHOLE = 200_000_000
 def database(context: DoctorContext) -> Iterator[Finding]:
     """Whether it can be used, has this program's tables, and, where it is a file, is whole."""
     from gengfu.store import schema
-    from gengfu.store.diagnosis import damage_of
+    from gengfu.store.diagnosis import damage_of, longest_statement
 
     db = context.db()
     try:
@@ -51,6 +53,10 @@ def database(context: DoctorContext) -> Iterator[Finding]:
             )
             return
     yield ok(tr("{db.where} can be used; its tables are of version {schema.HEAD}", db=db, schema=schema))
+    longest = within(PATIENCE, tr("the database {where}", where=db.where), lambda: longest_statement(db))
+    if longest is not None and longest < SHORT:
+        told = tr("its max_allowed_packet is {bytes} bytes: a larger row is set aside", bytes=longest)
+        yield warning(told, "SET GLOBAL max_allowed_packet = 67108864")
 
 
 def _upgrade(db: Database) -> str:
