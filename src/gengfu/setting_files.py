@@ -129,6 +129,14 @@ def _wrong_with(contents: str, position: int) -> Message:
     return tr("expected NAME=value, for example: API_USERNAME=operator")
 
 
+def quoted(value: str) -> str:
+    """The value as a line of `.env` has it, so that it is read as it is."""
+    if "'" not in value:
+        return f"'{value}'"
+    escaped = re.sub(r'["\\$]', r"\\\g<0>", value)
+    return f'"{escaped}"'
+
+
 def canonical(key: str) -> str:
     """The name as the environment has it."""
     return key.replace(".", "_").upper()
