@@ -9,6 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+
 from stage import wait_for
 from system import System
 
@@ -16,6 +18,7 @@ CONFIGURATION = """\
 [supervisord]
 logfile={folder}/supervisord.log
 pidfile={folder}/supervisord.pid
+childlogdir={folder}
 user=root
 
 [unix_http_server]
@@ -67,8 +70,11 @@ class Supervised:
 
     def deploy(self, *arguments: str, code: int = 0) -> str:
         """Runs `gengfu deploy supervisor` with this supervisord as the machine's; what it said."""
-        to = ("--to", str(self.places))
-        return self.system.tell("deploy", "supervisor", *to, *arguments, code=code, PATH=self._path).out
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("gengfu.deploy.supervisor.PLACES", ((self.places, ".conf"),))
+            ended = self.system.home.ask("deploy", "supervisor", *arguments, PATH=self._path)
+        assert ended.code == code, ended.err
+        return ended.out
 
     def ctl(self, *arguments: str, timeout: float = 60) -> str:
         """What supervisorctl answers."""
@@ -95,8 +101,7 @@ class Supervised:
 
     def log(self, name: str) -> str:
         """What supervisor took down of a program: `worker_00`."""
-        path = self.system.home.folder / "logs" / f"supervisor_{name}.log"
-        return path.read_text("utf-8") if path.exists() else ""
+        return "".join(path.read_text("utf-8") for path in self.folder.glob(f"gengfu_{name}-stdout---*"))
 
     def close(self) -> None:
         """Ends supervisord, which ends its programs."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,7 +16,8 @@ import pytest
 from gengfu.deploy import panel, supervisor, systemd
 from gengfu.deploy.plan import Plan
 from gengfu.errors import UsageError
-from gengfu.mirror.job import ListJob
+from gengfu.process.supervisor import KILL_AFTER
+from gengfu.queue.options import GRACE
 from servers import absent
 from terminal import Home
 
@@ -128,13 +130,82 @@ def test_a_host_without_crontab_is_told_what_to_do(place: Home, tmp_path: Path) 
     assert "install cron, for example: apt-get install cron" in refused.err
 
 
-def test_every_stop_waits_longer_than_the_longest_job(place: Home) -> None:
+def test_a_stop_takes_no_longer_than_the_grace_and_half_a_minute(place: Home) -> None:
+    limit = str(int(GRACE + KILL_AFTER))
     text = place.ask("deploy", "supervisor").out
     parser = configparser.RawConfigParser()
     parser.read_string(text)
-    for name in ("program:gengfu_worker", "program:gengfu_scheduler"):
-        assert parser.getfloat(name, "stopwaitsecs") > ListJob.timeout + 30
-    assert float(unit("gengfu-worker@.service", longest_job=900.0)["Service"]["TimeoutStopSec"]) > 930
+    assert {parser.get(name, "stopwaitsecs") for name in parser.sections() if "program" in name} == {limit}
+    assert {unit(f"gengfu-{kind}.service")["Service"]["TimeoutStopSec"] for kind in ("worker@", "scheduler")} == {limit}
+    assert f"stopwaitsecs={limit}\n" in place.ask("deploy", "bt").out
+    for page in ("docs/deployment.md", "docs/deployment.zh-CN.md"):
+        told = re.findall(
+            r"(?:stopwaitsecs|TimeoutStopSec)=(\d+)", (Path(__file__).parents[2] / page).read_text("utf-8")
+        )
+        assert set(told) == {limit}
+
+
+def test_supervisor_has_a_watchdog_and_keeps_what_is_printed_out_of_the_folder(place: Home) -> None:
+    parser = configparser.RawConfigParser()
+    parser.read_string(place.ask("deploy", "supervisor", "--name", "mine").out)
+    watchdog = parser["program:mine_watchdog"]
+    assert re.fullmatch(r"/bin/sh -c 'while sleep 60; do \S.* health --restart --quiet; done'", watchdog["command"])
+    assert parser["group:mine"]["programs"] == "mine_worker,mine_scheduler,mine_watchdog"
+    for name in ("worker", "scheduler", "watchdog"):
+        assert parser[f"program:mine_{name}"]["stdout_logfile"] == "AUTO"
+
+
+def test_another_folder_of_this_host_is_left_alone(place: Home, tmp_path: Path) -> None:
+    other = Home(tmp_path / "other")
+    for target in ("systemd", "supervisor"):
+        to = ("--to", str(tmp_path / target))
+        assert other.ask("deploy", target, "--install", "--user", "root", *to).code == 0
+        before = {path: path.read_text() for path in (tmp_path / target).iterdir()}
+        refused = place.ask("deploy", target, "--install", "--user", "root", "--yes", *to)
+        assert refused.code == 2
+        assert f"is of the working folder {other.folder}; give this one another name" in refused.err
+        assert place.ask("deploy", target, "--remove", *to).code == 0
+        assert {path: path.read_text() for path in (tmp_path / target).iterdir()} == before
+        assert place.ask("deploy", target, "--install", "--user", "root", "--name", "gengfu-2", *to).code == 0
+        assert {path: path.read_text() for path in before} == before
+
+
+@pytest.mark.parametrize("target", ["systemd", "supervisor"])
+def test_another_place_for_the_files_touches_nothing_else(place: Home, tmp_path: Path, target: str) -> None:
+    tools = {"systemctl": "running", "supervisorctl": "4711", "crontab": "", "mkdir": ""}
+    told = [fake(tmp_path / "bin", name, answer) for name, answer in tools.items()]
+    environment = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    before = sorted(place.folder.rglob("*"))
+    for action in ("--install", "--install", "--remove"):
+        done = place.ask("deploy", target, action, "--user", "root", "--to", str(tmp_path / "to"), **environment)
+        assert (done.code, "does not run here" in done.out) == (0, False), done.err
+    assert [path.name for path in told if path.exists()] == []
+    assert sorted(place.folder.rglob("*")) == before
+
+
+def test_the_folder_is_named_as_one_went_there(place: Home, tmp_path: Path) -> None:
+    releases = tmp_path / "releases"
+    (releases / "1").mkdir(parents=True)
+    (releases / "1" / ".env").touch()
+    current = tmp_path / "current"
+    current.symlink_to("releases/1")
+    there = Home(current)
+    for target in ("crontab", "systemd", "supervisor", "bt"):
+        ways = [
+            place.ask("deploy", target, GENGFU_HOME=str(current)),
+            place.ask("deploy", target, "--folder", str(current)),
+            there.run("deploy", target, GENGFU_HOME="", PWD=str(current)),
+        ]
+        for shown in ways:
+            assert str(current) in shown.out
+            assert "releases" not in shown.out
+    assert str(releases / "1") in there.run("deploy", "crontab", GENGFU_HOME="", PWD="/elsewhere").out
+
+
+def test_folders_behind_links_may_be_written(place: Home, tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (place.folder / "var").symlink_to(tmp_path / "shared")
+    assert f"\nReadWritePaths=-{tmp_path / 'shared'}\n" in place.ask("deploy", "systemd").out
 
 
 def test_supervisor_is_not_given_what_it_takes_for_a_comment() -> None:
@@ -275,7 +346,7 @@ def test_what_belongs_to_another_folder_is_neither_stopped_nor_removed(place: Ho
     told.write_text("")
     other = Home(tmp_path / "other")
     refused = other.ask(*systemd_of, "--install", **environment)
-    assert (refused.code, "was not written for this folder" in refused.err) == (2, True)
+    assert (refused.code, f"is of the working folder {place.folder}" in refused.err) == (2, True)
     removed = other.ask(*systemd_of, "--remove", **environment)
     assert removed.out.count("left alone, since it is not of this folder: ") == 3
     assert told.read_text() == ""
@@ -287,7 +358,9 @@ def test_a_manager_that_does_not_run_is_left_to_a_person(place: Home, tmp_path: 
     fake(tmp_path / "bin", "systemctl", "offline")
     environment = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "XDG_CONFIG_HOME": str(tmp_path / "config")}
     done = place.ask("deploy", "systemd", "--user-units", "--install", **environment)
-    assert "to do where it runs: systemctl --user daemon-reload\n" in done.out
+    first, *_, last = done.out.splitlines()
+    assert first == "systemd does not run here, so files are all that is changed"
+    assert last.startswith("to do where it runs: systemctl --user ")
     assert done.code == 0
 
 

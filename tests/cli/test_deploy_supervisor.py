@@ -96,7 +96,7 @@ def test_a_program_that_ends_at_once_again_and_again_is_never_given_up(
     supervised: Callable[..., Supervised], wait_until: Callable[..., None]
 ) -> None:
     place = supervised(NOTHING_BY_ITSELF, {})
-    place.deploy("--write", "--name", "mine")
+    place.deploy("--write", "--name", "mine", "--to", str(place.places))
     (place.system.home.folder / "logs").mkdir()
     path = place.places / "mine.conf"
     ours = re.sub(r"(?m)^command=.*", f"command={shutil.which('false')}", path.read_text())

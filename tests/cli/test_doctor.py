@@ -397,3 +397,34 @@ def test_what_is_installed_is_found_where_systems_keep_it(
         file.write_text("cd /srv/other" if "other" in name else f"# x\ncd {place.folder} && run\n")
     found = list(checks_running.autostart(context(root=root)))
     assert found[-1].text == "started by systemd (gengfu-worker@.service); supervisor (gengfu.conf); cron (abc)"
+
+
+def test_a_folder_that_others_may_write_into_is_told_and_closed(place: Home) -> None:
+    for name in (".", "logs"):
+        (place.folder / name).chmod(0o777)
+    assert [line["state"] for line in told(place)["folders"]].count("warning") == 2
+    fixed = told(place, "--fix")["folders"]
+    assert {line["fixed"] for line in fixed} >= {f"{place.folder / 'logs'} can be written by its owner alone now"}
+    assert (place.folder / "logs").stat().st_mode & 0o777 == 0o755
+    assert {line["state"] for line in told(place)["folders"]} == {"ok"}
+
+
+def test_a_worker_of_the_release_before_is_told(tmp_path: Path, sqlite_database_url: str) -> None:
+    settings = VENDOR | {"DATABASE_URL": sqlite_database_url}
+    releases = [Home(tmp_path / "releases" / number, **settings) for number in ("1", "2")]
+    current = tmp_path / "current"
+    current.symlink_to(releases[0].folder)
+    place = Home(current, **settings)
+    worker = place.start("queue:work")
+    try:
+        assert worker.stderr is not None
+        while b"worker ready" not in worker.stderr.readline():
+            assert worker.poll() is None
+        words = f"still runs in {releases[0].folder}, and {releases[1].folder} is the folder now"
+        assert not [line for line in told(place)["processes"] if "still runs in" in line["text"]]
+        current.unlink()
+        current.symlink_to(releases[1].folder)
+        assert [line["state"] for line in told(place)["processes"] if words in line["text"]] == ["warning"]
+    finally:
+        worker.terminate()
+        worker.communicate()

@@ -76,7 +76,7 @@ class Deploy(BaseCommand):
         for note in notes:
             self.out.note(note)
         wanted = Processes(**{name: given[name] for name in ("workers", "queue", "user", "name")})
-        plan = plan_for(settings, wanted, self.app.catalogue.jobs.values())
+        plan = plan_for(settings, wanted, given["folder"])
         options = Options(**{name: given[name] for name in ("to", "timers", "user_units")})
         may_replace = (lambda _: True) if yes else self._may_replace
         deployment = Deployment(Target(target), plan, options, self.out.say, may_replace)

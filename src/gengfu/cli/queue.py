@@ -13,6 +13,7 @@ from gengfu.cli.output import Column
 from gengfu.errors import UsageError
 from gengfu.language import tr
 from gengfu.services.times import seconds
+from gengfu.services.workers import GRACE
 
 if TYPE_CHECKING:
     from gengfu.services.jobs import AttemptRecord
@@ -61,7 +62,7 @@ class QueueWork(BaseCommand):
         click.Option(
             ["--processes"], type=click.IntRange(max=99), default=1, show_default=True, help="How many processes."
         ),
-        click.Option(["--grace"], type=float, default=30.0, show_default=True, help="Seconds to end what runs."),
+        click.Option(["--grace"], type=float, default=GRACE, show_default=True, help="Seconds to end what runs."),
     )
     log_file = LOG
 

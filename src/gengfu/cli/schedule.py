@@ -16,6 +16,7 @@ from gengfu.cli.base import BaseCommand
 from gengfu.cli.person import person
 from gengfu.clock import monotonic
 from gengfu.language import tr
+from gengfu.services.workers import GRACE
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -29,11 +30,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("gengfu.cli.schedule")
 
 LOG = "scheduler.log"
-GRACE = click.Option(
+PATIENCE = click.Option(
     ["--grace"],
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    default=30.0,
+    default=GRACE,
     show_default=True,
     help="Seconds for running commands to end after SIGTERM.",
 )
@@ -54,7 +55,7 @@ class ScheduleRun(BaseCommand):
 
     name = "schedule:run"
     creates = True
-    options = (GRACE,)
+    options = (PATIENCE,)
     log_file = LOG
 
     def handle(self, grace: float) -> int:
@@ -100,7 +101,7 @@ class ScheduleWork(BaseCommand):
 
     name = "schedule:work"
     creates = True
-    options = (GRACE,)
+    options = (PATIENCE,)
     log_file = LOG
 
     def handle(self, grace: float) -> int:

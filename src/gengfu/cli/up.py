@@ -13,6 +13,7 @@ import click
 from gengfu.cli.base import BaseCommand
 from gengfu.errors import GengfuError, UsageError
 from gengfu.language import tr
+from gengfu.services.workers import GRACE
 from gengfu.text import visible
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Up(BaseCommand):
         click.Option(["--queue"], metavar="A,B", help="Which queues workers serve, in order of priority."),
         click.Option(["--concurrency"], type=int, default=2, show_default=True, help="Jobs at once in a worker."),
         click.Option(["--memory"], type=int, metavar="MB", help="Replace a worker that has grown beyond this."),
-        click.Option(["--grace"], type=float, default=30.0, show_default=True, help="Seconds to end what runs."),
+        click.Option(["--grace"], type=float, default=GRACE, show_default=True, help="Seconds to end what runs."),
         click.Option(
             ["--without"],
             multiple=True,

@@ -6,9 +6,10 @@ import os
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from pwd import getpwnam
 
-from gengfu.deploy.plan import DeployFile
-from gengfu.errors import FileError
+from gengfu.deploy.plan import DeployFile, folder_of
+from gengfu.errors import FileError, UsageError
 from gengfu.language import tr
 
 Tell = Callable[[str], None]
@@ -26,6 +27,21 @@ class Folder:
     def __init__(self, path: Path, tell: Tell) -> None:
         self.path = path
         self._tell = tell
+
+    def demand_free(self, files: Iterable[DeployFile]) -> None:
+        """Raises UsageError where another working folder has a file in the place of one of these."""
+        for file in files:
+            there = _first_line(self._read(file.name) or "")
+            other = folder_of(there)
+            if other is not None and there != _first_line(file.text):
+                raise UsageError(
+                    tr(
+                        "{path} is of the working folder {other}; give this one another name, for example: --name "
+                        "gengfu-2, or take that away in its own folder first, with --remove",
+                        path=self.path / file.name,
+                        other=other,
+                    )
+                )
 
     def foreign_files(self, files: Iterable[DeployFile]) -> list[Path]:
         """The files in the places of these that are not ours."""
@@ -91,27 +107,52 @@ class Folder:
 
 
 def make_log_folder(path: Path, user: str, tell: Tell) -> None:
-    """Makes the folder of the logs, which cron's shell and supervisor need before the program could make it."""
-    import shutil
+    """Makes the folder of the logs, which cron's shell needs before the program could make it. As that account: the
+    folder's settings say where, and root makes nothing because another account says so.
 
+    Raises:
+        FileError: it cannot be made.
+    """
     if path.is_dir():
         return
-    try:
-        path.mkdir(parents=True)
-        if os.geteuid() == 0:
-            shutil.chown(path, int(user) if user.isdigit() else user)
-    except (OSError, LookupError) as error:
-        raise FileError(tr("{path} cannot be made: {error}", path=path, error=error)) from error
+    account = getpwnam(user) if os.geteuid() == 0 else None
+    done = subprocess.run(
+        ["mkdir", "-p", "-m", "700", "--", path],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        user=account and account.pw_uid,
+        group=account and account.pw_gid,
+        extra_groups=account and [],
+    )
+    if done.returncode != 0:
+        raise FileError(
+            tr(
+                "{path} cannot be made by {user}: {error}; make it: install -d -m 700 -o {user} {path}",
+                path=path,
+                user=user,
+                error=done.stderr.strip(),
+            )
+        )
     tell(tr("made: {path}", path=path))
 
 
 class Manager:
-    """A service manager that is told by commands. One that does not run here is told nothing; a person is, instead."""
+    """A service manager that is told by commands. One that does not run here, or is not to be told, is told nothing; a
+    person is, instead."""
 
-    def __init__(self, asked: Sequence[str], runs: Callable[[str], bool], tell: Tell) -> None:
-        """`asked`: a command whose exit code or answer tells whether it runs; `runs`: reads that answer."""
-        self._present = runs(_answer(asked))
+    def __init__(
+        self, name: str, asked: Sequence[str], runs: Callable[[str], bool], tell: Tell, *, tells: bool
+    ) -> None:
+        """
+        Args:
+            asked: a command whose exit code or answer tells whether it runs; `runs` reads that answer.
+            tells: whether it is to be told at all.
+        """
+        self._present = tells and runs(_answer(asked))
         self._tell = tell
+        if tells and not self._present:
+            tell(tr("{name} does not run here, so files are all that is changed", name=name))
 
     def told(self, *commands: Sequence[str]) -> bool:
         """Gives these commands in order; returns whether all went well, or there was nobody to tell."""
@@ -129,15 +170,16 @@ class Manager:
         return True
 
 
-def systemd(switches: Sequence[str], tell: Tell) -> Manager:
+def systemd(switches: Sequence[str], tell: Tell, *, tells: bool) -> Manager:
     """The service manager of the system, or the user's own, by the switches of systemctl."""
     running = ("running", "degraded", "starting", "initializing", "maintenance")
-    return Manager(["systemctl", *switches, "is-system-running"], lambda said: said in running, tell)
+    asked = ["systemctl", *switches, "is-system-running"]
+    return Manager("systemd", asked, lambda said: said in running, tell, tells=tells)
 
 
-def supervisor(tell: Tell) -> Manager:
+def supervisor(tell: Tell, *, tells: bool) -> Manager:
     """The supervisord to which supervisorctl speaks by its own configuration."""
-    return Manager(["supervisorctl", "pid"], str.isdigit, tell)
+    return Manager("supervisor", ["supervisorctl", "pid"], str.isdigit, tell, tells=tells)
 
 
 def _answer(command: Sequence[str]) -> str:

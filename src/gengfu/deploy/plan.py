@@ -17,6 +17,15 @@ _AWKWARD = frozenset("\\\"'`$")
 """What cron, systemd and supervisor each read in a way of their own."""
 
 
+_MARK = ": written by gengfu deploy, which replaces it and removes it"
+
+
+def folder_of(mark: str) -> str | None:
+    """The working folder that the first line of a file names; None where it is not one of a deployment."""
+    found = re.fullmatch(f"# gengfu (.+){_MARK}", mark)
+    return found[1] if found else None
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The processes of one working folder. Its paths are absolute and can be written faithfully in every format.
@@ -36,8 +45,6 @@ class Plan:
     """Queues in order of priority, `a,b`; None for all."""
     name: str = "gengfu"
     """What files, units and programs are called, so that several folders fit on one host."""
-    longest_job: float = 600.0
-    """Seconds that the longest job may take."""
     writable: tuple[Path, ...] = ()
     """Folders besides the working folder that the processes write."""
     own_tmp: bool = True
@@ -62,14 +69,14 @@ class Plan:
 
     @property
     def stop_wait(self) -> int:
-        """Seconds after which a process that was told to stop may be killed: longer than the longest job, its worker's
-        grace and what the worker itself allows its children beyond that."""
-        return int(self.longest_job + GRACE + KILL_AFTER)
+        """Seconds after which a process that was told to stop may be killed: the grace that its jobs have, and what a
+        worker itself allows its children beyond that."""
+        return int(GRACE + KILL_AFTER)
 
     @property
     def worker(self) -> tuple[str, ...]:
         """The command line of a worker."""
-        return (*self.program, "queue:work", *self.queues, "--grace", f"{GRACE:g}")
+        return (*self.program, "queue:work", *self.queues)
 
     @property
     def scheduler(self) -> tuple[str, ...]:
@@ -108,7 +115,7 @@ class Plan:
     @property
     def mark(self) -> str:
         """The first line of a file of this folder, by which it is known again."""
-        return f"# gengfu {self.folder}: written by gengfu deploy, which replaces it and removes it"
+        return f"# gengfu {self.folder}{_MARK}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,13 +40,18 @@ def files_of(plan: Plan, ending: str = ".conf") -> list[DeployFile]:
         name=plan.name,
         worker=_program(plan, "worker", plan.worker, plan.workers),
         scheduler=_program(plan, "scheduler", plan.scheduler, 1),
+        watchdog=_program(plan, "watchdog", ("/bin/sh", "-c", _each_minute(plan.watchdog)), 1),
     )
     return [DeployFile(f"{plan.name}{ending}", text)]
 
 
+def _each_minute(command: Sequence[str]) -> str:
+    return f"while sleep 60; do {shlex.join(command)}; done"
+
+
 def _program(plan: Plan, kind: str, command: Sequence[str], count: int) -> str:
-    """A section. Supervisor rotates the log file, so each process has its own, in whose name percent signs are read
-    twice."""
+    """A section. What its processes print goes where supervisor keeps such things: a supervisord of root that wrote
+    into the folder of another account would follow the links that lie there."""
     return render(
         "gengfu.deploy",
         "supervisor-program.conf",
@@ -59,7 +64,6 @@ def _program(plan: Plan, kind: str, command: Sequence[str], count: int) -> str:
         count=count,
         retries=RETRIES,
         stop_wait=plan.stop_wait,
-        log=_plain(str(plan.logs / f"supervisor_{kind}_")).replace("%", "%%"),
     )
 
 

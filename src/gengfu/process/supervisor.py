@@ -50,7 +50,7 @@ class Role:
     count: int
     follow: Callable[[int, bool], Next]
     """What follows a child's end, by its exit code, negative for a signal, and whether it had ever been ready."""
-    grace: float = 30.0
+    grace: float
     """Seconds that a child may take to end when told to."""
     watched: bool = True
     """Whether children speak the protocol of `notify`, so that one that falls silent is stuck."""

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gengfu.deploy import crontab, panel, placing, supervisor, systemd
 from gengfu.deploy.plan import DeployFile, Plan
 from gengfu.errors import GengfuError, UsageError
 from gengfu.language import tr
+from gengfu.ownership import name_of
 from gengfu.process.child import program
 from gengfu.services.json import object_of, to_json
 from gengfu.settings import Settings, load_settings
 from gengfu.store.address import sqlite_path
-
-if TYPE_CHECKING:
-    from gengfu.queue.job import Job
 
 WRITTEN = "deploy"
 """The folder, in the working folder, for files that are written and not put in place."""
@@ -103,7 +102,7 @@ def settings_for(folder: Path | None) -> tuple[Settings, list[str]]:
         raise UsageError(
             tr("--folder names {folder}, which is not a folder; for example: --folder /srv/gengfu", folder=folder)
         )
-    here = str(folder) if folder is not None else os.environ.get("GENGFU_HOME", ".")
+    here = str(folder) if folder is not None else os.environ.get("GENGFU_HOME") or "."
     settings = load_settings({"GENGFU_HOME": here})
     notes: list[str] = []
     if not any((settings.home / name).exists() for name in (".env", "gengfu.toml")):
@@ -127,29 +126,40 @@ def settings_for(folder: Path | None) -> tuple[Settings, list[str]]:
     return settings, notes
 
 
-def plan_for(settings: Settings, wanted: Processes, jobs: Iterable[type[Job]]) -> Plan:
-    """The plan for these processes.
+def plan_for(settings: Settings, wanted: Processes, went: Path | None) -> Plan:
+    """The plan for these processes. It names the working folder as the person went there, such as through a link
+    `current` that leads to one release after the other, and so what lies in the folder.
 
     Args:
-        jobs: those of user code.
+        went: the folder as a person named it; None for the current one.
 
     Raises:
         UsageError: a value cannot be used.
     """
-    from gengfu.services.user_code import own_jobs
+    folder, home = _as_gone(went, settings.home), settings.home
 
+    def named(path: Path) -> Path:
+        return folder / path.relative_to(home) if path.is_relative_to(home) else path
+
+    script, *rest = program()
     return Plan(
-        folder=settings.home,
-        logs=Path(os.path.normpath(settings.logs)),
-        program=program(),
-        user=wanted.user if wanted.user is not None else _name_of(settings.home.stat().st_uid),
+        folder=folder,
+        logs=named(Path(os.path.normpath(settings.logs))),
+        program=(str(named(Path(script))), *rest),
+        user=wanted.user if wanted.user is not None else name_of(home.stat().st_uid),
         workers=wanted.workers,
         queue=wanted.queue,
         name=wanted.name,
-        longest_job=max(job.timeout for job in (*own_jobs(), *jobs)),
-        writable=_database_folders(settings),
+        writable=_folders_elsewhere(settings),
         own_tmp=_bears_its_own_tmp(settings),
     )
+
+
+def _as_gone(went: Path | None, home: Path) -> Path:
+    """The folder with the links in its path, as a person or a shell went through them."""
+    named = went or os.environ.get("GENGFU_HOME") or os.environ.get("PWD") or "."
+    path = Path(os.path.abspath(os.path.join(os.environ.get("PWD", ""), os.path.expanduser(named))))
+    return path if path.is_dir() and path.resolve() == home else home
 
 
 class Deployment:
@@ -203,19 +213,22 @@ class Deployment:
             return self._change_crontab()
         folder, files = placing.Folder(self._place(), self._tell), self._files()
         self._ask(folder, files)
-        placing.make_log_folder(self._plan.logs, self._plan.user, self._tell)
+        manager = self._manager
+        if self._options.to is None:
+            placing.make_log_folder(self._plan.logs, self._plan.user, self._tell)
         changed = folder.put(files)
         if self._target is Target.SYSTEMD:
             others = set(systemd.family(self._plan.name)) - {file.name for file in files}
             # A scheduler where there is to be a timer now, or the other way round.
             gone = folder.ours(sorted(others), self._plan.mark)
-            well = self._systemctl(*([["stop", *gone]] if gone else []))
+            well = not gone or manager.told([*self._systemctl, "stop", *gone])
             changed |= folder.take_away(gone, self._plan.mark)
             target = f"{self._plan.name}.target"
             start = ["restart" if changed else "start", target]
-            well = well and self._systemctl(["daemon-reload"], ["enable", target], start)
+            steps = (["daemon-reload"], ["enable", target], start)
+            well = well and manager.told(*([*self._systemctl, *step] for step in steps))
         else:
-            well = self._supervisorctl()
+            well = manager.told(*self._supervisorctl)
         return self._done(DeployStatus.INSTALLED if well else DeployStatus.FAILED, files)
 
     def remove(self) -> Deployed:
@@ -233,10 +246,10 @@ class Deployment:
             names = list(systemd.family(self._plan.name))
             target = f"{self._plan.name}.target"
             if folder.ours([target], self._plan.mark):
-                well = self._systemctl(["disable", "--now", target])
+                well = self._manager.told([*self._systemctl, "disable", "--now", target])
         if folder.take_away(names, self._plan.mark):
-            is_systemd = self._target is Target.SYSTEMD
-            well = (self._systemctl(["daemon-reload"]) if is_systemd else self._supervisorctl()) and well
+            reload = [[*self._systemctl, "daemon-reload"]] if self._target is Target.SYSTEMD else self._supervisorctl
+            well = self._manager.told(*reload) and well
         else:
             self._tell("nothing to remove")
         return self._done(DeployStatus.REMOVED if well else DeployStatus.FAILED, [])
@@ -266,7 +279,7 @@ class Deployment:
             raise UsageError("--to does not go with a crontab, which has one place only; write it aside: --write")
         plan = self._plan
         notes: list[str] = []
-        table = crontab.Crontab(None if plan.user == _name_of(os.geteuid()) else plan.user)
+        table = crontab.Crontab(None if plan.user == name_of(os.geteuid()) else plan.user)
         before = table.read()
         if remove:
             after = crontab.without_block(before, plan.folder)
@@ -291,18 +304,24 @@ class Deployment:
         ]
         return self._done(DeployStatus.INSTALLED, self._files(), notes)
 
-    def _systemctl(self, *commands: list[str]) -> bool:
-        if self._options.to is not None or not commands:
-            return True
-        switches = ["--user"] if self._options.user_units else []
-        manager = placing.systemd(switches, self._tell)
-        return manager.told(*(["systemctl", *switches, *command] for command in commands))
+    @cached_property
+    def _manager(self) -> placing.Manager:
+        """The service manager; one that is told nothing where the files go into another folder than its own."""
+        tells = self._options.to is None
+        if self._target is Target.SYSTEMD:
+            return placing.systemd(self._systemctl[1:], self._tell, tells=tells)
+        return placing.supervisor(self._tell, tells=tells)
 
-    def _supervisorctl(self) -> bool:
-        manager = placing.supervisor(self._tell)
-        return manager.told(["supervisorctl", "reread"], ["supervisorctl", "update", self._plan.name])
+    @property
+    def _systemctl(self) -> list[str]:
+        return ["systemctl", *(["--user"] if self._options.user_units else [])]
+
+    @property
+    def _supervisorctl(self) -> list[list[str]]:
+        return [["supervisorctl", "reread"], ["supervisorctl", "update", self._plan.name]]
 
     def _ask(self, folder: placing.Folder, files: list[DeployFile]) -> None:
+        folder.demand_free(files)
         if not all(self._may_replace(path) for path in folder.foreign_files(files)):
             raise Refused("nothing was changed")
 
@@ -330,22 +349,12 @@ class Deployment:
         return Deployed(status, self._target, plan.folder, plan.user, files, self._steps, notes, place)
 
 
-def _name_of(user: int) -> str:
-    from pwd import getpwuid
-
-    try:
-        return getpwuid(user).pw_name
-    except KeyError:
-        return str(user)
-
-
-def _database_folders(settings: Settings) -> tuple[Path, ...]:
-    """The folder of an SQLite file that lies outside of the working folder."""
-    path = sqlite_path(settings.database_url, settings.home)
-    if path is None:
-        return ()
-    folder = Path(os.path.normpath(path.parent))
-    return () if folder.is_relative_to(settings.home) else (folder,)
+def _folders_elsewhere(settings: Settings) -> tuple[Path, ...]:
+    """The folders outside of the working folder that the processes write, also behind links in it."""
+    database = sqlite_path(settings.database_url, settings.home)
+    folders = [settings.var, settings.logs, settings.backups, *([database.parent] if database is not None else [])]
+    real = dict.fromkeys(folder.resolve() for folder in folders)
+    return tuple(folder for folder in real if not folder.is_relative_to(settings.home))
 
 
 def _bears_its_own_tmp(settings: Settings) -> bool:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from gengfu.queue.options import QUEUE_NAME, WorkerOptions
+from gengfu.queue.options import GRACE, QUEUE_NAME, WorkerOptions
 
-__all__ = ["QUEUE_NAME", "WorkerOptions"]
+__all__ = ["GRACE", "QUEUE_NAME", "WorkerOptions"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import stat
 import subprocess
 import sys
 import tempfile
@@ -142,6 +143,12 @@ def _folder(folder: Path, owner: int) -> Iterator[Finding]:
     if not folder.exists():
         yield warning(tr("{folder} is not there yet", folder=folder), f"mkdir -p {quoted}", lambda: _make(folder))
         return
+    if folder.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        yield warning(
+            tr("others may write into {folder}, and so replace what is in it", folder=folder),
+            f"chmod go-w {quoted}",
+            lambda: _close(folder),
+        )
     try:
         with tempfile.TemporaryFile(dir=folder, prefix=".doctor-") as file:
             file.write(b"x")
@@ -163,6 +170,11 @@ def _folder(folder: Path, owner: int) -> Iterator[Finding]:
             ),
             f"chown -R {_user(owner)} {quoted}",
         )
+
+
+def _close(folder: Path) -> str:
+    folder.chmod(folder.stat().st_mode & ~(stat.S_IWGRP | stat.S_IWOTH))
+    return tr("{folder} can be written by its owner alone now", folder=folder)
 
 
 def _make(folder: Path) -> str:

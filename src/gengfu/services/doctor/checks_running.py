@@ -174,7 +174,7 @@ def _running(named: Sequence[str]) -> bool | None:
 def processes(context: DoctorContext) -> Iterator[Finding]:
     """What `gengfu health` says of the schedule, the processes, the queues and the runs."""
     from gengfu.discovery import version_of
-    from gengfu.process.pids import host_name
+    from gengfu.process.pids import host_name, is_here
     from gengfu.services.health import RESTART, examine, name_of, outdated
     from gengfu.services.health_snapshot import look
     from gengfu.store import schema
@@ -192,8 +192,33 @@ def processes(context: DoctorContext) -> Iterator[Finding]:
     seen = look(place, entries, context.clock())
     for process in outdated(seen.processes, version_of(context.settings.home)):
         yield warning(tr("{name}: app/ was changed since it began", name=name_of(process)), RESTART)
+    for process in seen.processes:
+        left = _left_behind(process.pid, context.settings.home) if is_here(process.birth) else None
+        if left is not None:
+            yield warning(
+                tr(
+                    "{name}: it still runs in {left}, and {home} is the folder now",
+                    name=name_of(process),
+                    left=left,
+                    home=context.settings.home,
+                ),
+                RESTART,
+            )
     if not seen.processes and not seen.entries:
         yield warning("neither a scheduler nor a worker is up", INSTALL)
+
+
+def _left_behind(pid: int, home: Path) -> Path | None:
+    """Where a process works that was started in this folder by a link, before that was led to another release; None
+    where it works in the folder, or that cannot be seen."""
+    process = Path("/proc", str(pid))
+    try:
+        place = (process / "cwd").readlink()
+        environment = (process / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    named = [value.partition(b"=")[2] for value in environment if value.startswith((b"GENGFU_HOME=/", b"PWD=/"))]
+    return place if place != home and os.fsencode(home) in map(os.path.realpath, named) else None
 
 
 def schedule(context: DoctorContext) -> Iterator[Finding]:
