@@ -94,7 +94,9 @@ class Home:
             patch.setattr(os, "environ", self.environment(environment))
             patch.setattr(sys, "stdout", out)
             patch.setattr(sys, "stderr", err)
+            before = os.umask(0o022)
             code = main(arguments)
+            os.umask(before)
         said = []
         for stream in (out, err):
             stream.flush()

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from gengfu.errors import GengfuError
+from gengfu.errors import CodeError, GengfuError
 from gengfu.language import tr
 
 if TYPE_CHECKING:
@@ -196,7 +196,12 @@ def version_of(home: Path) -> str:
 def origins_of(home: Path, kind: str) -> list[Origin]:
     """The user's files of that kind, `commands`, `jobs` or `resources`, in order, then the packages' entry points.
     Files whose names begin with an underscore or a dot are left to the others."""
-    files = sorted((home / APP / kind).glob("*.py"))
+    try:
+        files = sorted((home / APP / kind).glob("*.py"))
+    except OSError as error:
+        raise CodeError(
+            tr("{folder} cannot be read: {why}", folder=home / APP / kind, why=error.strerror or error)
+        ) from error
     found = [UserFile(home, path) for path in files if path.name[0] not in "._" and path.is_file()]
     return [*found, *_entries_of(f"gengfu.{kind}")]
 

@@ -217,3 +217,13 @@ def test_a_file_that_another_account_made_beforehand_is_not_written(tmp_path: Pa
     os.chown(tmp_path / "x.log", OTHER, OTHER)
     with pytest.raises(PermissionError, match="it belongs to 4712"):
         ownership.open_own(tmp_path / "x.log", os.O_RDWR)
+
+
+@as_root
+def test_code_that_cannot_be_read_is_told(home: Theirs) -> None:
+    (home.folder / "app" / "commands").chmod(0o700)
+    refused = home.run_as(OTHER, "whoami")
+    assert (refused.code, f"{home.folder / 'app' / 'commands'} cannot be read: Permission denied" in refused.err) == (
+        2,
+        True,
+    )
