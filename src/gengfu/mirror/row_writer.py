@@ -130,9 +130,9 @@ class RowWriter:
         if not self._pending:
             return
         pending, self._pending = self._pending, {}
-        with self._context.db.read(PATIENCE) as connection:
-            known = self._table.known(connection, pending)
-        earlier = {key: row[-1] for key, row in (*self._new.items(), *self._changed.items()) if key in pending}
+        known = self._context.db.look(lambda connection: self._table.known(connection, pending), PATIENCE)
+        settled = (self._new, self._changed)
+        earlier: dict[int, Any] = {key: rows[key][-1] for rows in settled for key in rows.keys() & pending.keys()}
         earlier |= {key: known[key][2] for key in self._touched.keys() & pending.keys()}
         for key, content_hash in earlier.items():
             self._differing += content_hash != self._content_hash(pending[key])

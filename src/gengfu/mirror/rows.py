@@ -70,17 +70,22 @@ class RowReader:
             return [self.key(raw) for raw in rows]
         return keys
 
-    def readable_keys(self, rows: Iterable[msgspec.Raw]) -> Iterator[int]:
+    def readable_keys(self, rows: Sequence[msgspec.Raw]) -> list[int]:
         """The keys of those rows that have one."""
-        for raw in rows:
-            try:
-                yield self.key(raw)
-            except UnreadableRow:
-                continue
+        try:
+            return self.keys(rows)
+        except UnreadableRow:
+            return [key for raw in rows for key in self._key_if_any(raw)]
+
+    def _key_if_any(self, raw: msgspec.Raw) -> Iterator[int]:
+        try:
+            yield self.key(raw)
+        except UnreadableRow:
+            pass
 
     def distinct(self, rows: Sequence[msgspec.Raw]) -> int:
         """How many different rows these are; those without a key are all different."""
-        keys = [*self.readable_keys(rows)]
+        keys = self.readable_keys(rows)
         return len({*keys}) + len(rows) - len(keys)
 
     def _odd_key(self, row: Any) -> int:
