@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from gengfu.services.runs import RunService
     from gengfu.services.scaffolding import ScaffoldService
     from gengfu.services.schedule import ScheduleService, Tick
+    from gengfu.services.status import StatusService
     from gengfu.store.database import Database
     from gengfu.store.sources import Source
     from gengfu.vendor.auth import AuthService
@@ -283,6 +284,22 @@ class App:
             lambda: version_of(settings.home),
         )
         return HealthService(sources)
+
+    @cached_property
+    def status(self) -> StatusService:
+        """Whether all is well, and what there is to do."""
+        from gengfu.services.status import StatusService
+
+        names = ["device", *(name for name in self.resources if name != "device")]
+        return StatusService(
+            self.health,
+            lambda: [self.rows(name) for name in names],
+            self.runs,
+            lambda: self.queue,
+            self.schedule,
+            self.clock,
+            self.settings.gengfu_timezone,
+        )
 
     def examine(self, tell: Callable[[str], None], *, fix: bool, log_in: bool) -> DoctorReport:
         """What is wrong with this installation. `fix` corrects what is safe to correct; `log_in` tries a login; `tell`
