@@ -42,7 +42,7 @@ COMMANDS = (
     *("make:migration", "make:resource", "queue:failed", "queue:retry", "queue:status", "queue:work"),
     *("run:list", "run:show", "schedule:history", "schedule:list", "schedule:next", "schedule:pause"),
     *("schedule:resume", "schedule:run", "schedule:simulate", "schedule:test", "schedule:why", "schedule:work"),
-    *("simulate", "up"),
+    *("simulate", "status", "up"),
 )
 VENDOR = {"API_WECHAT_URL": "http://127.0.0.1:9/", "API_USERNAME": "operator", "API_PASSWORD": "s3cret word"}
 

@@ -217,7 +217,7 @@ BACKS_UP = EntrySeen(
             [
                 (
                     "runs of device:list: run 12 is held and waits for you; see: gengfu run:show 12, then "
-                    "gengfu run:approve 12 or gengfu run:discard 12"
+                    "gengfu device:approve 12 or gengfu device:discard 12"
                 )
             ],
         ),
@@ -226,7 +226,7 @@ BACKS_UP = EntrySeen(
             [
                 (
                     "runs of device, scope 1: run 12 is held and waits for you; see: gengfu run:show 12, then "
-                    "gengfu run:approve 12 or gengfu run:discard 12"
+                    "gengfu device:approve 12 or gengfu device:discard 12"
                 )
             ],
         ),

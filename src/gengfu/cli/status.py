@@ -53,19 +53,19 @@ class Status(BaseCommand):
         up = tr(
             "{workers} workers, {schedulers} schedulers", workers=told.up("worker"), schedulers=told.up("scheduler")
         )
-        pairs: list[tuple[str, object]] = [("up", up)]
+        pairs: list[tuple[str, object]] = [(tr("up"), up)]
         if told.devices is not None:
             pairs = [*self._devices(told.devices), *pairs]
         if told.queues:
             waiting = [text for each in told.queues if (text := _queue(each)) is not None]
-            pairs.append(("queues", joined("; ", waiting[:MOST] or [tr("nothing waits")])))
+            pairs.append((tr("queues"), joined("; ", waiting[:MOST] or [tr("nothing waits")])))
         if schedule is not None:
-            pairs.append(("schedule", tr(schedule)))
+            pairs.append((tr("schedule"), tr(schedule)))
         if told.next:
             ticks = [
                 tr("{moment} {entry}", moment=self.out.moment(tick.due_at), entry=tick.entry) for tick in told.next
             ]
-            pairs.append(("next", joined(", ", ticks)))
+            pairs.append((tr("next"), joined(", ", ticks)))
         self.out.record(pairs)
         if told.runs:
             self.out.say()
@@ -84,9 +84,12 @@ class Status(BaseCommand):
         states = [tr("{number} {state}", number=number, state=tr(state)) for state, number in numbers]
         counts = tr("{present}: {states}", present=found.present, states=joined(", ", states))
         if found.as_of is None:
-            return [("devices", counts), ("as of", tr("no run was complete yet"))]
+            return [(tr("devices"), counts), (tr("as of"), tr("no run was complete yet"))]
         ago = span_words(self.app.clock() - found.as_of)
-        return [("devices", counts), ("as of", tr("{moment}, {ago} ago", moment=self.out.moment(found.as_of), ago=ago))]
+        return [
+            (tr("devices"), counts),
+            (tr("as of"), tr("{moment}, {ago} ago", moment=self.out.moment(found.as_of), ago=ago)),
+        ]
 
 
 def _queue(counts: QueueCounts) -> str | None:

@@ -403,8 +403,8 @@ def judge_runs(snapshot: HealthSnapshot, schedule: Component) -> Iterator[Compon
             name = tr("runs of {list}, scope {scope}", list=runs.resource, scope=runs.scope)
         if runs.held is not None:
             text = tr(
-                "run {run} is held and waits for you; see: gengfu run:show {run}, then gengfu run:approve {run} or "
-                "gengfu run:discard {run}",
+                "run {run} is held and waits for you; see: gengfu run:show {run}, then gengfu device:approve {run} or "
+                "gengfu device:discard {run}",
                 run=runs.held,
             )
             yield Component(name, Condition.WRONG, text)

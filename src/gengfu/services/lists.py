@@ -285,7 +285,8 @@ class ListService:
         flag = self._fields[resource.online].column if resource.online is not None else None
         counted = resource.totals or [field.name for field in resource.fields if field.filtered]
         columns = [self._fields[name].column for name in counted]
-        states = Counter(dict.fromkeys(("online", "offline", "unknown") if flag else ("present",), 0) | {"gone": 0})
+        kinds = _ONLINE.values() if flag else (_PRESENT,)
+        states: Counter[str] = Counter(dict.fromkeys((*kinds, _GONE), 0))
         totals: list[tuple[Counter[Any], Counter[Any]]] = [(Counter(), Counter()) for _ in columns]
         for *held, gone, number in self._store.totals([*columns, *([flag] if flag else [])]):
             online = held[len(columns) :]
@@ -295,7 +296,7 @@ class ListService:
                     rows[value] += number
                     rows_online[value] += number if online == [True] else 0
         absent, waiting = self._store.absent()
-        present = sum(states.values()) - states["gone"]
+        present = sum(states.values()) - states[_GONE]
         shares = {
             column: [
                 Share(value, number, on[value] if flag else None)
@@ -304,7 +305,11 @@ class ListService:
             for column, (rows, on) in zip(columns, totals, strict=True)
         }
         return ListStatus(
-            resource.name, self._as_of(), present, {**states, "missing": absent - waiting, "held": waiting}, shares
+            resource.name,
+            self._as_of(),
+            present,
+            {**states, tr("missing"): absent - waiting, tr("held"): waiting},
+            shares,
         )
 
     def _as_of(self) -> datetime | None:
@@ -567,11 +572,15 @@ def checked_text(text: str) -> str:
     return text
 
 
+_ONLINE = {True: tr("online"), False: tr("offline"), None: tr("unknown")}
+_PRESENT, _GONE = tr("present"), tr("gone")
+
+
 def _state(online: Sequence[bool | None], *, gone: bool) -> str:
     """`online`: empty where the list has no such field."""
     if gone:
-        return "gone"
-    return {True: "online", False: "offline", None: "unknown"}[online[0]] if online else "present"
+        return _GONE
+    return _ONLINE[online[0]] if online else _PRESENT
 
 
 def _rows_of(resource: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -96,7 +97,11 @@ def advice(health: HealthReport, devices: ListStatus | None, runs: Sequence[Run]
         yield tr("{name}: {text}", name=tr(part.name), text=tr(part.text))
     told = "\n".join(part.text for part in wrong)
     for run in runs:
-        if run.verdict not in (None, Verdict.COMPLETE) and run.decision is None and f"run {run.id} " not in told:
+        if (
+            run.verdict not in (None, Verdict.COMPLETE)
+            and run.decision is None
+            and not re.search(rf"run:show {run.id}\b", told)
+        ):
             yield tr(
                 "the last run of {list} (scope {run.scope}) ended as {verdict}; see: gengfu run:show {run.id}",
                 list=run.resource,
