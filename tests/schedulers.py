@@ -38,21 +38,6 @@ def show(moment: datetime) -> str:
     return moment.strftime("%H:%M:%S")
 
 
-class NoEarlierWork:
-    """Commands that have nothing under way, or what a test sets."""
-
-    def __init__(self) -> None:
-        self.told: str | None = None
-        self.cancelled = 0
-
-    def under_way(self, argv: tuple[str, ...]) -> str | None:
-        return self.told
-
-    def cancel(self, argv: tuple[str, ...]) -> None:
-        self.cancelled += 1
-        self.told = None
-
-
 class Rig:
     """A database, a clock to set, and schedulers that share both."""
 
@@ -67,7 +52,6 @@ class Rig:
         self.settings = Settings(home=home, gengfu_timezone="UTC", **api)
         self.now = NOON
         self.program: tuple[str, ...] = PROGRAM
-        self.earlier_work = NoEarlierWork()
         self.entries: dict[str, Entry] = {}
         self.over: list[Tick] = []
         self.notified: list[tuple[str, int]] = []
@@ -78,7 +62,7 @@ class Rig:
     def scheduler(self, clock: Clock | None = None) -> Scheduler:
         clock = clock or (lambda: self.now)
         enqueuer = Enqueuer(lambda: self.settings, show, clock)
-        context = ScheduleContext(enqueuer, self.earlier_work, clock, show, self.notify, self.over.append)
+        context = ScheduleContext(enqueuer, clock, show, self.notify, self.over.append)
         running = Running(self.settings, self.program)
         return Scheduler(self.database.path or self.database, lambda: self.entries, running, context)
 
@@ -155,7 +139,7 @@ def main(told: dict[str, Any]) -> None:
     clock = ServerClock(TickStore(db), utcnow)
     running = Running(settings, PROGRAM)
     enqueuer = Enqueuer(lambda: settings, str, utcnow)
-    context = ScheduleContext(enqueuer, NoEarlierWork(), clock, str, lambda *_: None)
+    context = ScheduleContext(enqueuer, clock, str, lambda *_: None)
     scheduler = Scheduler(db, lambda: entries, running, context)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: scheduler.stop())

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from gengfu.queue.notify import Notifier
     from gengfu.queue.options import WorkerOptions
     from gengfu.queue.redis_server import RedisServer
-    from gengfu.schedule.open_ticks import EarlierWork
     from gengfu.schedule.scheduler import Scheduler
     from gengfu.services.backups import BackupService
     from gengfu.services.database import DatabaseService
@@ -220,9 +219,7 @@ class App:
 
         return ScheduleService(self.settings, self.catalogue, self.clock, lambda: self.light_db)
 
-    def scheduler(
-        self, earlier_work: EarlierWork, show: Callable[[datetime], str], on_over: Callable[[Tick], None]
-    ) -> Scheduler:
+    def scheduler(self, show: Callable[[datetime], str], on_over: Callable[[Tick], None]) -> Scheduler:
         """A scheduler on the database; see `gengfu.schedule.scheduler.Scheduler`.
 
         Raises:
@@ -238,7 +235,7 @@ class App:
 
         db, settings = self.light_db, self.settings
         clock, enqueuer = ServerClock(TickStore(db, PATIENCE), self.clock), Enqueuer(load_settings, show, self.clock)
-        context = ScheduleContext(enqueuer, earlier_work, clock, show, self.notify, on_over)
+        context = ScheduleContext(enqueuer, clock, show, self.notify, on_over)
         entries = EntryReader(settings.home, lambda: load_entries(settings, self.catalogue))
         return Scheduler(db, entries, Running(settings), context, version_of(settings.home))
 

@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from backups import BackupHome, contents, count, fill, swell
 from gengfu.backup.folder import BackupFolder
+from gengfu.locks import holder
 from gengfu.store.tables import change
 from servers import SmallDisk
 
@@ -29,7 +30,7 @@ def test_a_backup_that_is_killed_leaves_no_half_file_and_the_next_one_clears_up(
     assert place.files
     assert all(name.startswith(".partial-") for name in place.files)
     # What it had started ends by itself.
-    wait_until(lambda: BackupFolder(place.folder).busy() is None)
+    wait_until(lambda: holder(place.folder / ".lock") is None)
     made = place.home.ask("backup:data", "--json")
     assert made.code == 0
     assert place.files == {made.json["file"], f"{made.json['file']}.json"}

@@ -15,8 +15,6 @@ from typing import Any
 
 import pytest
 
-from gengfu.cli.device_list import DeviceList
-from gengfu.cli.schedule import CommandEarlierWork
 from gengfu.errors import ConfigError
 from gengfu.schedule.entries import Entries, EntryReader, load_entries
 from terminal import Home
@@ -76,7 +74,7 @@ def test_a_pass_that_cannot_do_its_work_exits_otherwise(home: Home) -> None:
     (home.folder / "var" / "gengfu.db").write_text("no database at all, but long enough to be looked at as one" * 20)
     told = home.ask("schedule:run")
     assert told.code == 1
-    assert "cannot be read" in told.err
+    assert "file is not a database" in told.err
 
 
 def test_pausing_and_resuming_say_who_and_since_when_and_bear_repetition(home: Home, wait_until: Wait) -> None:
@@ -160,30 +158,6 @@ def test_a_file_of_entries_that_breaks_changes_nothing(home: Home) -> None:
     assert "tock" in read()
     with pytest.raises(ConfigError):
         EntryReader(home.folder, load)()
-
-
-def test_a_command_is_asked_with_the_options_that_it_is_run_with(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[dict[str, Any]] = []
-
-    def under_way(_: DeviceList, **options: Any) -> str:
-        asked.append(options)
-        return "run 812 is still active"
-
-    monkeypatch.setattr(DeviceList, "under_way", under_way)
-    earlier = CommandEarlierWork(_App(home), None)  # type: ignore[arg-type]
-    assert earlier.under_way(("device:list", "--is-del", "1", "--json")) == "run 812 is still active"
-    assert asked == [{"scope": "1", "wait": False, "now": False}]
-    assert earlier.under_way(("device:list", "--is-del", "7")) is None
-    assert earlier.under_way(("device:list", "--help")) is None
-    assert earlier.under_way(("run:list",)) is None
-    assert earlier.under_way(("no:such",)) is None
-
-
-def test_a_command_that_fails_to_say_is_taken_to_have_nothing_under_way(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(DeviceList, "under_way", lambda *_, **__: 1 / 0)
-    assert CommandEarlierWork(_App(home), None).under_way(("device:list",)) is None  # type: ignore[arg-type]
 
 
 def test_a_run_that_is_still_active_is_the_reason_of_a_skip(home: Home) -> None:

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -15,6 +16,9 @@ from gengfu.clock import utcnow
 from gengfu.schedule.policy import CatchUp, Overlap
 from gengfu.schedule.server_clock import ServerClock
 from gengfu.store import retention
+from gengfu.store.enqueue import enqueue
+from gengfu.store.runs import RunStore
+from gengfu.store.sources import default_source
 from gengfu.store.ticks import TickStore
 from schedulers import NOON, Rig, entry, process_is_alive
 
@@ -176,18 +180,34 @@ def test_a_command_may_leave_something_behind_that_holds_its_output(light: Rig) 
     os.kill(int(light.rows()[0].output), signal.SIGKILL)
 
 
-def test_what_a_command_has_under_way_is_the_reason_of_a_skip(light: Rig) -> None:
-    light.add(entry("tock", "pass"))
-    light.earlier_work.told = "run 812 is still active, page 7 of 40, since 10:02"
-    assert light.run_at("12:00") == ["12:00 skipped"]
-    assert light.rows()[0].reason == light.earlier_work.told
+def start_run(rig: Rig) -> int:
+    source = default_source(rig.settings)
+    return enqueue(rig.database, lambda work: work.start_run(source, "device", "0", 3, NOON)).run
 
 
-def test_what_a_command_has_under_way_is_cancelled_where_the_policy_says_so(light: Rig) -> None:
-    light.add(entry("tock", "pass", overlap=Overlap.CANCEL_RUNNING))
-    light.earlier_work.told = "run 812 is still active"
-    assert light.run_at("12:00") == ["12:00 done"]
-    assert light.earlier_work.cancelled == 1
+def test_a_run_that_a_command_would_only_find_active_is_the_reason_of_a_skip(rig: Rig) -> None:
+    rig.add(replace(entry("tock", "pass"), mirrors=("device", "0")))
+    number = start_run(rig)
+    assert rig.run_at("12:00") == ["12:00 skipped"]
+    assert rig.rows()[0].reason == f"run {number} is still active, no worker has taken it yet, since 12:00:00"
+
+
+def test_a_run_that_is_active_is_cancelled_where_the_policy_says_so(rig: Rig) -> None:
+    rig.add(replace(entry("tock", "pass", overlap=Overlap.CANCEL_RUNNING), mirrors=("device", "0")))
+    run = RunStore(rig.database, lambda: NOON)
+    number = start_run(rig)
+    assert rig.run_at("12:00") == ["12:00 done"]
+    ended = run.get(number)
+    assert ended is not None
+    assert (ended.verdict, ended.reason) == ("failed", "cancelled for a later start")
+
+
+def test_a_tick_waits_for_a_run_where_the_policy_says_so(rig: Rig) -> None:
+    rig.add(replace(entry("tock", "pass", overlap=Overlap.QUEUE_ONE), mirrors=("device", "0")))
+    number = start_run(rig)
+    assert rig.run_at("12:00") == ["12:00 waiting"]
+    RunStore(rig.database, lambda: NOON).abort(number, "test")
+    assert rig.run_at("12:00") == ["12:00 done"]
 
 
 def test_old_rows_are_removed_but_for_the_last_of_each_entry(rig: Rig) -> None:

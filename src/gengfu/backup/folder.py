@@ -151,11 +151,6 @@ class BackupFolder:
                 )
             ) from error
 
-    def busy(self) -> str | None:
-        """What another process does here now; None where nothing is done."""
-        holder = locks.holder(self._lock)
-        return _words(holder) if holder is not None else None
-
     def scratch(self) -> Path:
         """A new name for a file that is in the way of nobody, to be cleared up if it stays."""
         return self.folder / f"{_PARTIAL}{os.getpid()}-{secrets.token_hex(4)}"

@@ -62,9 +62,6 @@ class BackupData(BaseCommand):
 
         return JobRequest(BackupDataJob.__name__, BackupDataJob.queue, BackupDataJob.tries, SUBJECT, "Backup")
 
-    def under_way(self, **_: Any) -> str | None:
-        return self.app.backups.under_way()
-
     def handle(self, queue: bool) -> int:
         return self._hand_over() if queue else self._make()
 

@@ -61,17 +61,6 @@ class BaseCommand:
         """Does the work and returns the exit code; None means 0."""
         raise NotImplementedError
 
-    def under_way(self, *_: Any, **options: Any) -> str | None:
-        """What an earlier start with these options has left under way beyond its own process, for people: "run 812 is
-        still active, page 7 of 40, since 10:02". None where a start would begin something new.
-
-        The schedule asks before it starts the command anew.
-        """
-        return None
-
-    def cancel(self, *_: Any, **options: Any) -> None:
-        """Ends what `under_way` tells of, for a later start that takes its place."""
-
     @classmethod
     def mirrors(cls, options: Mapping[str, Any]) -> tuple[str, str] | None:  # noqa: ARG003 (for those that do)
         """The list and the scope that a start with these options brings up to date."""
@@ -113,18 +102,6 @@ class BaseCommand:
         )
         params = [in_language(option) for option in (*cls.options, as_json)]
         return _Command(cls.name, params=params, callback=callback, help=help_of(cls))
-
-    @classmethod
-    def options_of(cls, arguments: Sequence[str]) -> dict[str, Any]:
-        """What click makes of these arguments: the options for `handle`, `under_way` and `cancel`.
-
-        Raises:
-            click.ClickException: the command does not take them.
-        """
-        with cls.click_command(lambda *_: 0).make_context(cls.name, list(arguments)) as context:
-            options = dict(context.params)
-        options.pop(AS_JSON, None)
-        return options
 
 
 class _Command(click.Command):

@@ -46,19 +46,6 @@ class ListCommand(BaseCommand):
             return None
         return RunRequest(cls.resource, cls._scope(options.get("scope")), cls.title)
 
-    def under_way(self, *_: Any, scope: str | None = None, **options: Any) -> str | None:
-        active = self.app.runs.active(self.resource, self._scope(scope))
-        if active is None:
-            return None
-        return tr(
-            "run {active.run} is still active, {active.progress}, since {since}",
-            active=active,
-            since=self.out.moment(active.since),
-        )
-
-    def cancel(self, *_: Any, scope: str | None = None, **options: Any) -> None:
-        self.app.runs.cancel(self.resource, self._scope(scope), "cancelled for a later start")
-
     def handle(self, wait: bool, now: bool, scope: str | None = None) -> int:
         if wait and now:
             raise UsageError("--wait and --now cannot be combined: one leaves the work to a worker, the other does it")

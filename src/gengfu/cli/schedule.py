@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +20,8 @@ from gengfu.services.workers import GRACE
 if TYPE_CHECKING:
     from types import FrameType
 
-    from gengfu.app import App
-    from gengfu.cli.output import Output
-    from gengfu.schedule.scheduler import Scheduler
     from gengfu.services.schedule import Tick
     from gengfu.settings import Settings
-
-log = logging.getLogger("gengfu.cli.schedule")
 
 LOG = "scheduler.log"
 PATIENCE = click.Option(
@@ -75,7 +69,7 @@ class ScheduleRun(BaseCommand):
                 )
             )
 
-        scheduler = _scheduler(self, on_over)
+        scheduler = self.app.scheduler(self.out.moment, on_over)
         with _stopped_by_signals(scheduler.stop):
             scheduler.run_once(grace)
         self.out.answer({"ticks": told, "count": len(told)})
@@ -105,7 +99,7 @@ class ScheduleWork(BaseCommand):
     log_file = LOG
 
     def handle(self, grace: float) -> int:
-        scheduler = _scheduler(self, lambda _: None)
+        scheduler = self.app.scheduler(self.out.moment, lambda _: None)
         with _stopped_by_signals(scheduler.stop):
             self.out.note(tr("scheduler ready ({scheduler.name})", scheduler=scheduler))
             scheduler.work(grace)
@@ -203,41 +197,6 @@ class ScheduleResume(BaseCommand):
                 self.out.say(tr("{entry.entry} was not paused", entry=entry))
         self.out.answer({"entries": entries, "count": len(entries)})
         return 0
-
-
-def _scheduler(command: BaseCommand, on_over: Callable[[Tick], None]) -> Scheduler:
-    """A scheduler on the program's database, which asks the commands of its entries what they have under way."""
-    return command.app.scheduler(CommandEarlierWork(command.app, command.out), command.out.moment, on_over)
-
-
-class CommandEarlierWork:
-    """Asks with the options of the entry's command line. A command that fails to say is taken to have nothing."""
-
-    def __init__(self, app: App, out: Output) -> None:
-        self._app = app
-        self._out = out
-
-    def under_way(self, argv: Sequence[str]) -> str | None:
-        """In words for people; None where a start would begin something new."""
-        told: str | None = self._ask(argv, "under_way")
-        return told
-
-    def cancel(self, argv: Sequence[str]) -> None:
-        """Ends that."""
-        self._ask(argv, "cancel")
-
-    def _ask(self, argv: Sequence[str], what: str) -> Any:
-        command = self._app.catalogue.command(argv[0])
-        if command is None or getattr(command, what) is getattr(BaseCommand, what):
-            return None
-        try:
-            options = command.options_of(argv[1:])
-            return getattr(command(lambda: self._app, self._out), what)(**options)
-        except (click.exceptions.Exit, click.ClickException):
-            return None  # its start says what is wrong with it
-        except Exception as error:
-            log.warning("%s failed", what, extra={"command": argv[0], "error": str(error)}, exc_info=error)
-            return None
 
 
 @contextmanager

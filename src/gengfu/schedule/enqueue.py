@@ -29,7 +29,8 @@ class Settled:
 
 
 class Enqueuer:
-    """Decides what becomes of ticks that only queue, by the overlap policy of their entry, and queues their work.
+    """Decides what becomes of ticks that only queue, by the overlap policy of their entry, and queues their work; knows
+    what run an earlier start of any entry's command has left to the workers.
 
     All of it is in one transaction of the caller's: there is no tick without its job, and no job without its tick.
     """
@@ -43,6 +44,22 @@ class Enqueuer:
         self._read_settings = read_settings
         self._show = show
         self._clock = clock
+
+    def under_way(self, ticks: Ticks, entry: Entry) -> str | None:
+        """The run that keeps an entry's command from beginning a new one, for people; None where there is none."""
+        run = self._run_of(entry)
+        return run.under_way(ticks.work, self._show) if run is not None else None
+
+    def cancel(self, ticks: Ticks, entry: Entry) -> None:
+        """Ends that run."""
+        run = self._run_of(entry)
+        if run is not None:
+            run.cancel(ticks.work, self._clock())
+
+    def _run_of(self, entry: Entry) -> _Run | None:
+        if entry.mirrors is None:
+            return None
+        return _Run(RunRequest(*entry.mirrors, title=""), default_source(self._read_settings()))
 
     def settle(self, ticks: Ticks, tick: Tick, entry: Entry, scheduler: str) -> Settled | None:
         """Ends the tick, with its work queued where that is the decision; None where it stays open, or was changed by

@@ -8,7 +8,6 @@ import signal
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol
 
 from gengfu.clock import Clock, monotonic
 from gengfu.errors import StoreError
@@ -26,22 +25,11 @@ from gengfu.store.ticks import Tick, TickEnd, TickHolder, Ticks, TickState, Tick
 log = logging.getLogger("gengfu.schedule.open_ticks")
 
 
-class EarlierWork(Protocol):
-    """Asks the command of a tick what an earlier start of it has left under way."""
-
-    def under_way(self, argv: tuple[str, ...]) -> str | None:
-        """In words for people; None where a start would begin something new."""
-
-    def cancel(self, argv: tuple[str, ...]) -> None:
-        """Ends that."""
-
-
 @dataclass(frozen=True, slots=True)
 class ScheduleContext:
     """What ticks are started with, and who is told of them."""
 
     enqueuer: Enqueuer
-    earlier_work: EarlierWork
     clock: Clock
     """That of the schedule."""
     show: FormatMoment
@@ -208,7 +196,8 @@ class OpenTicks:
         earlier = [other for other in self._open.values() if other.entry == tick.entry and other.id < tick.id]
         others = [other for other in earlier if _is_held(other) and not self._is_mine(other)]
         unknown = [other for other in others if not self._others.is_known(other)]
-        under_way = None if earlier else self._context.earlier_work.under_way(tick.command)
+        enqueuer = self._context.enqueuer
+        under_way = None if earlier else self._store.write(lambda ticks: enqueuer.under_way(ticks, entry))
         decision = decide(tick, entry.schedule.overlap, earlier, unknown, under_way, self._context.show)
         reason = decision.reason or ""
         if decision.action is Action.SKIP:
@@ -220,7 +209,7 @@ class OpenTicks:
             for other in earlier:
                 self._cancel(other, reason)
             if under_way is not None:
-                self._context.earlier_work.cancel(tick.command)
+                self._store.write(lambda ticks: enqueuer.cancel(ticks, entry))
             if not any(other.id in self._open for other in earlier):
                 self._begin(tick, entry, now)
         elif decision.action is Action.RUN:

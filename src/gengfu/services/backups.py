@@ -146,10 +146,6 @@ class BackupService:
         """Where they lie."""
         return self._folder.folder
 
-    def under_way(self) -> str | None:
-        """What another process makes or restores now; None where none does."""
-        return self._folder.busy()
-
     def make(self, progress: Progress) -> MadeBackup:
         """Makes one and removes those that have had their time.
 

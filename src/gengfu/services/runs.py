@@ -151,21 +151,6 @@ class RunService:
             log.warning("workers could not be told", extra={"job": start.job, "error": problem})
         return problem
 
-    def active(self, resource: str, scope: str) -> RunStart | None:
-        """The active run of that list and scope for which there is still a job, if there is one.
-
-        Raises:
-            StoreError: the database cannot tell.
-        """
-        source = self._workings.source
-        return enqueue(self._workings.light_db(), lambda work: work.active_run(source, resource, scope))
-
-    def cancel(self, resource: str, scope: str, reason: str) -> None:
-        """Ends the active run of that list and scope as failed."""
-        active = self.active(resource, scope)
-        if active is not None:
-            self._store().abort(active.run, reason)
-
     def follow(self, run_id: int, tell: Callable[[Step], None]) -> Run:
         """The run as workers ended it; `tell` hears how it goes.
 
