@@ -21,6 +21,7 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+(%25\w+)?\]|[^\[\]:\s]*)(:(?P<port>[0-9]{1
 @dataclass(frozen=True, slots=True)
 class _Parts:
     scheme: str
+    """With `://`; empty where the address has none, as that of a proxy may."""
     user: str
     password: str
     hosts: str
@@ -35,12 +36,13 @@ class _Parts:
 
 
 def _split(address: str) -> _Parts:
-    scheme, _, rest = address.partition("://")
+    whole = address if "://" in address else f"://{address}"
+    scheme, separator, rest = whole.partition("://")
     rest, _, query = rest.partition("?")
     authority, slash, path = rest.partition("/")
     login, _, hosts = authority.rpartition("@")
     user, _, password = login.partition(":")
-    return _Parts(scheme, user, password, hosts, slash + path, query)
+    return _Parts(scheme and scheme + separator, user, password, hosts, slash + path, query)
 
 
 def wrong_with(address: str) -> Message | None:
@@ -71,17 +73,20 @@ def wrong_with(address: str) -> Message | None:
 
 
 def shown(address: str) -> str:
-    """The address as a person wrote it, with stars for passwords."""
+    """The address as a person wrote it, with stars for passwords; of one that cannot be read, hardly anything."""
     parts = _split(address)
+    if wrong_with(f"{parts.scheme or '://'}{address.removeprefix(parts.scheme)}") is not None:
+        return f"{parts.scheme}{STARS}"
     login = f"{parts.user}:{STARS}@" if parts.password else f"{parts.user}@" if parts.user else ""
     told = [f"{name}={STARS if _SECRET.search(name) else value}" for name, value in parts.parameters if name]
-    return f"{parts.scheme}://{login}{parts.hosts}{parts.path}{'?' if told else ''}{'&'.join(told)}"
+    return f"{parts.scheme}{login}{parts.hosts}{parts.path}{'?' if told else ''}{'&'.join(told)}"
 
 
 def passwords(address: str) -> list[str]:
     """The passwords in the address, as they are written and as they are meant."""
     parts = _split(address)
-    found = [parts.password, unquote(parts.password)]
+    raw = address.removeprefix(parts.scheme).rpartition("@")[0].partition(":")[2]
+    found = [raw, parts.password, unquote(parts.password)]
     for name, value in parts.parameters:
         if _SECRET.search(name):
             found += [value, unquote(value), unquote_plus(value)]

@@ -75,7 +75,7 @@ class Settings:
     home: Path
     """The working folder: where `.env`, `gengfu.toml`, `var/` and `logs/` lie."""
     by_environment: bool = False
-    """Whether the environment names the working folder, or has any setting."""
+    """Whether the environment names the working folder, the vendor or the database."""
     remarks: tuple[Message, ...] = ()
     """What is written among the settings and not used, or not as it may be meant, in sentences."""
 
@@ -88,11 +88,11 @@ class Settings:
     api_verify_tls: bool = _setting(flag, "true", default=True)
     api_proxy: Secret | None = _setting(_made(Address, readers.proxy_url), "http://proxy.example.com:3128")
     """The proxy by which the vendor is asked, or `none`; without it, what the next four say."""
-    http_proxy: Secret | None = _setting(_made(Address, text), "http://proxy.example.com:3128")
+    http_proxy: Secret | None = _setting(_made(Address, readers.secret), "http://proxy.example.com:3128")
     """The proxy for an address with `http://` ..."""
-    https_proxy: Secret | None = _setting(_made(Address, text), "http://proxy.example.com:3128")
+    https_proxy: Secret | None = _setting(_made(Address, readers.secret), "http://proxy.example.com:3128")
     """... with `https://` ..."""
-    all_proxy: Secret | None = _setting(_made(Address, text), "http://proxy.example.com:3128")
+    all_proxy: Secret | None = _setting(_made(Address, readers.secret), "http://proxy.example.com:3128")
     """... and with either, where there is none for it."""
     no_proxy: str | None = _setting(text, "localhost,10.0.0.0/8,.example.com")
     """Names, domains, addresses and networks, with or without a port, to which these three do not apply."""
@@ -322,5 +322,5 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         if each.problem is not None:
             raise ConfigError(each.problem)
     values = {each.name.lower(): each.value for each in explained}
-    by_environment = "GENGFU_HOME" in environ or any(each.source is ENVIRONMENT for each in explained)
+    by_environment = not {"GENGFU_HOME", "API_WECHAT_URL", "DATABASE_URL"}.isdisjoint(environ)
     return Settings(home=home, by_environment=by_environment, remarks=tuple(remarks), **values)

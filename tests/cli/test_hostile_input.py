@@ -84,6 +84,7 @@ def test_a_folder_that_is_no_working_folder_is_told_and_left_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     monkeypatch.delenv("GENGFU_HOME", raising=False)
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.chdir(tmp_path)
     assert main([*words, "--json"]) == 2
     told = json.loads(capfdbinary.readouterr().out)["error"]

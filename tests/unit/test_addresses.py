@@ -60,8 +60,12 @@ def test_what_would_be_read_otherwise_is_refused_with_what_to_write(home: object
         ("redis://:s%40same@db/0", "redis://:******@db/0"),
         ("redis+sentinel://u:s@a:1,b:2/mymaster/0", "redis+sentinel://u:******@a:1,b:2/mymaster/0"),
         ("unix:///run/redis.sock?db=1&password=s%40same", "unix:///run/redis.sock?db=1&password=******"),
-        ("mysql://db/x?passwd=s@same&ssl_ca=/a", "mysql://db/x?passwd=******&ssl_ca=/a"),
+        ("mysql://db/x?passwd=s%40same&ssl_ca=/a", "mysql://db/x?passwd=******&ssl_ca=/a"),
+        ("http://user:ses/ame@proxy:3128", "http://******"),
+        ("user:s@same@proxy:3128", "******"),
         ("sqlite:///var/gengfu.db", "sqlite:///var/gengfu.db"),
+        ("user:sesame@proxy:3128", "user:******@proxy:3128"),
+        ("proxy:3128", "proxy:3128"),
     ],
 )
 def test_an_address_is_shown_as_it_was_written_with_stars(address: str, shown: str) -> None:
@@ -81,6 +85,8 @@ def test_no_raw_password_is_repeated_whatever_it_holds(password: str, sign: str)
         assert urlsplit(address).hostname == "db.example.com"
         assert addresses.shown(address) == "mysql://root:******@db.example.com:3306/gengfu"
     else:
+        assert addresses.shown(address) == "mysql://******"
+        assert marked in addresses.passwords(address)
         assert "xyzzy" not in wrong
         assert "plugh" not in wrong
 
