@@ -82,3 +82,27 @@ def test_options_of_the_address_are_obeyed_or_refused_behind_a_pooler(
         schema.upgrade(asking(pooled("transaction")))
     with pytest.raises(StoreError, match=r'search_path "\$user", public, not with fleet'):
         schema.upgrade(asking(pooled("transaction", ignore_startup_parameters="options")))
+
+
+def test_the_search_path_of_a_role_holds_behind_a_pooler(
+    empty_database_url: str, pgbouncer: Callable[..., PgBouncer]
+) -> None:
+    role = f"fleet_{make_url(empty_database_url).database}"
+    direct = Database(Secret(empty_database_url), Path("/"))
+    with direct.engine.begin() as connection:
+        connection.exec_driver_sql(f"CREATE ROLE {role} LOGIN")
+        connection.exec_driver_sql(f"CREATE SCHEMA fleet AUTHORIZATION {role}")
+        connection.exec_driver_sql(f"ALTER ROLE {role} SET search_path = fleet")
+    theirs = make_url(empty_database_url).set(username=role).render_as_string(hide_password=False)
+    pooled = Database(Secret(pgbouncer(theirs, "transaction").url), Path("/"))
+    try:
+        schema.upgrade(pooled)
+        schema.ensure(pooled)
+        with direct.engine.connect() as connection:
+            made = "SELECT count(DISTINCT schemaname), min(schemaname) FROM pg_tables WHERE tablename = 'device'"
+            assert connection.exec_driver_sql(made).one() == (1, "fleet")
+    finally:
+        pooled.dispose()
+        with direct.engine.begin() as connection:
+            connection.exec_driver_sql(f"DROP OWNED BY {role}; DROP ROLE {role}")
+        direct.dispose()

@@ -139,13 +139,19 @@ def parse_address(url: Secret, home: Path, path: Path | None) -> URL:
         if isinstance(value := query.get(name), str) and value != "system":
             query[name] = str(home / Path(value).expanduser())
     if wanted == "pymysql" and not (parsed.database or "read_default_file" in query):
-        raise _wrong("names no database")
+        raise _wrong_mysql("names no database")
     return parsed.set(drivername=f"{'mysql' if wanted == 'pymysql' else 'postgresql'}+{wanted}", query=query)
 
 
 def _wrong(what: str) -> ConfigError:
     return ConfigError(
         tr("DATABASE_URL {what}; for example: DATABASE_URL=postgresql://user:secret@127.0.0.1:5432/gengfu", what=what)
+    )
+
+
+def _wrong_mysql(what: str) -> ConfigError:
+    return ConfigError(
+        tr("DATABASE_URL {what}; for example: DATABASE_URL=mysql://user:secret@127.0.0.1:3306/gengfu", what=what)
     )
 
 
@@ -273,7 +279,7 @@ def _mysql(url: URL) -> Engine:
     for name, value in url.query.items():
         convert = _MYSQL_PARAMETERS.get(name)
         if convert is None:
-            raise _wrong(
+            raise _wrong_mysql(
                 tr(
                     "has the parameter {name}, which is none of {known}",
                     name=name,
@@ -283,12 +289,16 @@ def _mysql(url: URL) -> Engine:
         try:
             given[name] = convert(str(value))
         except ValueError:
-            raise _wrong(tr("says {name}={value}, which is no such value", name=name, value=value)) from None
+            raise _wrong_mysql(tr("says {name}={value}, which is no such value", name=name, value=value)) from None
     if given.setdefault("charset", "utf8mb4").lower() != "utf8mb4":
-        raise _wrong(tr("says charset={charset}, and Gengfu writes utf8mb4: leave it out", charset=given["charset"]))
+        raise _wrong_mysql(
+            tr("says charset={charset}, and Gengfu writes utf8mb4: leave it out", charset=given["charset"])
+        )
     command = given.pop("init_command", None)
     if command is not None and (named := _MYSQL_OURS.search(command)):
-        raise _wrong(tr("has an init_command with {named}, which Gengfu sets itself: leave it out", named=named[0]))
+        raise _wrong_mysql(
+            tr("has an init_command with {named}, which Gengfu sets itself: leave it out", named=named[0])
+        )
     given.setdefault("connect_timeout", CONNECT_TIMEOUT)
     arguments = {name: value for name, value in given.items() if not name.startswith("ssl")}
     arguments |= {"autocommit": True, **_mysql_tls(given)}
@@ -323,7 +333,7 @@ def _connect_mysql(dialect: Any, _record: object, arguments: Sequence[Any], name
         raise
     except (OSError, ValueError) as error:
         # Files without certificates, and values that the driver refuses.
-        raise _wrong(tr("has a parameter that cannot be used: {error}", error=error)) from None
+        raise _wrong_mysql(tr("has a parameter that cannot be used: {error}", error=error)) from None
 
 
 def _prepare_mysql(command: str | None) -> Callable[..., None]:

@@ -10,7 +10,7 @@ from gengfu.errors import ConfigError, GengfuError, StoreError
 from gengfu.language import tr
 from gengfu.services.doctor.findings import PATIENCE, DoctorContext, Finding, Level, error, ok, warning
 from gengfu.services.doctor.reachability import Reachability, reach
-from gengfu.services.within import within
+from gengfu.services.within import NoAnswer, within
 from gengfu.vendor.proxies import proxy_for
 
 if TYPE_CHECKING:
@@ -33,11 +33,14 @@ def database(context: DoctorContext) -> Iterator[Finding]:
     from gengfu.store import schema
     from gengfu.store.diagnosis import damage_of, longest_statement
 
-    db = context.db()
     try:
+        db = context.db()
         lack = within(PATIENCE, tr("the database {where}", where=db.where), lambda: schema.lack(db))
     except StoreError as problem:
         yield error(problem.what, problem.remedy or tr("see that it runs, and that DATABASE_URL is its address"))
+        return
+    except (ConfigError, NoAnswer) as problem:
+        yield error(str(problem), tr("see that it runs, and that DATABASE_URL is its address"))
         return
     if lack:
         is_file = db.path is not None
