@@ -196,12 +196,13 @@ def version_of(home: Path) -> str:
 def origins_of(home: Path, kind: str) -> list[Origin]:
     """The user's files of that kind, `commands`, `jobs` or `resources`, in order, then the packages' entry points.
     Files whose names begin with an underscore or a dot are left to the others."""
+    folder = home / APP / kind
     try:
-        files = sorted((home / APP / kind).glob("*.py"))
+        files = sorted(path for path in folder.iterdir() if path.suffix == ".py")
+    except (FileNotFoundError, NotADirectoryError):
+        files = []
     except OSError as error:
-        raise CodeError(
-            tr("{folder} cannot be read: {why}", folder=home / APP / kind, why=error.strerror or error)
-        ) from error
+        raise CodeError(tr("{folder} cannot be read: {why}", folder=folder, why=error.strerror or error)) from error
     found = [UserFile(home, path) for path in files if path.name[0] not in "._" and path.is_file()]
     return [*found, *_entries_of(f"gengfu.{kind}")]
 

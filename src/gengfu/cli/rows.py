@@ -89,7 +89,9 @@ FILE = (
         help="For people: `report` has Chinese titles, words for states, and a summary.",
     ),
     click.Option(["--force"], is_flag=True, help="Overwrite the file if it is there."),
-    click.Option(["--mode"], type=Mode(), help="Permissions of the file; 600, or as they are if it is there."),
+    click.Option(
+        ["--mode"], type=Mode(), metavar="MODE", help="Permissions of the file; 600, or as they are if it is there."
+    ),
 )
 
 
