@@ -36,14 +36,18 @@ SAYS = {"say", "note", "fail", "confirm", "progress", "Column", "tr", "worded", 
 """What is called with text for people: its plain strings are looked up whole."""
 UNSEEN = {"log", "logger"}
 """What writes lines in English."""
-BUGS = {"AssertionError", "AttributeError", "NotImplementedError", "RuntimeError", "TypeError"}
+BUGS = {"AssertionError", "AttributeError", "InvalidResponse", "LookupError", "RuntimeError", "TypeError"}
 """Errors that only a programmer sees."""
-PLACE = re.compile(r"\{[\w.]+(?:!r)?(?::[.,]?\d{0,2}[a-z]?)?\}|%\(\w+\)s")
+PLACE = re.compile(r"\{[\w.]+(?:!r)?(?::[.,]?\d{0,2}[a-z]?)?\}|%\(\w+\)s|\$\w+")
 LETTERS = re.compile("[A-Za-z]")
 PROSE = re.compile(r"[A-Za-z]{2,}[,;:]? [a-z(][a-z(]")
-SQL = "TRUNCATE|SELECT|INSERT|UPDATE|DELETE|CREATE|DROP|ALTER|WITH|SET|SHOW|PRAGMA|LOCK|VALUES|GROUP|FROM|WHERE|AND"
-TOOLS = "gengfu|chown|systemctl|bearer|Basic|entry =|state =|id"
-CODE = re.compile(rf"\^|.*\w\|\w|def |# |yyyy|\w+(, \w+)+$|({TOOLS}) [^,;]*$|\s*\(?({SQL})\b")
+SQL = (
+    "TRUNCATE|SELECT|INSERT|UPDATE|DELETE|CREATE|DROP|LOCAL|PRAGMA|LOCK|VALUES|ORDER BY|GROUP|FROM|WHERE|AND|OR|NOT IN"
+    "|COPY|OVER|INTO|xx IN|SHOW|SET SESSION|SET GLOBAL|SET time_zone|first_seen_at"
+)
+TOOLS = "gengfu|chmod|while|run:show|chown|systemctl|bearer|Basic|su|cd"
+OTHERS = r": written|while |\^|.*\w\|\w|def |# |yyyy|\w+(, \w+)+$|gengfu: xx$|from gengfu|    listing="
+CODE = re.compile(rf"{OTHERS}|({TOOLS}) [^,;]*$|.*\b({SQL})\b", re.DOTALL)
 PUNCTUATION = (
     ", ",
     "{heading}:",
@@ -54,7 +58,14 @@ PUNCTUATION = (
 )
 """What has no word of English, and is put otherwise in Chinese."""
 LISTS = (
-    *("durations.py", "schedule/cron_words.py", "mirror/device.py", "mirror/names.py", "services/times.py"),
+    *(
+        "durations.py",
+        "testing.py",
+        "schedule/cron_words.py",
+        "mirror/device.py",
+        "mirror/names.py",
+        "services/times.py",
+    ),
     *("store/enqueue.py", "store/migrations/", "store/ticks.py"),
 )
 """Where strings of several words are names, or both languages stand side by side."""
@@ -80,6 +91,9 @@ def sentences() -> dict[str, list[str]]:
     for path in sources():
         for text in said(path):
             found[text].add(str(path.relative_to(PACKAGE.parent)))
+    for template in PACKAGE.glob("*/templates/*"):
+        for text in re.findall(r"\[\[(.+?)\]\]", template.read_text("utf-8"), re.DOTALL):
+            found[text].add(str(template.relative_to(PACKAGE.parent)))
     for text in help_texts():
         found[text].add("gengfu/cli")
     for row in (EntryRow, Tick):
@@ -95,7 +109,7 @@ def sentences() -> dict[str, list[str]]:
 
 def said(path: Path) -> Iterator[str]:
     """What the code of a file says in plain strings."""
-    lists = str(path.relative_to(PACKAGE)).startswith(LISTS)
+    lists = _place(path).startswith(LISTS)
     says = SAYS if "/store/" not in str(path) else {"tr"}
     for node, parents in walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -107,6 +121,8 @@ def said(path: Path) -> Iterator[str]:
 
 def composed(path: Path) -> Iterator[tuple[int, str]]:
     """The sentences of a file that are put together by hand, so that nothing can translate them."""
+    if _place(path).startswith(LISTS):
+        return
     for node, parents in walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.JoinedStr):
             parts = [part.value if isinstance(part, ast.Constant) else None for part in node.values]
@@ -115,12 +131,16 @@ def composed(path: Path) -> Iterator[tuple[int, str]]:
                 yield node.lineno, text
 
 
+def _place(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
 def _is_read(text: str, parents: list[ast.AST]) -> bool:
     if not PROSE.search(PLACE.sub("xx", text)) or CODE.match(text):
         return False
     calls = [parent.func for parent in parents if isinstance(parent, ast.Call)]
     is_logged = any(isinstance(call, ast.Attribute) and getattr(call.value, "id", "") in UNSEEN for call in calls)
-    is_bug = any(getattr(call, "id", "") in BUGS for call in calls)
+    is_bug = any(_called(parent) in BUGS for parent in parents)
     return not is_logged and not is_bug and not isinstance(parents[-1], ast.Expr)
 
 

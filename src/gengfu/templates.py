@@ -6,18 +6,21 @@ import re
 from importlib.resources import files
 from string import Template
 
+from gengfu.language import worded
+
+_WORDS = re.compile(r"\[\[(.+?)\]\]", re.DOTALL)
 _ALONE = re.compile(r"\$(\w+)\n")
 
 
 def render(package: str, template: str, **values: object) -> str:
-    """The text of the template with each `$name` replaced.
+    """The text of the template with each `$name` replaced, and what stands in `[[ ]]` in the current language.
 
     A name that has a line for itself stands for whole lines: for none where the value is empty.
 
     Raises:
         KeyError: the template names a value that is not given.
     """
-    text = files(package).joinpath("templates", template).read_text("utf-8")
+    text = _WORDS.sub(lambda found: worded(found[1]), files(package).joinpath("templates", template).read_text("utf-8"))
     return "".join(_filled(line, values) for line in text.splitlines(keepends=True))
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gengfu.cli.base import BaseCommand
+from gengfu.language import tr
 
 if TYPE_CHECKING:
     from gengfu.services.scaffolding import Written
@@ -24,7 +25,7 @@ class Making(BaseCommand):
         from gengfu.services.json import to_json
 
         for file in written.files:
-            self.out.say(f"written  {file}")
+            self.out.say(tr("written  {file}", file=file))
         self.out.say()
         self.out.say("Next:")
         for step in written.next:

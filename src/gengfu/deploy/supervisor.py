@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gengfu.deploy.plan import DeployFile, Plan
 from gengfu.errors import UsageError
+from gengfu.language import tr
 from gengfu.templates import render
 
 PLACES = (
@@ -69,5 +70,7 @@ def _program(plan: Plan, kind: str, command: Sequence[str], count: int) -> str:
 
 def _plain(text: str) -> str:
     if " ;" in text or " #" in text:
-        raise UsageError(f"supervisor takes what follows ' ;' or ' #' for a comment, so it cannot be given {text!r}")
+        raise UsageError(
+            tr("supervisor takes what follows ' ;' or ' #' for a comment, so it cannot be given {text!r}", text=text)
+        )
     return text.replace("%", "%%")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from gengfu.language import tr, worded
 from gengfu.templates import render
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def declaration(resource: Resource) -> str:
     names |= {"Kind"} if any(field.kind != "text" for field in resource.fields) else set()
     query = f", {tuple(listing.query)!r}" if listing.query else ""
     lines = [
-        f'"""The {resource.title}."""',
+        f'"""{worded(tr("The {title}.", title=tr(resource.title)))}"""',
         "",
         f"from gengfu import {', '.join(sorted(names))}",
         "",
@@ -53,9 +54,11 @@ def migration(resource: Resource, number: int, lacking: Sequence[str] | None) ->
     step = "create_mirror" if lacking is None else "add_columns"
     types = sorted(set(columns.values()))
     before = repr(f"{resource.name}_{number - 1:04}").replace("'", '"') if number > 1 else "None"
-    what = "Makes the table" if lacking is None else "Adds columns to the table"
+    title = tr(resource.title)
+    makes = tr("Makes the table of the {title}.", title=title)
+    what = worded(makes if lacking is None else tr("Adds columns to the table of the {title}.", title=title))
     lines = [
-        f'"""{what} of the {resource.title}."""',
+        f'"""{what}"""',
         "",
         f"from gengfu.store.migrations.steps import {', '.join([*types, step])}",
         "",
@@ -64,7 +67,7 @@ def migration(resource: Resource, number: int, lacking: Sequence[str] | None) ->
         "",
         "",
         "def upgrade() -> None:",
-        f'    """{what}."""',
+        f'    """{what}"""',
         f"    {step}(",
         f"        {_text(resource.name)},",
         "        {",

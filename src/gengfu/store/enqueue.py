@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gengfu.errors import StoreError
+from gengfu.language import tr
 from gengfu.store.sources import Source, record_source
 from gengfu.store.statements import Statements, moment, transact
 
@@ -79,7 +80,7 @@ def new_job(
         ValueError: that is longer than any job is ever put off.
     """
     if not 0 <= delay <= LONGEST_DELAY.total_seconds():
-        raise ValueError(f"a job cannot be delayed by {delay} seconds, only by 0 to 900")
+        raise ValueError(tr("a job cannot be delayed by {delay} seconds, only by 0 to 900", delay=delay))
     return {
         "queue": queue,
         "name": name,
@@ -172,12 +173,13 @@ class Enqueuing:
         if row is None:
             return None
         if row["state"] == "queued":
-            progress = "no worker has taken it yet"
+            progress = tr("no worker has taken it yet")
         else:
-            known = row["pages"] is not None
-            progress = f"page {row['pages_done']} of {row['pages']}" if known else f"{row['pages_done']} pages read"
+            done, pages = row["pages_done"], row["pages"]
+            so_far = tr("{done} pages read", done=done)
+            progress = so_far if pages is None else tr("page {done} of {pages}", done=done, pages=pages)
             if row["pass_number"] > 1:
-                progress += f", pass {row['pass_number']}"
+                progress = tr("{progress}, pass {number}", progress=progress, number=row["pass_number"])
         since = moment(row["created_at"])
         assert since is not None
         return RunStart(row["id"], None, scope, since, progress)

@@ -31,7 +31,7 @@ from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from gengfu.errors import ConfigError
-from gengfu.language import kept, recalled
+from gengfu.language import kept, recalled, tr
 
 _MY = ("mysql", "mariadb")
 
@@ -559,7 +559,9 @@ def list_table(name: str, kinds: Mapping[str, str]) -> ListTable:
     """
     known = metadata.tables.get(name)
     if name in VIEWS or (known is not None and "row_hash" not in known.c):
-        raise ConfigError(f"the list {name} needs another name: Gengfu has a table of that name for itself")
+        raise ConfigError(
+            tr("the list {name} needs another name: Gengfu has a table of that name for itself", name=name)
+        )
     if known is not None:
         return known
     return mirror_table(name, *(Column(column, COLUMN_TYPES[kind]) for column, kind in kinds.items()), to=MetaData())

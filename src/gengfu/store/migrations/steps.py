@@ -14,6 +14,7 @@ from alembic import op
 from sqlalchemy.dialects import mysql, sqlite
 
 from gengfu.errors import StoreError
+from gengfu.language import tr
 
 _MY = ("mysql", "mariadb")
 
@@ -43,7 +44,11 @@ def create_table(name: str, *items: sa.schema.SchemaItem, **options: Any) -> Non
         ours = {item.name for item in items if isinstance(item, sa.Column)}
         if op.get_bind().dialect.name not in _MY or {column["name"] for column in inspector.get_columns(name)} != ours:
             raise StoreError(
-                f"the database already has a table named {name} that is not Gengfu's; give Gengfu a database of its own"
+                tr(
+                    "the database already has a table named {name} that is not Gengfu's; give Gengfu a database of its "
+                    "own",
+                    name=name,
+                )
             )
         return
     op.create_table(name, *items, **_OPTIONS, **options)
