@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gengfu.errors import FileError, GengfuError
 from gengfu.language import tr
-from gengfu.ownership import open_own
+from gengfu.ownership import open_own, why_refused
 from gengfu.retry import Patience
 
 UP_LOCK = "up.lock"
@@ -131,7 +131,7 @@ def _holder(file: int) -> Holder:
 
 def _unwritable(path: Path, error: OSError) -> FileError:
     return FileError(
-        tr("{path} cannot be written: {strerror}; see: gengfu doctor", path=path, strerror=error.strerror or error)
+        tr("{path} cannot be written: {reason}; see: gengfu doctor", path=path, reason=why_refused(error, path))
     )
 
 

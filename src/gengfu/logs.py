@@ -14,7 +14,7 @@ from gengfu.addresses import passwords
 from gengfu.errors import ConfigError
 from gengfu.language import tr, worded
 from gengfu.locks import alone
-from gengfu.ownership import open_own
+from gengfu.ownership import open_own, why_refused
 from gengfu.redaction import Redactor
 from gengfu.settings import Address, Secret, Settings
 from gengfu.text import visible
@@ -219,7 +219,11 @@ def _open_folder(settings: Settings) -> Path:
 
 def _unwritable(path: Path, error: OSError) -> ConfigError:
     return ConfigError(
-        tr("LOG_DIR: {path} cannot be written ({error.strerror}); for example: LOG_DIR=logs", path=path, error=error)
+        tr(
+            "LOG_DIR: {path} cannot be written ({reason}); for example: LOG_DIR=logs",
+            path=path,
+            reason=why_refused(error, path),
+        )
     )
 
 

@@ -86,6 +86,18 @@ def name_of(user: int) -> str:
         return str(user)
 
 
+def why_refused(error: OSError, path: Path) -> str:
+    """Why the file or folder cannot be used, with what to do where that is a matter of accounts."""
+    part = next((each for each in (path, *path.parents) if os.path.lexists(each)), path)
+    if not isinstance(error, PermissionError) or not os.path.lexists(part):
+        return error.strerror or str(error)
+    owner, me = name_of(part.lstat().st_uid), name_of(os.geteuid())
+    values = {"reason": error.strerror, "part": part, "owner": owner, "me": me}
+    if owner == me:
+        return tr("{reason}; run: chmod u+rwX {part}", **values)
+    return tr("{reason}: {part} belongs to {owner}, and this is {me}; run: chown -R {me} {part}", **values)
+
+
 def _owners(home: Path) -> Iterator[tuple[Path, int]]:
     """What decides what the program does in that folder, with the owner of each; of links both ends count."""
     yield home, home.stat().st_uid

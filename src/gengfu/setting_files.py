@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from gengfu.errors import ConfigError
 from gengfu.language import Message, tr
+from gengfu.ownership import why_refused
 
 DOTENV = ".env"
 TOML = "gengfu.toml"
@@ -176,7 +177,7 @@ def _text(path: Path) -> str:
     except FileNotFoundError:
         return ""
     except OSError as error:
-        raise _unreadable(path, _refused(path, error)) from None
+        raise _unreadable(path, why_refused(error, path)) from None
     try:
         found = os.fstat(file)
         if not stat.S_ISREG(found.st_mode):
@@ -203,23 +204,12 @@ def _text(path: Path) -> str:
     return contents
 
 
-def _unreadable(path: Path, reason: Message) -> ConfigError:
+def _unreadable(path: Path, reason: str) -> ConfigError:
     return ConfigError(tr("{file} cannot be read: {reason}", file=path, reason=reason))
 
 
 def _kind(mode: int) -> Message:
     return tr("a folder") if stat.S_ISDIR(mode) else tr("a pipe") if stat.S_ISFIFO(mode) else tr("a device or a socket")
-
-
-def _refused(path: Path, error: OSError) -> Message:
-    from gengfu.ownership import name_of
-
-    values = {"reason": error.strerror, "me": name_of(os.geteuid())}
-    try:
-        owner = name_of(path.stat().st_uid)
-        return tr("{reason}; it belongs to {owner}, and this is {me}", owner=owner, **values)
-    except OSError:
-        return tr("{reason}; this is {me}", **values)
 
 
 # The parts of an address, as ThinkPHP writes them in `[database]`, in `[redis]` and `[queue]`, and flat as `DB_HOST`.

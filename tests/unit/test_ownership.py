@@ -226,3 +226,17 @@ def test_code_that_cannot_be_read_is_told(home: Theirs, part: str) -> None:
     refused = home.run_as(OTHER, "whoami")
     assert f"{home.folder / 'app' / 'commands'} cannot be read: Permission denied" in refused.err
     assert refused.code in (1, 2)
+
+
+def test_a_refusal_names_the_owner_and_the_remedy(tmp_path: Path) -> None:
+    denied = PermissionError(13, "Permission denied")
+    assert ownership.why_refused(denied, tmp_path / "a" / "b") == f"Permission denied; run: chmod u+rwX {tmp_path}"
+    assert ownership.why_refused(OSError(28, "No space left on device"), tmp_path) == "No space left on device"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_folder_of_another_account_is_to_be_given_to_this_one(tmp_path: Path) -> None:
+    os.chown(tmp_path, 65534, 65534)
+    told = ownership.why_refused(PermissionError(13, "Permission denied"), tmp_path / "logs")
+    assert told.startswith(f"Permission denied: {tmp_path} belongs to ")
+    assert told.endswith(f"and this is root; run: chown -R root {tmp_path}")

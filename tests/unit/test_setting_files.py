@@ -278,7 +278,7 @@ def test_a_file_that_may_not_be_read_is_told_with_its_owner(home: Path, monkeypa
 
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(
-        ConfigError, match=r"\.toml cannot be read: Permission denied; it belongs to \w+, and this is \w+"
+        ConfigError, match=r"\.toml cannot be read: Permission denied; run: chmod u\+rwX .*gengfu\.toml"
     ):
         load_settings({"GENGFU_HOME": str(home)})
 

@@ -11,6 +11,7 @@ from gengfu.clock import Clock
 from gengfu.errors import FileError, GengfuError, LoginRefused
 from gengfu.language import tr
 from gengfu.logs import redact, register_secret
+from gengfu.ownership import why_refused
 from gengfu.setting_files import DOTENV, quoted
 from gengfu.settings import Secret, Settings
 
@@ -80,5 +81,5 @@ def write_settings(home: Path, values: Mapping[str, str]) -> Path:
     except FileExistsError:
         raise FileError(tr("{file} is there already; see: {command}", file=path, command="gengfu config")) from None
     except OSError as error:
-        raise FileError(tr("{file} cannot be written: {reason}", file=path, reason=error.strerror)) from None
+        raise FileError(tr("{file} cannot be written: {reason}", file=path, reason=why_refused(error, path))) from None
     return path
