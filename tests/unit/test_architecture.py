@@ -92,7 +92,9 @@ def test_a_class_says_what_it_guarantees() -> None:
             "queue.notify",
         ),
         *(
+            "cli.device_list",
             "cli.schedule",
+            "services.runs",
             "services.schedule",
             "schedule.entries",
             "schedule.plan",

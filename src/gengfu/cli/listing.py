@@ -16,7 +16,8 @@ from gengfu.services.json import to_json
 
 if TYPE_CHECKING:
     from gengfu import Resource
-    from gengfu.services.runs import Run, RunStart, Step
+    from gengfu.services.following import Step
+    from gengfu.services.runs import Run, RunStart
 
 HOW_TO_END = (
     click.Option(["--wait"], is_flag=True, help="Follow the run to its end; exit 0 only if it is complete."),

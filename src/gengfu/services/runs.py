@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from gengfu.clock import Clock
 from gengfu.errors import NotFound, RunError
 from gengfu.language import tr
-from gengfu.services.following import Follower, Step
 from gengfu.services.json import object_of, to_json
 from gengfu.services.times import seconds
 from gengfu.store.enqueue import RunStart, enqueue, list_queue, run_subject
@@ -20,6 +19,7 @@ from gengfu.store.run_rows import PageRow, RejectRow, Run, RunState, Verdict, Wi
 
 if TYPE_CHECKING:
     from gengfu.mirror.mirror import Mirror
+    from gengfu.services.following import Step
     from gengfu.services.lists import ListService, Row
     from gengfu.settings import Settings
     from gengfu.store.changes import Change
@@ -35,7 +35,6 @@ __all__ = [
     "RunDetail",
     "RunService",
     "RunStart",
-    "Step",
     "Verdict",
     "WindowRow",
 ]
@@ -158,6 +157,8 @@ class RunService:
             StoreError: the database has been away for a minute.
             RunError: there is no such run, or nobody is left to work for it.
         """
+        from gengfu.services.following import Follower
+
         run = Follower(self._store(), tell, self._clock, elsewhere=True).follow(run_id)
         log.info("run closed", extra={"run": run.id, "verdict": run.verdict, "why": run.reason or ""})
         return run
@@ -168,6 +169,8 @@ class RunService:
         Raises:
             StoreError, RunError: as `follow`.
         """
+        from gengfu.services.following import Follower
+
         follower = Follower(self._workings.mirror().runs, tell, self._clock, elsewhere=False)
         with self._workings.inline(run_subject(run_id)):
             return follower.follow(run_id)
