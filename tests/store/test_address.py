@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy.engine import URL, make_url
 
 from gengfu.errors import ConfigError, GengfuError, StoreRefused
 from gengfu.settings import Secret
 from gengfu.store import schema
 from gengfu.store.database import Database
+from gengfu.store.engines import _options
 from servers import DatabaseServer, absent
 from system import System
 
@@ -199,3 +203,29 @@ def test_whoever_is_to_last_ends_where_the_database_refuses(
     ended = open_system(database_url=url).home.run(command)
     assert ended.code == 2
     assert "make that database, or correct its name in DATABASE_URL" in ended.out + ended.err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "-c TimeZone=UTC",
+        "-cTimeZone=UTC",
+        "--timezone=UTC",
+        "-c work_mem=4MB -c 'timezone=Asia/Shanghai'",
+        "-c   timezone=UTC",
+    ],
+)
+def test_a_conflict_is_found_however_the_options_are_written(options: str) -> None:
+    with pytest.raises(ConfigError, match="has the option timezone"):
+        opened(with_query("postgresql://h/d", options=options)).engine  # noqa: B018
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z][a-z_]{2,10}", fullmatch=True), st.from_regex(r"[\w ,\\\"']{0,12}", fullmatch=True)
+    )
+)
+def test_options_are_read_as_the_server_reads_them(settings: dict[str, str]) -> None:
+    for form in ("-c {}", "-c{}", "--{}"):
+        words = " ".join(form.format(shlex.quote(f"{name}={value}")) for name, value in settings.items())
+        assert _options(make_url(with_query("postgresql://h/d", options=words))) == settings
