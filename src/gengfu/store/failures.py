@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from gengfu.errors import StoreError, StoreRefused, TooLarge
 from gengfu.language import Message, tr
+from gengfu.redaction import Redactor
 
 
 class _Permanent(NamedTuple):
@@ -118,9 +119,10 @@ def is_transient(cause: BaseException, *, lost: bool = False, operational: bool 
 
 def explained(where: str, cause: BaseException, secrets: list[str] | None = None) -> StoreError:
     """The error as one sentence that names the database and what to do, and none of the secrets."""
-    text = " ".join(str(cause).split())
+    redactor = Redactor()
     for secret in secrets or ():
-        text = text.replace(secret, "******")
+        redactor.add(secret, common=secret in where)
+    text = redactor.redact(" ".join(str(cause).split()))
     if "no such table" in text or getattr(cause, "sqlstate", None) == "42P01" or _number(cause) == 1146:
         what = tr("the database {where} lacks a table: {text}", where=where, text=text[:200])
         return StoreError(
