@@ -11,7 +11,6 @@ from gengfu.clock import Clock, monotonic
 from gengfu.errors import RunError, StoreError
 from gengfu.language import joined, tr
 from gengfu.retry import Patience
-from gengfu.store.jobs import JobState
 from gengfu.store.run_rows import Run, RunState
 
 if TYPE_CHECKING:
@@ -102,6 +101,8 @@ class Follower:
         return Step(done, run.pages, joined(", ", words) if words else "")
 
     def _check(self, run: Run, still: float) -> None:
+        from gengfu.store.jobs import JobState
+
         if still < self._next_check:
             return
         self._next_check = still + CHECK_EVERY
