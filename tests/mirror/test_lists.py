@@ -12,9 +12,10 @@ from sqlalchemy import insert, text
 from gengfu.mirror.account import ACCOUNT
 from gengfu.mirror.device import DEVICE
 from gengfu.mirror.resource import Resource
+from gengfu.services.lists import gone_offline
 from gengfu.store.changes import ChangeKind, ChangeQuery, ChangeStore, Difference
 from gengfu.store.database import Database
-from gengfu.store.lists import ListStore, OfflineQuery, Order, Presence, SinceKnownBy, ValueFilter, Which
+from gengfu.store.lists import ListStore, Order, Presence, SinceKnownBy, StateSince, ValueFilter, Which
 from gengfu.store.rows import MirrorTable
 from gengfu.store.tables import device, sync_absence
 
@@ -218,56 +219,48 @@ def offline(database: Database) -> ListStore:
     return store
 
 
-def asked(**more: Any) -> OfflineQuery:
-    return OfflineQuery("alive", "last_alive_time", NOW - timedelta(days=365), **more)
-
-
-def since(store: ListStore, query: OfflineQuery, after: int | None = None, limit: int = 9) -> tuple[int, list[Any]]:
-    number, found = store.offline(query, Which(), after, limit)
-    return number, [(each.id, (NOW - each.since) // timedelta(hours=1), str(each.known_by)) for each in found]
+def hours_ago(found: list[StateSince]) -> dict[int, tuple[int, str]]:
+    return {each.id: ((NOW - each.since) // timedelta(hours=1), str(each.known_by)) for each in found}
 
 
 def test_what_is_offline_is_told_with_since_when_and_by_whom(offline: ListStore) -> None:
-    every = [(2, 5, "vendor"), (3, 4, "first_seen"), (4, 3, "change"), (1, 2, "change")]
-    assert since(offline, asked()) == (4, every)
-    assert since(offline, asked(), None, 2) == (4, every[:2])
-    assert since(offline, asked(), 3) == (4, every[2:])
-
-
-def test_only_what_is_known_to_have_been_online_went_offline_since(offline: ListStore) -> None:
-    assert since(offline, asked(since=NOW - timedelta(hours=2))) == (1, [(1, 2, "change")])
-    assert since(offline, asked(since=NOW - timedelta(hours=6)))[1] == [
-        (1, 2, "change"),
-        (4, 3, "change"),
-        (2, 5, "vendor"),
-    ]
-    assert since(offline, asked(since=NOW - timedelta(hours=6)), 4)[1] == [(2, 5, "vendor")]
-    assert offline.offline_unknown(asked(since=NOW - timedelta(hours=6)), Which()) == 1
-
-
-def test_what_is_offline_for_longer_is_told_the_longest_first(offline: ListStore) -> None:
-    assert since(offline, asked(until=NOW - timedelta(hours=3)))[1] == [
-        (2, 5, "vendor"),
-        (3, 4, "first_seen"),
-        (4, 3, "change"),
-    ]
-    assert since(offline, asked(until=NOW - timedelta(hours=5)))[1] == [(2, 5, "vendor")]
-    assert offline.offline_unknown(asked(until=NOW - timedelta(hours=5)), Which()) == 1
-    assert offline.offline_unknown(asked(until=NOW - timedelta(hours=3)), Which()) == 0
-
-
-def test_no_row_is_offline_since_a_time_whose_changes_are_no_longer_kept(offline: ListStore) -> None:
-    kept = OfflineQuery("alive", None, NOW - timedelta(hours=1))
-    assert since(offline, kept)[1] == [(2, 1, "first_seen"), (3, 1, "first_seen"), (4, 3, "change"), (1, 2, "change")]
-    longer = OfflineQuery("alive", None, NOW - timedelta(hours=1), until=NOW - timedelta(hours=2))
-    assert since(offline, longer)[1] == [(4, 3, "change"), (1, 2, "change")]
-    assert offline.offline_unknown(longer, Which()) == 2
+    told = {1: (2, "change"), 2: (5, "vendor"), 3: (4, "first_seen"), 4: (3, "change")}
+    assert hours_ago(offline.offline("alive", "last_alive_time", Which())) == told
+    assert hours_ago(offline.offline("alive", None, Which())) == told | {2: (4, "first_seen")}
+    assert hours_ago(offline.offline("alive", None, Which(conditions=[ValueFilter(["id"], [4])]))) == {4: (3, "change")}
 
 
 def test_what_came_back_online_is_told(offline: ListStore) -> None:
-    number, (found,) = offline.back("alive", NOW - timedelta(hours=1), Which(), None, 9)
-    assert (number, found.id, found.since, found.known_by) == (1, 5, NOW - timedelta(hours=1), SinceKnownBy.CHANGE)
-    assert offline.back("alive", NOW, Which(), None, 9) == (0, [])
+    assert hours_ago(offline.back("alive", NOW - timedelta(hours=1), Which())) == {5: (1, "change")}
+    assert offline.back("alive", NOW, Which()) == []
+
+
+def since(key: int, hours: float, known_by: str = "change") -> StateSince:
+    return StateSince(key, NOW - timedelta(hours=hours), SinceKnownBy(known_by))
+
+
+OFFLINE = [since(1, 2), since(2, 5, "vendor"), since(3, 4, "first_seen"), since(4, 3), since(5, 3)]
+
+
+@pytest.mark.parametrize(
+    ("began", "until", "kept_from", "found", "unknown"),
+    [
+        (None, None, 99, [2, 3, 4, 5, 1], 0),
+        (2, None, 99, [1], 1),
+        (6, None, 99, [1, 4, 5, 2], 1),
+        (6, 3, 99, [4, 5, 2], 1),
+        (None, 3, 99, [2, 3, 4, 5], 0),
+        (None, 5, 99, [2], 1),
+        (None, 4, 4, [2, 3], 0),
+        (None, 3, 2, [2, 4, 5], 1),
+    ],
+)
+def test_only_what_is_known_to_have_been_online_went_offline_since(
+    began: int | None, until: int | None, kept_from: int, found: list[int], unknown: int
+) -> None:
+    moments = [None if each is None else NOW - timedelta(hours=each) for each in (began, until)]
+    told, others = gone_offline(OFFLINE, *moments, NOW - timedelta(hours=kept_from))
+    assert ([each.id for each in told], others) == (found, unknown)
 
 
 def test_changes_are_listed_page_by_page_in_both_directions(database: Database) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -25,7 +25,6 @@ from gengfu.store.changes import Change, ChangeKind, ChangeQuery, ChangeStore
 from gengfu.store.database import Database
 from gengfu.store.lists import (
     ListStore,
-    OfflineQuery,
     Order,
     Presence,
     SinceKnownBy,
@@ -335,36 +334,39 @@ class ListService:
         mirror has it, and may be offline for longer: such a row is none that went offline `since` a moment.
         """
         now = self._clock()
-        until = now - longer_than if longer_than is not None else None
         flag, told = self._online_columns()
-        asked = OfflineQuery(flag, told, now - CHANGES_KEPT, since, until)
-        which = self._which(chosen)
-        total, found = self._store.offline(asked, which, after, limit + 1)
-        unknown = self._store.offline_unknown(asked, which) if since is not None or until is not None else 0
-        return OfflineFound(
-            self.resource.name, now, total, self._since(found[:limit], told), len(found) > limit, unknown
-        )
+        rows = self._store.offline(flag, told, self._which(chosen))
+        until = now - longer_than if longer_than is not None else None
+        found, unknown = gone_offline(rows, since, until, now - CHANGES_KEPT)
+        return self._offline_page(found, unknown, now, after, limit)
 
     def back(self, chosen: Filter, *, since: datetime, after: int | None = None, limit: int = 50) -> OfflineFound:
         """The rows that are online and that a run found to have come online `since` a moment, the latest first."""
-        flag, told = self._online_columns()
-        total, found = self._store.back(flag, since, self._which(chosen), after, limit + 1)
-        return OfflineFound(
-            self.resource.name, self._clock(), total, self._since(found[:limit], told), len(found) > limit, 0
-        )
+        found = self._store.back(self._online_columns()[0], since, self._which(chosen))
+        return self._offline_page(_latest_first(found), 0, self._clock(), after, limit)
+
+    def _offline_page(
+        self, found: Sequence[StateSince], unknown: int, now: datetime, after: int | None, limit: int
+    ) -> OfflineFound:
+        first = 0
+        if after is not None:
+            first = next((place for place, each in enumerate(found, 1) if each.id == after), -1)
+            if first == -1:
+                raise NotFound(tr("{id} is no longer among them; begin again without --after", id=after))
+        page, told = found[first : first + limit], self._online_columns()[1]
+        rows = {row.id: row for row in self._named([each.id for each in page])}
+        told_of = [
+            OfflineRow(rows[each.id], each.since, each.known_by, rows[each.id].fields[told] if told else None)
+            for each in page
+            if each.id in rows
+        ]
+        more = len(found) > first + limit
+        return OfflineFound(self.resource.name, now, len(found), told_of, more, unknown)
 
     def _online_columns(self) -> tuple[str, str | None]:
         online, last = self.resource.online, self.resource.last_online
         assert online is not None
         return self._fields[online].column, self._fields[last].column if last is not None else None
-
-    def _since(self, found: Sequence[StateSince], told: str | None) -> list[OfflineRow]:
-        rows = {row.id: row for row in self._named([each.id for each in found])}
-        return [
-            OfflineRow(rows[each.id], each.since, each.known_by, rows[each.id].fields[told] if told else None)
-            for each in found
-            if each.id in rows
-        ]
 
     def stream(self, chosen: Filter, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         """The chosen rows by id, as of one moment, as tuples of these columns; in flat memory."""
@@ -570,6 +572,33 @@ def checked_text(text: str) -> str:
             )
         )
     return text
+
+
+def gone_offline(
+    rows: Sequence[StateSince], since: datetime | None, until: datetime | None, kept_from: datetime
+) -> tuple[list[StateSince], int]:
+    """Of the rows that are offline those that went so `since` a moment, the latest first, or that are so since `until`
+    or longer, the longest first; and of how many others it is not known.
+
+    Of a row that no run has found online it is certain since it was first seen, or since changes are kept: it may be
+    offline for longer, and is none that went offline since a moment.
+    """
+    known = [each for each in rows if each.known_by is not SinceKnownBy.FIRST_SEEN]
+    others = [
+        replace(each, since=max(each.since, kept_from)) for each in rows if each.known_by is SinceKnownBy.FIRST_SEEN
+    ]
+    chosen = known if since is not None else [*known, *others]
+    found = [
+        each for each in chosen if (since is None or each.since >= since) and (until is None or each.since <= until)
+    ]
+    unknown = len(others) if since is not None else sum(until is not None and each.since > until for each in others)
+    if since is not None:
+        return _latest_first(found), unknown
+    return sorted(found, key=lambda each: (each.since, each.id)), unknown
+
+
+def _latest_first(rows: Sequence[StateSince]) -> list[StateSince]:
+    return sorted(sorted(rows, key=lambda each: each.id), key=lambda each: each.since, reverse=True)
 
 
 _ONLINE = {True: tr("online"), False: tr("offline"), None: tr("unknown")}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Subquery, Text, case, cast, func, literal, or_, select
+from sqlalchemy import ColumnElement, Select, Text, case, cast, func, or_, select
 
 from gengfu.store.database import Database
 from gengfu.store.tables import ListTable, change, sync_absence
@@ -78,25 +78,6 @@ class StateSince:
     id: int
     since: datetime
     known_by: SinceKnownBy
-
-
-@dataclass(frozen=True, slots=True)
-class OfflineQuery:
-    """Which of the rows that are offline.
-
-    A row whose beginning is not known is none that went offline `since`.
-    """
-
-    flag: str
-    """The column that says whether a row is online."""
-    last_online: str | None
-    """The column of the vendor's word on when it last was."""
-    kept_from: datetime
-    """The changes from then on are kept."""
-    since: datetime | None = None
-    """Gone offline at that moment or later."""
-    until: datetime | None = None
-    """Offline since that moment or earlier."""
 
 
 class ListStore:
@@ -169,76 +150,45 @@ class ListStore:
         with self._db.read() as connection:
             return [tuple(row) for row in connection.execute(query)]
 
-    def offline(self, asked: OfflineQuery, which: Which, after: int | None, limit: int) -> tuple[int, list[StateSince]]:
-        """How many rows that is, and the first `limit` of them: the latest first that went offline since a moment, else
-        the longest."""
-        rows = self._offline(asked, which)
-        is_known = rows.c.known_by != SinceKnownBy.FIRST_SEEN
-        chosen = [rows.c.since >= asked.since, is_known] if asked.since else []
-        if asked.until:
-            chosen.append(rows.c.since <= asked.until)
-            if asked.until < asked.kept_from:
-                chosen.append(is_known)
-        number, found = self._sought(rows, chosen, asked.since is not None, after, limit)
-        return number, [self._kept(each, asked) for each in found]
-
-    @staticmethod
-    def _kept(found: StateSince, asked: OfflineQuery) -> StateSince:
-        """Of a row of which no change is kept it is certain since changes are."""
-        if found.known_by is not SinceKnownBy.FIRST_SEEN or found.since >= asked.kept_from:
-            return found
-        return replace(found, since=asked.kept_from)
-
-    def offline_unknown(self, asked: OfflineQuery, which: Which) -> int:
-        """How many rows are offline of which is not known whether they are of those that are asked for."""
-        rows = self._offline(asked, which)
-        settled = asked.until is not None and asked.since is None and asked.until >= asked.kept_from
-        later = [rows.c.since > asked.until] if settled else []
-        query = select(func.count()).where(rows.c.known_by == SinceKnownBy.FIRST_SEEN, *later)
+    def offline(self, flag: str, last_online: str | None, which: Which) -> list[StateSince]:
+        """The chosen rows that are offline by the column `flag`, with since when: a run found it, else by the column
+        `last_online`, the vendor's word, else they are known so long."""
+        table = self._table
+        words = {"first_seen_at": SinceKnownBy.FIRST_SEEN}
+        if last_online is not None:
+            words = {last_online: SinceKnownBy.VENDOR} | words
+        moments = [self._last_change(flag), *(table.c[name] for name in words)]
+        query = select(table.c.id, *moments).where(self._mine(), table.c[flag].is_(False), *self._conditions(which))
+        known_by = (SinceKnownBy.CHANGE, *words.values())
         with self._db.read() as connection:
-            return connection.scalar(query) or 0
+            return [
+                next(
+                    StateSince(key, since, word)
+                    for since, word in zip(found, known_by, strict=True)
+                    if since is not None
+                )
+                for key, *found in connection.execute(query)
+            ]
 
-    def back(
-        self, flag: str, since: datetime, which: Which, after: int | None, limit: int
-    ) -> tuple[int, list[StateSince]]:
-        """How many rows are online that a run found to have come online since that moment, and the first `limit` of
-        them, the latest first."""
-        table = self._table
-        last = self._last_change(flag)
-        rows = select(table.c.id, last.label("since"), literal(str(SinceKnownBy.CHANGE)).label("known_by"))
-        found = rows.where(self._mine(), table.c[flag].is_(True), *self._conditions(which)).subquery()
-        return self._sought(found, [found.c.since >= since], True, after, limit)
-
-    def _offline(self, asked: OfflineQuery, which: Which) -> Subquery:
-        table = self._table
-        names = {"first_seen_at": SinceKnownBy.FIRST_SEEN}
-        if asked.last_online is not None:
-            names = {asked.last_online: SinceKnownBy.VENDOR} | names
-        columns = [self._last_change(asked.flag).label("found"), table.c.id, *(table.c[name] for name in names)]
-        rows = select(*columns).where(self._mine(), table.c[asked.flag].is_(False), *self._conditions(which)).subquery()
-        words = {"found": SinceKnownBy.CHANGE} | names
-        known = case(*((rows.c[name].is_not(None), word) for name, word in words.items()))
-        since = func.coalesce(*(rows.c[name] for name in words))
-        return select(rows.c.id, since.label("since"), known.label("known_by")).subquery()
+    def back(self, flag: str, since: datetime, which: Which) -> list[StateSince]:
+        """The chosen rows that are online and that a run found to have come online since that moment."""
+        table, last = self._table, self._last_change(flag)
+        turned = select(change.c.row_id).where(
+            change.c.source_id == self._source_id,
+            change.c.resource == table.name,
+            change.c.field == flag,
+            change.c.changed_at >= since,
+        )
+        online = (table.c[flag].is_(True), table.c.id.in_(turned))
+        query = select(table.c.id, last).where(self._mine(), *online, *self._conditions(which))
+        with self._db.read() as connection:
+            return [StateSince(key, moment, SinceKnownBy.CHANGE) for key, moment in connection.execute(query)]
 
     def _last_change(self, column: str) -> ColumnElement[datetime]:
         """When a run last found that column of the row changed."""
         mine = (change.c.source_id == self._source_id, change.c.resource == self._table.name)
         query = select(change.c.changed_at).where(*mine, change.c.row_id == self._table.c.id, change.c.field == column)
         return query.order_by(change.c.seq.desc()).limit(1).correlate(self._table).scalar_subquery()
-
-    def _sought(
-        self, rows: Subquery, chosen: list[ColumnElement[bool]], latest_first: bool, after: int | None, limit: int
-    ) -> tuple[int, list[StateSince]]:
-        since, key = rows.c.since, rows.c.id
-        listed = select(key, since, rows.c.known_by).where(*chosen)
-        with self._db.read() as connection:
-            number = connection.scalar(select(func.count()).select_from(rows).where(*chosen)) or 0
-            if after is not None and (at := connection.scalar(select(since).where(key == after))) is not None:
-                beyond = since < at if latest_first else since > at
-                listed = listed.where(or_(beyond, (since == at) & (key > after)))
-            ordered = listed.order_by(since.desc() if latest_first else since, key).limit(limit)
-            return number, [StateSince(row[0], row[1], SinceKnownBy(row[2])) for row in connection.execute(ordered)]
 
     def _mine(self) -> ColumnElement[bool]:
         return self._table.c.source_id == self._source_id
