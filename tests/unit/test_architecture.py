@@ -90,6 +90,7 @@ def test_a_class_says_what_it_guarantees() -> None:
             "store.enqueue",
             "store.ticks",
             "queue.notify",
+            "services.runs",
         ),
         *(
             "cli.device_list",

@@ -23,7 +23,6 @@ from gengfu.discovery import place_of, told
 from gengfu.errors import CodeError, ConfigError, FileError, GengfuError, UsageError
 from gengfu.language import ENGLISH, either, language_of, speaking, tr, worded
 from gengfu.ownership import go_home, settle
-from gengfu.setting_names import STARTED_BY
 from gengfu.settings import Settings, load_settings, working_folder
 from gengfu.text import visible
 
@@ -172,8 +171,7 @@ class Session:
         if self._app is None:
             # The demonstration has moved into a working folder of its own since the language was looked for.
             settings = load_settings()
-            # Whoever started this process has told them already.
-            for remark in settings.remarks if STARTED_BY.isdisjoint(os.environ) else ():
+            for remark in settings.remarks:
                 self.out.note(remark)
             app = App(settings, self.catalogue)
             command = self._command or BaseCommand
