@@ -278,9 +278,13 @@ def _database(parts: Mapping[str | None, str], first: Given) -> str:
                 kind=kind,
             )
         )
+    if not parts.get("database"):
+        raise ConfigError(
+            tr("{name} ({place}) and what belongs to it name no database", name=first.name, place=first.place)
+        )
     if kind == "sqlite":
-        return f"sqlite:///{parts.get('database', '')}"
-    return f"{_SCHEMES[kind]}://{_login(parts)}{_host(parts)}/{quote(parts.get('database', ''), safe='')}"
+        return f"sqlite:///{parts['database']}"
+    return f"{_SCHEMES[kind]}://{_login(parts)}{_host(parts)}/{quote(parts['database'], safe='')}"
 
 
 def _redis(parts: Mapping[str | None, str]) -> str:

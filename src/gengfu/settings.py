@@ -114,7 +114,9 @@ class Settings:
     api_login_bytes: int = _setting(number(1_000, 10_000_000, int), "64000", default=64_000)
     """The same for the answer to a login."""
     database_url: Secret = _setting(
-        _made(Address, readers.database_url), "sqlite:///var/gengfu.db", default=Address("sqlite:///var/gengfu.db")
+        _made(Address, readers.database_url),
+        "mysql://gengfu:secret@127.0.0.1:3306/gengfu",
+        default=Address("sqlite:///var/gengfu.db"),
     )
     redis_url: Secret | None = _setting(_made(Address, readers.redis_url), "redis://127.0.0.1:6379/0")
     """Where workers are told of jobs at once; without it they look for themselves."""

@@ -390,7 +390,7 @@ def test_the_verdicts_that_can_be_asked_for_are_those_there_are() -> None:
 
 
 def test_what_is_set_in_vain_is_told_once_on_stderr_and_by_doctor(
-    place: Home, capfdbinary: pytest.CaptureFixture[bytes]
+    place: Home, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     place.set(API_PAGESIZE="50")
     assert main(["run:list", "--json"]) == 0
@@ -398,6 +398,10 @@ def test_what_is_set_in_vain_is_told_once_on_stderr_and_by_doctor(
     remark = "API_PAGESIZE (.env, line 1) is no setting and is not used; did you mean API_PAGE_SIZE?"
     assert said.err.decode().count(f"gengfu: {remark}\n") == 1
     assert "API_PAGESIZE" not in said.out.decode()
+    monkeypatch.setenv("GENGFU_PARENT", "1 2")
+    assert main(["run:list", "--json"]) == 0
+    assert "API_PAGESIZE" not in capfdbinary.readouterr().err.decode()
+    monkeypatch.delenv("GENGFU_PARENT")
     main(["doctor", "--json"])
     assert remark in [each["text"] for each in json.loads(capfdbinary.readouterr().out)["checks"]]
 

@@ -204,6 +204,11 @@ def test_parts_that_do_not_count_are_told(home: Path) -> None:
     assert "DATABASE_CHARSET (.env, line 6) is not used: the program always speaks utf8mb4" in told
 
 
+def test_parts_without_a_database_are_told(home: Path) -> None:
+    with pytest.raises(ConfigError, match=r"DATABASE_HOSTNAME \(\.env, line 2\) .* name no database"):
+        written(home, "[database]\nhostname=db\ndatabase=\n")
+
+
 def test_a_kind_of_database_that_is_not_there_is_told(home: Path) -> None:
     with pytest.raises(ConfigError, match=r"the type of the database \(\.env, line 2\) is 'sqlsrv', and there are"):
         written(home, "[database]\ntype=sqlsrv\nhostname=db\n")

@@ -23,6 +23,7 @@ from gengfu.discovery import place_of, told
 from gengfu.errors import CodeError, ConfigError, FileError, GengfuError, UsageError
 from gengfu.language import ENGLISH, either, language_of, speaking, tr, worded
 from gengfu.ownership import go_home, settle
+from gengfu.setting_names import STARTED_BY
 from gengfu.settings import Settings, load_settings, working_folder
 from gengfu.text import visible
 
@@ -171,7 +172,8 @@ class Session:
         if self._app is None:
             # The demonstration has moved into a working folder of its own since the language was looked for.
             settings = load_settings()
-            for remark in settings.remarks:
+            # Whoever started this process has told them already.
+            for remark in settings.remarks if STARTED_BY.isdisjoint(os.environ) else ():
                 self.out.note(remark)
             app = App(settings, self.catalogue)
             command = self._command or BaseCommand
