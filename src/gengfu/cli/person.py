@@ -5,11 +5,11 @@ from __future__ import annotations
 import getpass
 import os
 
-from gengfu.process.pids import host_name
-
 
 def person() -> str:
     """The user on this host: `root@hall`."""
+    from gengfu.process.pids import host_name
+
     try:
         user = getpass.getuser()
     except (OSError, KeyError):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gengfu.errors import ConfigError
 from gengfu.language import tr
 from gengfu.mirror.names import column_name
-from gengfu.store.enqueue import list_job, list_queue
+from gengfu.store.names import list_job, list_queue
 from gengfu.vendor.listing import Listing
 from gengfu.vendor.paging import Numbered
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gengfu.store.enqueue import run_subject
+from gengfu.store.names import run_subject
 
 if TYPE_CHECKING:
     from gengfu.mirror.resource import Resource

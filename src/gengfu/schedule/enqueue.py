@@ -13,7 +13,8 @@ from gengfu.mirror.job import ListJob
 from gengfu.schedule.plan import Action, FormatMoment, decide
 from gengfu.schedule.policy import Entry, JobRequest, RunRequest
 from gengfu.settings import Settings
-from gengfu.store.enqueue import Enqueuing, list_queue, new_job
+from gengfu.store.enqueue import Enqueuing, new_job
+from gengfu.store.names import list_queue
 from gengfu.store.sources import Source, default_source
 from gengfu.store.ticks import Queued, Tick, TickEnd, Ticks, TickState
 

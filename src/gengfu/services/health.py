@@ -20,8 +20,8 @@ from gengfu.services.health_snapshot import EntrySeen, HealthSnapshot, look
 from gengfu.services.json import object_of, to_json
 from gengfu.services.restart import EndedProcess, end_hung
 from gengfu.services.within import telling, within
-from gengfu.store.enqueue import list_queue
 from gengfu.store.leases import Lease
+from gengfu.store.names import list_queue
 from gengfu.store.overview import RunsSeen
 from gengfu.store.run_rows import Verdict
 from gengfu.store.sources import DEFAULT

@@ -14,7 +14,8 @@ from gengfu.errors import NotFound, RunError
 from gengfu.language import tr
 from gengfu.services.json import object_of, to_json
 from gengfu.services.times import seconds
-from gengfu.store.enqueue import RunStart, enqueue, list_queue, run_subject
+from gengfu.store.enqueue import RunStart, enqueue
+from gengfu.store.names import list_queue, run_subject
 from gengfu.store.run_rows import PageRow, RejectRow, Run, RunState, Verdict, WindowRow
 
 if TYPE_CHECKING:

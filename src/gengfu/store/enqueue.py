@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gengfu.errors import StoreError
 from gengfu.language import tr
+from gengfu.store.names import list_job, list_queue, run_subject
 from gengfu.store.sources import Source, record_source
 from gengfu.store.statements import Statements, moment, transact
 
@@ -93,21 +94,6 @@ def new_job(
         "available_at": now + timedelta(seconds=delay),
         "created_at": now,
     }
-
-
-def list_job(resource: str) -> str:
-    """The name of the jobs that bring a list up to date: `DeviceListJob`."""
-    return "".join(part.capitalize() for part in resource.split("_")) + "ListJob"
-
-
-def list_queue(resource: str) -> str:
-    """Their queue: `device_list`."""
-    return f"{resource}_list"
-
-
-def run_subject(run_id: int) -> str:
-    """How a job names the run that it works for."""
-    return f"run:{run_id}"
 
 
 class Enqueuing:

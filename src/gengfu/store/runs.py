@@ -13,8 +13,9 @@ from gengfu.clock import Clock
 from gengfu.errors import Fenced
 from gengfu.language import tr
 from gengfu.store.database import Database, Transaction
-from gengfu.store.enqueue import active_key, run_subject
+from gengfu.store.enqueue import active_key
 from gengfu.store.jobs import JobRecord, open_of
+from gengfu.store.names import run_subject
 from gengfu.store.run_rows import Decision, Run, RunState, Verdict
 from gengfu.store.tables import source as sources
 from gengfu.store.tables import sync_page, sync_reject, sync_run

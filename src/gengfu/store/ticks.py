@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gengfu.store.enqueue import Enqueuing
@@ -429,8 +428,12 @@ class Ticks:
             values,
         )
         spans = [_moment(row["finished_at"]) - _moment(row["started_at"]) for row in found]
+        if not spans:
+            return None
+        from statistics import median
+
         # A clock that was set back in between must not make a time negative.
-        return median(max(0.0, span.total_seconds()) for span in spans) if spans else None
+        return median(max(0.0, span.total_seconds()) for span in spans)
 
     def _ticks(self, where: str, values: Row) -> list[Tick]:
         return [_tick(row) for row in self._statements.all(f"SELECT * FROM schedule_tick WHERE {where}", values)]
