@@ -150,12 +150,12 @@ class App:
     @cached_property
     def runs(self) -> RunService:
         """Runs: started, followed, told of, decided on."""
-        from gengfu.services.runs import RunService, Workings
+        from gengfu.services.runs import RunDependencies, RunService
 
         return RunService(
             self.settings,
             self.clock,
-            Workings(
+            RunDependencies(
                 self.source,
                 lambda: self.light_db,
                 lambda: self.db,

@@ -102,7 +102,7 @@ class Decided:
 
 
 @dataclass(frozen=True, slots=True)
-class Workings:
+class RunDependencies:
     """What runs need of the program; each part is made when it is used, since queueing a run needs few."""
 
     source: Source
@@ -120,10 +120,10 @@ class Workings:
 class RunService:
     """Runs of one source. Starting one, and asking for one that is active, needs no toolkit on SQLite."""
 
-    def __init__(self, settings: Settings, clock: Clock, workings: Workings) -> None:
+    def __init__(self, settings: Settings, clock: Clock, needs: RunDependencies) -> None:
         self._settings = settings
         self._clock = clock
-        self._workings = workings
+        self._needs = needs
 
     def start(self, resource: str, scope: str) -> RunStart:
         """Records a run of that list with its job, unless one of that scope is active.
@@ -135,9 +135,9 @@ class RunService:
         from gengfu.mirror.job import ListJob
 
         self._settings.api()
-        source, now = self._workings.source, self._clock()
+        source, now = self._needs.source, self._clock()
         start = enqueue(
-            self._workings.light_db(), lambda work: work.start_run(source, resource, scope, ListJob.tries, now)
+            self._needs.light_db(), lambda work: work.start_run(source, resource, scope, ListJob.tries, now)
         )
         log.info("run %s", start.status, extra={"run": start.run, "scope": scope})
         return start
@@ -146,7 +146,7 @@ class RunService:
         """Tells the workers of a run that was accepted. Where they cannot be told, why: the next one finds it then."""
         if start.job is None:
             return None
-        problem = self._workings.notify(list_queue(resource), start.job)
+        problem = self._needs.notify(list_queue(resource), start.job)
         if problem is not None:
             log.warning("workers could not be told", extra={"job": start.job, "error": problem})
         return problem
@@ -172,15 +172,15 @@ class RunService:
         """
         from gengfu.services.following import Follower
 
-        follower = Follower(self._workings.mirror().runs, tell, self._clock, elsewhere=False)
-        with self._workings.inline(run_subject(run_id)):
+        follower = Follower(self._needs.mirror().runs, tell, self._clock, elsewhere=False)
+        with self._needs.inline(run_subject(run_id)):
             return follower.follow(run_id)
 
     def latest(
         self, limit: int = 20, *, resource: str | None = None, scope: str | None = None, verdict: Verdict | None = None
     ) -> list[Run]:
         """The newest runs, newest first; of that list and scope, with that verdict."""
-        return self._store().latest(limit, scope, verdict, resource, self._workings.source.name)
+        return self._store().latest(limit, scope, verdict, resource, self._needs.source.name)
 
     def get(self, run_id: int) -> Run:
         """The run of that id.
@@ -202,8 +202,8 @@ class RunService:
         from gengfu.store.changes import ChangeStore
         from gengfu.store.windows import WindowStore
 
-        run, read = self.get(run_id), WindowStore(self._workings.db(), self._clock)
-        log = ChangeStore(self._workings.db(), run.source_id)
+        run, read = self.get(run_id), WindowStore(self._needs.db(), self._clock)
+        log = ChangeStore(self._needs.db(), run.source_id)
         found = log.of_run(run_id, changes)
         windows, pages, rejects = read.windows(run_id), read.pages(run_id), read.rejects(run_id)
         waiting = [job for job in self._store().jobs(run_id) if job.cause and job.available_at > self._clock()]
@@ -219,7 +219,7 @@ class RunService:
         run = self.get(run_id)
         if run.state != RunState.HELD:
             raise RunError(run.why_not_held)
-        number, rows = self._workings.rows(run.resource).held_back(run_id, limit)
+        number, rows = self._needs.rows(run.resource).held_back(run_id, limit)
         return HeldRun(run, number, rows)
 
     def approve(self, run_id: int, by: str) -> Decided:
@@ -228,7 +228,7 @@ class RunService:
         Raises:
             RunError: the run is not held.
         """
-        return Decided(run_id, "approved", self._workings.mirror().approve(run_id, by))
+        return Decided(run_id, "approved", self._needs.mirror().approve(run_id, by))
 
     def discard(self, run_id: int, by: str) -> Decided:
         """Closes a held run without marking anything, on that person's word.
@@ -236,13 +236,13 @@ class RunService:
         Raises:
             RunError: the run is not held.
         """
-        self._workings.mirror().discard(run_id, by)
+        self._needs.mirror().discard(run_id, by)
         return Decided(run_id, "discarded", 0)
 
     def _store(self) -> RunStore:
         from gengfu.store.runs import RunStore
 
-        return RunStore(self._workings.db(), self._clock)
+        return RunStore(self._needs.db(), self._clock)
 
 
 _INTERNAL = ("id", "pass_number", "active_key", "fence", "closer", "source_id", "tick_id")
