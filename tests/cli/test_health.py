@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -25,11 +26,14 @@ from gengfu.services import health, within
 from gengfu.services.health import Condition, Observer, examine, judge, judge_login, judge_process
 from gengfu.services.health_snapshot import EntrySeen, HealthSnapshot, RunsSeen
 from gengfu.services.restart import end_hung
+from gengfu.settings import Secret
 from gengfu.store.database import Database
 from gengfu.store.enqueue import new_job, new_run
 from gengfu.store.leases import Lease
+from gengfu.store.logins import Logins
 from gengfu.store.tables import job, lease, schedule_entry, schedule_tick, source, sync_run
 from gengfu.vendor.auth import AuthState, AuthStatus
+from gengfu.vendor.login import Identity
 from servers import SmallDisk
 from stage import freeze, wait_for
 from system import PASSWORD, SMALL_PAGES, System, stop_at
@@ -284,6 +288,23 @@ def test_a_login_that_was_refused_and_a_run_that_is_held_show_at_once(open_syste
     found = {part["name"]: part["text"] for part in system.ask("health", code=1)["components"] if not part["ok"]}
     assert found.keys() == {"runs of device, scope 0"}
     assert "is held and waits for you" in found["runs of device, scope 0"]
+
+
+def test_a_long_wait_that_the_vendor_asked_for_is_wrong_until_it_is_lifted(place: Home, database: Database) -> None:
+    account = Identity(VENDOR["API_WECHAT_URL"], VENDOR["API_USERNAME"], Secret("")).account
+    logins = Logins(database)
+    logins.close_gate(account, "answered 429", 30)
+    assert [part["ok"] for part in place.ask("health", "--json").json["components"] if part["name"] == "login"] == [
+        True
+    ]
+    logins.close_gate(account, "answered 429", 800)
+    (said,) = [part for part in place.ask("health", "--json").json["components"] if part["name"] == "login"]
+    assert not said["ok"]
+    assert re.search("no request is sent before .* UTC: answered 429", said["text"])
+    assert place.ask("auth:reset").code == 0
+    assert [part["ok"] for part in place.ask("health", "--json").json["components"] if part["name"] == "login"] == [
+        True
+    ]
 
 
 def test_a_full_disk_is_wrong(place: Home, small_disk: SmallDisk) -> None:
