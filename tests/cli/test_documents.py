@@ -30,7 +30,6 @@ from gengfu.cli.catalogue import Catalogue
 from gengfu.cli.console import Console, Session
 from gengfu.deploy import crontab, panel, supervisor, systemd
 from gengfu.deploy.plan import Plan
-from gengfu.mirror.job import ListJob
 from gengfu.schedule.entries import load_entries
 from gengfu.settings import load_settings
 from gengfu.store import retention
@@ -220,7 +219,7 @@ def test_what_is_deployed_is_shown_as_the_program_writes_it(page: Path, monkeypa
     monkeypatch.setattr("sys.prefix", "/srv/gengfu/.venv")
     monkeypatch.setattr("sys.base_prefix", "/usr")
     folder, program = Path("/srv/gengfu"), "/srv/gengfu/.venv/bin/gengfu"
-    plan = Plan(folder, folder / "logs", (program,), "www", longest_job=ListJob.timeout)
+    plan = Plan(folder, folder / "logs", (program,), "www")
     files = [*crontab.files_of(plan), *supervisor.files_of(plan), *panel.files_of(plan)]
     texts = {file.text for file in (*files, *systemd.files_of(plan), *systemd.files_of(plan, timers=True))}
     for block in blocks(page, "crontab"):
