@@ -19,7 +19,9 @@ ENVIRONMENT_ALONE = ("GENGFU_HOME", "GENGFU_SAFE_DIRECTORY")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 """What all programs read, in small letters too."""
 
-STARTED_BY = frozenset({"GENGFU_PARENT", "GENGFU_TICK"})
+TICK = "GENGFU_TICK"
+"""Tells a command that the schedule runs the number of its tick."""
+STARTED_BY = frozenset({"GENGFU_PARENT", TICK})
 """What a process of the program gives to those that it starts."""
 
 _OWN = (*ENVIRONMENT_ALONE, *STARTED_BY, "GENGFU_SIMULATOR_PASSWORD")

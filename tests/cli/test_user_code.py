@@ -215,3 +215,25 @@ def test_code_that_a_running_process_has_not_loaded_is_told_with_the_remedy(syst
     assert told()[1] == []
     write(system.home.folder, "app/resources/more.py", "")
     assert len(told()[1]) == 1
+
+
+TALK = """\
+from gengfu import BaseCommand
+
+
+class Talk(BaseCommand):
+    \"\"\"Say too much\"\"\"
+
+    name = "talk"
+
+    def handle(self) -> int:
+        print("token:", self.app.auth.authorization())
+        raise SystemExit(self.app.settings.api()[2].reveal())
+"""
+
+
+def test_what_a_command_of_the_schedule_prints_is_kept_without_tokens(system: System) -> None:
+    write(system.home.folder, "app/commands/talk.py", TALK)
+    ended = system.home.run("talk", GENGFU_TICK="1")
+    assert ended.out == "token: bearer ******\n"
+    assert system.sim.password not in ended.err

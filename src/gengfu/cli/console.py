@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -23,7 +23,7 @@ from gengfu.discovery import place_of, told
 from gengfu.errors import CodeError, ConfigError, FileError, GengfuError, UsageError
 from gengfu.language import ENGLISH, either, language_of, speaking, tr, worded
 from gengfu.ownership import go_home, settle
-from gengfu.setting_names import STARTED_BY
+from gengfu.setting_names import STARTED_BY, TICK
 from gengfu.settings import Settings, load_settings, working_folder
 from gengfu.text import visible
 
@@ -51,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             # A name that the terminal's encoding lacks must not end the command.
             stream.reconfigure(errors="backslashreplace")
+    if TICK in os.environ:
+        sys.stdout, sys.stderr = _KeptOutput(sys.stdout), _KeptOutput(sys.stderr)
     # Data, logs, locks and whatever else is made is for its owner alone; what is to be read by others says so itself.
     os.umask(0o077)
     go_home()
@@ -73,6 +75,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         finally:
             signal.signal(signal.SIGTERM, before)
     return code
+
+
+class _KeptOutput(io.TextIOWrapper):
+    """Hides secrets in what a command of the schedule prints. That is kept, and the scheduler may not know a
+    token of this process."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream.buffer, stream.encoding, stream.errors, line_buffering=True)
+
+    def write(self, text: str) -> int:
+        from gengfu.logs import redact
+
+        return super().write(redact(text))
 
 
 def _open_what_is_closed() -> None:

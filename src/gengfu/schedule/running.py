@@ -12,13 +12,12 @@ from gengfu.errors import ConfigError
 from gengfu.language import tr
 from gengfu.process.child import Child, program
 from gengfu.process.pids import birth_of, leader_started_with
+from gengfu.setting_names import TICK
 from gengfu.settings import Settings
 from gengfu.store.ticks import Tick, TickEnd, TickState
 
 log = logging.getLogger("gengfu.schedule.running")
 
-TICK = "GENGFU_TICK"
-"""The environment variable that tells a command the number of its tick."""
 KEPT = 16 * 1024
 """Bytes of output that a tick's row keeps: the last ones."""
 KILL_AFTER = 10.0
