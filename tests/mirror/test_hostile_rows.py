@@ -59,7 +59,7 @@ def assert_readable(world: World, folder: Path) -> None:
     devices.status(5)
     for name in ("all.csv", "all.xlsx", "all.jsonl", "report.csv", "report.xlsx"):
         content = Content(everything, report=name.startswith("report"))
-        devices.export_file(folder / name, content, None, force=True, tell=lambda *_: None)
+        devices.export_file(folder / name, content, None, force=True, mode=None, tell=lambda *_: None)
     lines = (folder / "all.jsonl").read_bytes().splitlines()
     assert all(json.loads(line, parse_constant=pytest.fail) for line in lines)
     valid = {"sqlite": "json_valid({})", "mysql": "json_valid({})", "postgresql": "({}::jsonb) IS NOT NULL"}
