@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gengfu.store.statements import Row, Statements, look, moment, transact, value
+from gengfu.store.statements import Row, Statements, look, moment, sentence, transact, value
 
 if TYPE_CHECKING:
     from gengfu.store.database import Database
@@ -135,4 +135,5 @@ def leases_in(statements: Statements) -> list[Lease]:
 
 def _lease(row: Row) -> Lease:
     moments = {name: moment(row[name]) for name in ("started_at", "renewed_at", "lost_at")}
-    return Lease(**{**row, **moments, "details": value(row["details"]) or {}})
+    read = {"details": value(row["details"]) or {}, "progress": sentence(row["progress"])}
+    return Lease(**{**row, **moments, **read})
