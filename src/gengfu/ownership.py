@@ -17,6 +17,8 @@ SAFE = "GENGFU_SAFE_DIRECTORY"
 
 ROOT = 0
 
+_DECIDING = (".env", "gengfu.toml", "app")
+
 
 def settle(home: Path, *, stays_root: bool = False, environ: Mapping[str, str] | None = None) -> str | None:
     """Sees to it that nothing in the working folder is used in the name of an account that does not own it; to be
@@ -99,9 +101,12 @@ def why_refused(error: OSError, path: Path) -> str:
 
 
 def _owners(home: Path) -> Iterator[tuple[Path, int]]:
-    """What decides what the program does in that folder, with the owner of each; of links both ends count."""
+    """What decides what the program does in that folder, with the owner of each; of links both ends count. Nothing does
+    in a folder that is no working folder."""
+    if not any(os.path.lexists(home / name) for name in (*_DECIDING, "var")):
+        return
     yield home, home.stat().st_uid
-    for name in (".env", "gengfu.toml", "app"):
+    for name in _DECIDING:
         yield from _owner(home / name)
     for folder, folders, files in os.walk(home / "app"):
         for name in (*folders, *files):

@@ -7,6 +7,7 @@ import json
 import os
 import stat
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from gengfu.store.database import Database
 from gengfu.store.leases import Leases, ProcessInfo
 from gengfu.store.logins import Logins
 from gengfu.store.tables import change, lease, metadata, sync_reject
+from servers import PgBouncer
 
 NOW = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
 
@@ -403,3 +405,20 @@ def test_the_list_tells_what_there_is(small: BackupHome) -> None:
     told = small.home.ask("backup:list", "--json").json["backups"]
     assert [backup["checked"] for backup in told] == [True, False]
     assert told[0]["made_at"] == "2026-11-22T18:00:00+00:00"
+
+
+@pytest.mark.parametrize("database_kind", ["postgresql"], indirect=True)
+def test_a_pooler_that_gives_no_session_is_enough(
+    database_url: str, home: Path, pgbouncer: Callable[..., PgBouncer]
+) -> None:
+    place = BackupHome(home, pgbouncer(database_url, "transaction").url)
+    try:
+        fill(place.db)
+        before = contents(place.db)
+        assert place.home.ask("backup:data").code == 0
+        place.db.write(lambda connection: connection.execute(change.delete()))
+        restored = place.home.ask("backup:restore", "latest", "--yes", "--force")
+        assert restored.code == 0, restored.err
+        assert contents(place.db) == before
+    finally:
+        place.db.dispose()

@@ -140,6 +140,17 @@ def test_another_account_uses_the_folder_only_where_a_person_agreed(home: Theirs
 
 
 @as_root
+def test_in_a_folder_of_others_that_is_no_working_folder_nothing_is_theirs_to_decide(home: Theirs) -> None:
+    shutil.rmtree(home.folder / "app")
+    (home.folder / ".env").unlink()
+    give(home.folder, OWNER)
+    for account in (0, OTHER):
+        ended = home.run_as(account, "--help")
+        assert (ended.code, "belongs to" in ended.err) == (0, False), ended.err
+    assert list(home.folder.iterdir()) == []
+
+
+@as_root
 def test_code_and_settings_of_root_serve_every_account(home: Theirs) -> None:
     assert home.run_as(OTHER, "whoami").out == f"{OTHER}\n"
 
