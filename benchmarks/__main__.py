@@ -13,7 +13,7 @@ from time import perf_counter
 
 from benchmarks.figures import QUICK, Figure, Size, table
 
-NAMES = ("startup", "latency", "throughput", "speed", "limits", "scale")
+NAMES = ("startup", "latency", "throughput", "speed", "limits", "hostile", "scale")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -171,6 +171,38 @@ def test_a_broken_migration_stops_no_other_list(place: Home) -> None:
     assert "is broken" in told.err
 
 
+@pytest.mark.parametrize("name", ['"a\\"b"', '"a\\\\b"', '"a\\u202eb"', '""', '"a\\nb"'])
+def test_a_list_with_a_field_that_cannot_be_stops_no_other_list(place: Home, name: str) -> None:
+    file = place.folder / "app" / "resources" / "price.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(
+        "from gengfu import Field, Listing, Resource\n\n"
+        "PRICE = Resource(\n    name='price',\n    listing=Listing('api/price'),\n"
+        f"    fields=(Field({name}, 'odd'),),\n)\n"
+    )
+    assert place.ask("account:list", "--now", "--json").json["verdict"] == "complete"
+    assert place.ask("device:find", "x").code == 0
+    told = place.ask("price:list", "--now")
+    assert told.code != 0
+    assert "app/resources/price.py, line 6: " in told.err
+    assert "is no name for a field" in told.err
+    assert "Traceback" not in told.err
+
+
+def test_what_is_not_seen_is_written_out_in_the_files_of_a_list() -> None:
+    from gengfu.scaffold import resource_files
+
+    found = [{"id": 1, "name": "a\u202eb\x1b[31m\u200b", "名字": "y", 'a"b': 1, "\u202ex": 2}]
+    fields = fields_of(found, found, "id")
+    assert [field.name for field in fields] == ["name", "名字"]
+    texts = resource_files.all_of(Resource(name="mine", listing=Listing("api/mine\u202e"), fields=fields), found)
+    assert len(texts) == 4
+    for name, text in texts.items():
+        assert all(line.isprintable() for line in text.splitlines()), name
+    assert json.loads(texts["app/tests/mine_page.json"]) == found
+    assert "api/mine\\u202e" in texts["app/resources/mine.py"]
+
+
 def rows(beat: list[int]) -> list[dict[str, Any]]:
     return [{"id": number, "beat": beat[number], "name": "x", "名字": "y"} for number in (0, 1)]
 

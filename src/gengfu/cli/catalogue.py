@@ -51,7 +51,7 @@ class Catalogue(UserCode):
 
     def why_missing(self, name: str) -> Broken | None:
         """What is broken in the source that seems to define the command of that name, if there is one."""
-        return self._user_commands.suspect(name)
+        return self._user_commands.suspect(name) or self._resources.suspect(name.partition(":")[0])
 
     def _built_in(self, name: str) -> type[BaseCommand] | None:
         family = name.partition(":")[0].replace("-", "_")

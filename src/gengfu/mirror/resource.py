@@ -42,8 +42,13 @@ class Kind(StrEnum):
     """An object or a list, or a string that holds one."""
 
 
+def is_field_name(name: str) -> bool:
+    """Whether a field can be declared by that name. What others hold stays in the column `other`."""
+    return bool(name) and name.isprintable() and '"' not in name and "\\" not in name
+
+
 def _check_name(name: str) -> None:
-    if not name or not name.isprintable() or '"' in name or "\\" in name:
+    if not is_field_name(name):
         raise ConfigError(
             tr(
                 "{name!r} is no name for a field: it is empty, or holds quotes, backslashes or what no one sees",

@@ -15,7 +15,7 @@ from typing import Any
 
 from gengfu.errors import AnswerError, UsageError
 from gengfu.language import tr
-from gengfu.mirror.resource import Field, Kind
+from gengfu.mirror.resource import Field, Kind, is_field_name
 from gengfu.vendor.paging import NO_MORE, BareArray, Cursor, Link, Offset, PageIndex, Paging, PreviousId, Query
 
 Row = Mapping[str, Any]
@@ -223,7 +223,7 @@ def fields_of(rows: Sequence[Row], later: Sequence[Row], key: str, wanted: Seque
     Raises:
         UsageError: one of `wanted` is none of them, or no column can be named after a field.
     """
-    names = list(dict.fromkeys(name for row in rows for name in row if name != key))
+    names = list(dict.fromkeys(name for row in rows for name in row if name != key and is_field_name(name)))
     unknown = [name for name in wanted if name not in names]
     if unknown:
         raise UsageError(tr("the rows have no field {unknown}; they have: {names}", unknown=unknown, names=names))
@@ -273,7 +273,7 @@ def _is_json(value: Any) -> bool:
         return False
     try:
         json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gengfu.language import tr, worded
 from gengfu.templates import render
+from gengfu.text import visible
 
 if TYPE_CHECKING:
     from gengfu.mirror.resource import Field, Resource
@@ -89,7 +90,7 @@ def all_of(resource: Resource, rows: Sequence[Mapping[str, Any]]) -> dict[str, s
         files[f"app/tests/test_{name}_list.py"] = render(
             "gengfu.scaffold", "resource_test.py.txt", name=name, constant=constant(name)
         )
-        files[f"app/tests/{name}_page.json"] = json.dumps(list(rows), ensure_ascii=False, indent=1) + "\n"
+        files[f"app/tests/{name}_page.json"] = _page(rows)
     return files
 
 
@@ -116,4 +117,12 @@ def _call(paging: Paging) -> str:
 
 
 def _text(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    """As Python has it, with what would not be seen written out."""
+    return "".join(map(visible, json.dumps(value, ensure_ascii=False)))
+
+
+def _page(rows: Sequence[Mapping[str, Any]]) -> str:
+    """As JSON, likewise."""
+    text = json.dumps(list(rows), ensure_ascii=False, indent=1)
+    seen = (each if each == "\n" or visible(each) == each else json.dumps(each)[1:-1] for each in text)
+    return "".join(seen) + "\n"

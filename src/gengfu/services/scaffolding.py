@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,13 +192,15 @@ class ScaffoldService:
     def _asking(self, vendor: Vendor, path: str, query: tuple[tuple[str, str], ...]) -> Ask:
         """Asks the vendor, by the rules and with the login that all calls share."""
         from gengfu.scaffold.probing import Sample
+        from gengfu.store.tables import json_value
         from gengfu.vendor.listing import Listing
         from gengfu.vendor.paging import Unknown
 
         def ask(more: Sequence[tuple[str, str]]) -> Sample:
             given = dict(query) | dict(more)
             (page,) = vendor().walk(Listing(path, tuple(given.items()), Unknown()), 1)
-            return Sample(json.loads(bytes(page.rows[0])), str(page.more) if page.more is not None else None)
+            body = json_value(bytes(page.rows[0]).decode("utf-8", "replace"))
+            return Sample(body, str(page.more) if page.more is not None else None)
 
         self._settings.api()
         return ask
@@ -296,12 +297,13 @@ def _without_paging(query: tuple[tuple[str, str], ...], paging: Paging) -> tuple
 def _recorded(path: Path) -> Ask:
     """Gives the recorded page to the first question; a file cannot tell what other pages would hold."""
     from gengfu.scaffold.probing import Sample
+    from gengfu.store.tables import json_value
 
     try:
-        body = json.loads(path.read_text("utf-8"))
+        body = json_value(path.read_text("utf-8"))
     except OSError as error:
         raise FileError(tr("{path} cannot be read: {error.strerror}", path=path, error=error)) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FileError(tr("{path} is no JSON: {error}", path=path, error=error)) from error
 
     def ask(more: Sequence[tuple[str, str]]) -> Sample:
