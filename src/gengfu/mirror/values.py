@@ -145,6 +145,9 @@ class UnreadableRow(Exception):
     """The row cannot be read; the text says why."""
 
 
+_any_json = msgspec.json.Decoder().decode
+
+
 def strict_json(text: str) -> str:
     """The text, if it is JSON that every database and every program reads back: what msgspec reads holds no number that
     is too large for Python.
@@ -152,8 +155,13 @@ def strict_json(text: str) -> str:
     Raises:
         ValueError, msgspec.DecodeError, RecursionError: it is not.
     """
-    msgspec.json.decode(text)
-    if text.count("[") + text.count("{") > MOST_LEVELS and levels(text.encode()) > MOST_LEVELS:
+    _any_json(text)
+    return _shallow(text)
+
+
+def _shallow(text: str) -> str:
+    may_be_deep = len(text) > 2 * MOST_LEVELS and text.count("[") + text.count("{") > MOST_LEVELS
+    if may_be_deep and levels(text.encode()) > MOST_LEVELS:
         raise ValueError
     return text
 
@@ -161,7 +169,7 @@ def strict_json(text: str) -> str:
 def _raw_json(value: msgspec.Raw) -> str | None:
     text = str(value, "utf-8")
     if text[0] == '"':
-        inner: str = msgspec.json.decode(value)
+        inner: str = _any_json(text)
         try:
             return strict_json(inner)
         except (ValueError, msgspec.DecodeError, RecursionError):
@@ -185,8 +193,8 @@ def json_text(value: Any) -> str:
         UnreadableRow: it is nested too deep.
     """
     try:
-        return strict_json(msgspec.json.encode(value).decode())
-    except (ValueError, msgspec.DecodeError, RecursionError):
+        return _shallow(msgspec.json.encode(value).decode())
+    except (ValueError, RecursionError):
         raise UnreadableRow(tr("a value of it is nested deeper than {most} levels", most=MOST_LEVELS)) from None
 
 
