@@ -17,6 +17,7 @@ import msgspec
 
 from gengfu.errors import GengfuError
 from gengfu.language import tr
+from gengfu.text import visible
 from gengfu.vendor.json_repair import cut_off, repaired
 from gengfu.vendor.paging import NO_MORE, PageIndex, PageShape, next_link
 
@@ -222,6 +223,20 @@ def _why_unreached(error: aiohttp.ClientConnectorError) -> str:
     return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error.strerror or error.os_error)
 
 
+_CAUSES: tuple[tuple[type[Exception], AnswerKind, str], ...] = (
+    (
+        aiohttp.ConnectionTimeoutError,
+        AnswerKind.OVERLOADED,
+        "could not be connected to in time (API_CONNECT_TIMEOUT)",
+    ),
+    (aiohttp.SocketTimeoutError, AnswerKind.OVERLOADED, "fell silent in the middle of the call (API_READ_TIMEOUT)"),
+    (TimeoutError, AnswerKind.OVERLOADED, "took too long as a whole (API_TOTAL_TIMEOUT)"),
+    (aiohttp.InvalidURL, AnswerKind.REJECTED, "is not an address that can be asked; look at API_WECHAT_URL"),
+    (aiohttp.ServerDisconnectedError, AnswerKind.OVERLOADED, "closed the connection without an answer"),
+    (aiohttp.ClientPayloadError, AnswerKind.FAULT, "cut its answer short"),
+)
+
+
 def judge_error(error: Exception) -> PageAnswer:
     """What a call is that brought no answer, or one that could not be judged: whatever was raised over it is a fault of
     the answer.
@@ -241,22 +256,13 @@ def judge_error(error: Exception) -> PageAnswer:
     if isinstance(error, aiohttp.ClientProxyConnectionError):
         text = "did not get to the proxy {error.host}:{error.port} ({reason}); look at API_PROXY and HTTPS_PROXY"
         return PageAnswer(AnswerKind.OVERLOADED, why=tr(text, error=error, reason=_why_unreached(error)))
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return PageAnswer(AnswerKind.OVERLOADED, why="could not be connected to in time (API_CONNECT_TIMEOUT)")
-    if isinstance(error, aiohttp.SocketTimeoutError):
-        return PageAnswer(AnswerKind.OVERLOADED, why="fell silent in the middle of the call (API_READ_TIMEOUT)")
-    if isinstance(error, TimeoutError):
-        return PageAnswer(AnswerKind.OVERLOADED, why="took too long as a whole (API_TOTAL_TIMEOUT)")
-    if isinstance(error, aiohttp.InvalidURL):
-        return PageAnswer(AnswerKind.REJECTED, why="is not an address that can be asked; look at API_WECHAT_URL")
+    for cause, kind, why in _CAUSES:
+        if isinstance(error, cause):
+            return PageAnswer(kind, why=why)
     if isinstance(error, aiohttp.ClientConnectorError):
         return PageAnswer(
             AnswerKind.OVERLOADED, why=tr("could not be connected to ({reason})", reason=_why_unreached(error))
         )
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        return PageAnswer(AnswerKind.OVERLOADED, why="closed the connection without an answer")
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return PageAnswer(AnswerKind.FAULT, why="cut its answer short")
     if isinstance(error, aiohttp.ClientResponseError):
         return PageAnswer(
             AnswerKind.FAULT, why=tr("answered with broken HTTP ({problem})", problem=clean(error.message, str))
@@ -277,7 +283,7 @@ def excerpt(body: bytes, scrub: Callable[[str], str]) -> str:
 
 def clean(text: str, scrub: Callable[[str], str]) -> str:
     """The first 200 characters of a foreign text, without secrets, and without anything that a terminal would obey."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in scrub(text)[:EXCERPT])
+    return visible(scrub(text)[:EXCERPT])
 
 
 def retry_after(value: str | None, date: str | None, now: datetime) -> float | None:
