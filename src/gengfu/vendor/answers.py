@@ -251,8 +251,8 @@ def judge_error(error: Exception) -> PageAnswer:
     if isinstance(error, Unreachable):
         return PageAnswer(AnswerKind.REJECTED, why=str(error))
     if isinstance(error, aiohttp.ClientHttpProxyError):
-        why = tr("did not get past the proxy, which answered {error.status}", error=error)
-        return PageAnswer(AnswerKind.OVERLOADED, why=why)
+        text = "did not get past the proxy, which answered {error.status}"
+        return PageAnswer(AnswerKind.OVERLOADED, why=tr(text, error=error))
     if isinstance(error, aiohttp.ClientProxyConnectionError):
         text = "did not get to the proxy {error.host}:{error.port} ({reason}); look at API_PROXY and HTTPS_PROXY"
         return PageAnswer(AnswerKind.OVERLOADED, why=tr(text, error=error, reason=_why_unreached(error)))
