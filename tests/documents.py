@@ -30,6 +30,11 @@ _DECIMAL = re.compile(r"\d+\.\d+")
 _COUNTS = re.compile(r"\d+ tables, \d+ rows")
 
 
+def language(path: Path) -> str:
+    """The language of a page."""
+    return "zh_CN" if path.stem.endswith(".zh-CN") else "en"
+
+
 def chinese(path: Path) -> Path:
     """The Chinese face of an English page."""
     return path.with_name(f"{path.stem}.zh-CN.md")
@@ -151,7 +156,7 @@ def shown(block: Block) -> Iterator[tuple[str, list[str]]]:
 class Walk:
     """Does what a page shows, in a working folder of its own, against a vendor of its own."""
 
-    def __init__(self, folder: Path, sim: Simulator) -> None:
+    def __init__(self, folder: Path, sim: Simulator, language: str = "en") -> None:
         self.home = folder / "home"
         self.home.mkdir()
         (self.home / ".env").write_text(
@@ -169,6 +174,7 @@ class Walk:
             "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(SOURCE),
             "LC_ALL": "C.UTF-8",
+            "GENGFU_LANG": language,
         }
         self._workers: list[subprocess.Popen[bytes]] = []
 
