@@ -320,9 +320,10 @@ class OfflineCommand(RowsCommand):
         if not found.rows:
             return
         service = self.rows
-        shown = [name for name in service.shown if any(each.row.fields[name] for each in found.rows)][1:]
+        # The moments need the room of the first one.
+        shown = {name: [each.row.fields[name] for each in found.rows] for name in service.shown[1:]}
         columns = [Column("id", right=True), Column("name", shrinks=True)]
-        columns += [Column(service.label(name), shrinks=True) for name in shown]
+        columns += [Column(service.label(name), shrinks=_is_long(values)) for name, values in shown.items()]
         lines = [
             [
                 each.row.id,
@@ -334,7 +335,9 @@ class OfflineCommand(RowsCommand):
             ]
             for each in found.rows
         ]
-        self.out.table([*columns, Column(title), Column("for", right=True), Column("known by", shrinks=True)], lines)
+        self.out.table(
+            [*columns, Column(title), Column("how long", right=True), Column("known by", shrinks=True)], lines
+        )
 
 
 def is_open_as(file: str, stream: TextIO) -> bool:
