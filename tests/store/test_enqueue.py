@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import select, update
 
 from gengfu.errors import StoreError
+from gengfu.settings import Secret
 from gengfu.store.database import Database
 from gengfu.store.enqueue import RunStart, enqueue
 from gengfu.store.run_rows import RunState, Verdict
@@ -101,6 +102,15 @@ def test_progress_of_the_active_run_is_told_in_words(place: Database | Path, dat
     values = {"state": "reading", "pages": 40, "pages_done": 7, "pass_number": 2}
     database.write(lambda connection: connection.execute(update(sync_run).values(**values)))
     assert start(place).progress == "page 7 of 40, pass 2"
+
+
+@pytest.mark.parametrize("database_kind", ["mysql"], indirect=True)
+def test_an_address_may_name_mariadb(database: Database, database_url: str, tmp_path: Path) -> None:
+    named = Database(Secret(database_url.replace("mysql", "mariadb", 1)), tmp_path)
+    first = start(named)
+    assert first.job is not None
+    assert start(named).run == first.run
+    named.dispose()
 
 
 def test_a_file_that_is_no_database_is_a_clear_error(tmp_path: Path) -> None:
