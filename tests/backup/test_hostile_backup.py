@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import tarfile
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from gengfu.backup import streams
 from gengfu.backup.checking import check
 from gengfu.backup.folder import Backup
 from gengfu.backup.manifest import manifest_path, parse_name, read_manifest
+from gengfu.backup.rows import Reader
 from gengfu.backup.streams import Progress
 from gengfu.errors import BackupError
 from gengfu.store.tables import schedule_tick
@@ -215,6 +217,28 @@ def test_no_line_is_longer_than_memory_bears(small: BackupHome, monkeypatch: pyt
     monkeypatch.setattr(streams, "LONGEST_LINE", 100_000)
     rewrite(small.make().path, _put(b"[" + b" " * 200_000 + b"]"))
     assert "holds more than" in small.home.ask("backup:restore", "latest", "--yes").err
+
+
+def test_rows_that_are_large_together_are_not_held_together() -> None:
+    head = b'{"type":"table","name":"t","columns":{"a":"text"}}'
+    lines = [b'{"type":"versions","format":1,"tables":"0001","app":[]}', head]
+    lines += [b'["' + b"x" * 3_000_000 + b'"]'] * 20
+    sizes = [len(rows) for _, rows in Reader(iter([*lines, b'{"type":"end","rows":20}']), "x")]
+    assert (max(sizes), sum(sizes)) == (3, 20)
+
+
+@pytest.mark.parametrize("number", ["size", "unpacked"])
+def test_a_manifest_with_numbers_that_cannot_be_is_none(small: BackupHome, number: str) -> None:
+    made = small.make()
+    vouch(made.path, **{number: -2})
+    assert read_manifest(made.path) is None
+
+
+def test_a_manifest_that_is_a_pipe_is_not_waited_for(small: BackupHome) -> None:
+    beside = manifest_path(small.make().path)
+    beside.unlink()
+    os.mkfifo(beside)
+    assert small.home.run("backup:list", timeout=30).code == 0
 
 
 def test_a_backup_of_a_petabyte_is_refused_before_the_disk_is_full(small: BackupHome) -> None:

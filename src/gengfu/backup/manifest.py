@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -16,6 +17,8 @@ SAFETY = "before-restore"
 
 LONGEST = 1 << 20
 """Bytes that a manifest may take."""
+
+Bytes = Annotated[int, msgspec.Meta(ge=0)]
 
 _NAME = re.compile(r"gengfu-(sqlite|postgresql|mysql)-(\d{8}T\d{6})Z(?:-(before-restore))?\.jsonl\.gz")
 
@@ -61,9 +64,9 @@ class Manifest:
     schema_version: str
     tables: Mapping[str, int]
     """The number of rows of each table."""
-    size: int
+    size: Bytes
     """Bytes of the packed file."""
-    unpacked: int
+    unpacked: Bytes
     """Bytes of what is packed in it."""
     sha256: str
     """Of the packed file."""
@@ -91,6 +94,8 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
 
 def read_manifest(backup: Path) -> Manifest | None:
     """The manifest of that backup; None where there is none, or none that can be read."""
+    if not manifest_path(backup).is_file():
+        return None
     try:
         with manifest_path(backup).open("rb") as file:
             found = msgspec.json.decode(file.read(LONGEST), type=Manifest)

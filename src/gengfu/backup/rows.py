@@ -47,8 +47,10 @@ FORMAT = 1
 LEFT_OUT = frozenset({"lease", "login_token"})
 """Tables that a backup holds without their rows: a token is a secret, and a process is gone when it is put back."""
 
-BATCH = 500
-"""Rows that are handled at a time."""
+BATCH = 100
+"""Rows that are handled at a time, ..."""
+BATCH_BYTES = 8 << 20
+"""... or fewer, where they take so many bytes in the file."""
 
 
 class Versions(msgspec.Struct, frozen=True, tag="versions", forbid_unknown_fields=True):
@@ -145,14 +147,16 @@ class Reader:
             kinds = tuple(_VALUES[kind] | None for kind in head.columns.values())
             decoder = msgspec.json.Decoder(tuple.__class_getitem__(kinds))
             rows: list[Sequence[Any]] = []
+            taken = 0
             for line in self._lines:
                 if line[:1] != b"[":
                     break
                 rows.append(self._decoded(line, decoder))
-                if len(rows) == BATCH:
-                    number += BATCH
+                taken += len(line)
+                if len(rows) == BATCH or taken > BATCH_BYTES:
+                    number += len(rows)
                     yield head, rows
-                    rows = []
+                    rows, taken = [], 0
             else:
                 raise self._strange("it is cut off")
             number += len(rows)
