@@ -15,7 +15,13 @@ from gengfu.store.database import Database
 from gengfu.store.enqueue import new_job
 from gengfu.store.tables import job
 
-ASKED = {("SQLite", 2): 800.0, ("SQLite", 8): 2_000.0, ("PostgreSQL", 2): 500.0, ("PostgreSQL", 8): 1_000.0}
+ASKED = {
+    ("SQLite", 2): 800.0,
+    ("SQLite", 8): 2_000.0,
+    ("PostgreSQL", 2): 500.0,
+    ("PostgreSQL", 8): 1_000.0,
+    ("MariaDB", 8): 800.0,
+}
 """Jobs a second, by database and threads."""
 
 
