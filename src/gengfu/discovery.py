@@ -381,6 +381,14 @@ def place_of(error: BaseException, folder: Path | None) -> tuple[Path, int] | No
     return None
 
 
+def within(error: Exception, folder: Path) -> Exception:
+    """The error with its trace from the first line in that folder's files on; whole, where it has none."""
+    trace = error.__traceback__
+    while trace is not None and not Path(trace.tb_frame.f_code.co_filename).is_relative_to(folder):
+        trace = trace.tb_next
+    return error.with_traceback(trace or error.__traceback__)
+
+
 def open_app(home: Path) -> None:
     """Makes `app` importable from that working folder, with or without an `__init__.py`, and nothing else in there."""
     if any(isinstance(finder, _AppFinder) and finder.home == home for finder in sys.meta_path):

@@ -19,7 +19,7 @@ from gengfu.cli.base import AS_JSON, INTERRUPTED, BaseCommand
 from gengfu.cli.catalogue import Catalogue
 from gengfu.cli.help_text import Context, Formatter, let_click_speak
 from gengfu.cli.output import Output, unwritable
-from gengfu.discovery import place_of, told
+from gengfu.discovery import place_of, told, within
 from gengfu.errors import CodeError, ConfigError, FileError, GengfuError, UsageError
 from gengfu.language import ENGLISH, either, language_of, speaking, tr, worded
 from gengfu.ownership import go_home, settle
@@ -238,7 +238,8 @@ class Session:
             self._log_to(self._app.settings, loud=True)
             if self._command.log_file is not None:
                 where = tr(", and in {logs}", logs=self._app.settings.logs / self._command.log_file)
-        log.critical("an unexpected error", exc_info=error)
+        folder = self.catalogue.folder
+        log.critical("an unexpected error", exc_info=error if folder is None else within(error, folder))
         text = redact(tr("{culprit}; its trace is above{where}", culprit=self._culprit(error), where=where))
         return self.out.fail(type(error).__name__, text, 1)
 
