@@ -52,7 +52,8 @@ PUNCTUATION = (
     ", ",
     "{heading}:",
     "{label}: {count}",
-    "{part.name}: {part.text}",
+    "{name}: {part.text}",
+    ": {row.pause_reason}",
     "{sentence}.",
     "{found.total} {noun} {went}{lasting}.",
 )

@@ -32,7 +32,15 @@ class Config(BaseCommand):
         columns = [Column("setting"), Column("value", wraps=True), Column("from"), Column("overridden", wraps=True)]
         self.out.table(
             columns,
-            [[each.name, each.shown, each.source or tr("default"), ", ".join(each.overridden)] for each in settings],
+            [
+                [
+                    each.name,
+                    str(each.shown).lower() if isinstance(each.shown, bool) else each.shown,
+                    each.source or tr("default"),
+                    ", ".join(each.overridden),
+                ]
+                for each in settings
+            ],
         )
         problems = [each.problem for each in settings if each.problem is not None]
         for sentence in [*problems, *remarks]:

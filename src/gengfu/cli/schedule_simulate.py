@@ -81,7 +81,7 @@ class ScheduleSimulate(BaseCommand):
 
 def _line(played: Played) -> list[object]:
     fates = joined(
-        ", ", [tr("{fate} {number}", fate=fate, number=number) for fate, number in sorted(played.fates.items())]
+        ", ", [tr("{fate} {number}", fate=tr(fate), number=number) for fate, number in sorted(played.fates.items())]
     )
     policy, judged = played.entry.schedule.overlap, [played.seconds, played.judged_from, played.overlaps]
     return [played.entry.name, played.words, len(played.ticks), *judged, policy, fates]

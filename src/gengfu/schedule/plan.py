@@ -107,9 +107,8 @@ def plan(entry: Entry, cron: Cron, row: EntryRow | None, now: datetime, show: Fo
 def paused_because(row: EntryRow, show: FormatMoment) -> str:
     """Who paused the entry, since when, and why."""
     since = tr(" since {paused_at}", paused_at=show(row.paused_at)) if row.paused_at is not None else ""
-    return tr("paused by {row.paused_by}{since}", row=row, since=since) + (
-        f": {row.pause_reason}" if row.pause_reason else ""
-    )
+    reason = tr(": {row.pause_reason}", row=row) if row.pause_reason else ""
+    return tr("paused by {row.paused_by}{since}{reason}", row=row, since=since, reason=reason)
 
 
 def decide(

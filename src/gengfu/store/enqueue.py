@@ -132,7 +132,7 @@ class Enqueuing:
             if self.live_job(run_subject(active.run)) is not None:
                 return active
             # It can never end by itself, and must not block its successors.
-            self.abort_run(active.run, "abandoned: no job was left to work for it", now)
+            self.abort_run(active.run, tr("abandoned: no job was left to work for it"), now)
         run_id = self._statements.insert("sync_run", row, or_ignore=True)
         if run_id is None:
             active = self._active(row["active_key"], scope)

@@ -186,7 +186,7 @@ def processes(context: DoctorContext) -> Iterator[Finding]:
         return
     entries = context.entries().entries
     for part in examine(lambda: look(place, entries, context.clock()), host_name(), context.clock, context.tell):
-        told = tr("{part.name}: {part.text}", part=part)
+        told = tr("{name}: {part.text}", name=tr(part.name), part=part)
         remedy = "gengfu health --restart" if part.process is not None else INSTALL
         yield ok(told) if part.ok else error(told, remedy)
     seen = look(place, entries, context.clock())
