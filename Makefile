@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 4
 STRIKES ?= 60
+FUZZ ?= 60
 UV ?= uv
 
 BIN := $(VENV)/bin
@@ -20,7 +21,7 @@ export PIP_NO_INPUT := 1
 export PIP_REQUIRE_VIRTUALENV := 0
 export PIP_USER := 0
 
-.PHONY: help install tools demo test chaos check lint types bench lock clean
+.PHONY: help install tools demo test chaos fuzz check lint types bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## Print this
@@ -38,6 +39,10 @@ test: check ## Everything that must hold: lint, types, import rules, and the who
 
 chaos: $(VENV)/.tools ## Kill, freeze and cut off what takes part in a run, at random: STRIKES=60 runs are struck twice each
 	GENGFU_TEST_STRIKES=$(STRIKES) $(BIN)/pytest -n $(WORKERS) --dist worksteal tests/chaos
+
+fuzz: $(VENV)/.tools ## Feed random bytes to what reads answers, FUZZ=60 seconds; installs atheris, for Python 3.11 to 3.13
+	@$(PIP) install -qq atheris
+	PYTHONPATH=tests $(BIN)/python tests/fuzz.py -max_total_time=$(FUZZ) -artifact_prefix=.hypothesis/
 
 check: lint types ## Lint, types and import rules, without the tests
 

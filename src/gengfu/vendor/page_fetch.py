@@ -25,6 +25,8 @@ TRIES = 5
 """Calls for one page whose answers are faults."""
 READ_AHEAD = 2
 """Pages fetched or under way that nobody has taken yet, per slot of the limit."""
+READ_AHEAD_BYTES = 64_000_000
+"""Bytes of pages that nobody has taken yet, from which on no further ones are asked for."""
 WATCH_EVERY = 0.02
 """Seconds between two looks at the caller's wish to stop."""
 
@@ -74,6 +76,7 @@ class PageFetch:
         self._lock = threading.Lock()
         self._arrived = threading.Event()
         self._ready: list[Page | Failure] = []
+        self._ready_bytes = 0
         self._error: BaseException | None = None
 
     # In the job thread.
@@ -92,7 +95,7 @@ class PageFetch:
                 self._arrived.wait()
                 with self._lock:
                     self._arrived.clear()
-                    batch, self._ready = self._ready, []
+                    batch, self._ready, self._ready_bytes = self._ready, [], 0
                     is_over, error, is_crowded = self._is_over, self._error, bool(self._waiting)
                 if isinstance(error, Stopped):
                     raise error
@@ -206,7 +209,8 @@ class PageFetch:
 
     def _wait_for_room(self) -> asyncio.Future[None] | None:
         with self._lock:
-            if len(self._ready) + self._under_way < READ_AHEAD * self._limiter.limit:
+            is_full = len(self._ready) + self._under_way >= READ_AHEAD * self._limiter.limit
+            if not is_full and self._ready_bytes < READ_AHEAD_BYTES:
                 return None
             room = asyncio.get_running_loop().create_future()
             self._waiting.append(room)
@@ -260,6 +264,7 @@ class PageFetch:
         self._left -= 1
         with self._lock:
             self._ready.append(result)
+            self._ready_bytes += sum(map(len, result.rows)) if isinstance(result, Page) else 0
         if self._left == 0:
             self._end(None)
         elif not self._is_signalling:
