@@ -203,7 +203,11 @@ class PostgreSql:
         command += [word for setting in ours for word in ("-c", setting)]
         self._log = (folder / "log").open("wb")
         self._process = subprocess.Popen(command, stdout=self._log, stderr=self._log, user=user)
-        await_port(port, 30)
+        asking = [str(programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+        deadline = time.monotonic() + 30
+        while subprocess.run(asking, check=False).returncode:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         self.url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
 
     def close(self) -> None:
