@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from gengfu.settings import Secret
 from gengfu.store import schema
 from gengfu.store.database import Database
+from gengfu.store.tables import VIEWS
 
 
 def absent(what: str, why: str) -> NoReturn:
@@ -94,7 +95,9 @@ class DatabaseServer:
             for table in inspect(connection).get_table_names(template):
                 connection.execute(text(f"CREATE TABLE {name}.{table} LIKE {template}.{table}"))
             connection.execute(text(f"USE {name}"))
-            schema.create_views(connection)
+            for view, select in VIEWS.items():
+                told = select.compile(connection, compile_kwargs={"literal_binds": True})
+                connection.execute(text(f"CREATE VIEW {view} AS {told}"))
             connection.execute(text(f"INSERT INTO {name}.alembic_version SELECT * FROM {template}.alembic_version"))
         return name
 

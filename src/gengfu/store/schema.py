@@ -183,18 +183,6 @@ def _migrate(connection: Connection, where: str, to: str) -> list[str]:
     return steps
 
 
-def create_views(connection: Connection) -> None:
-    """Makes the views, in place of those that are there."""
-    from sqlalchemy import text
-
-    from gengfu.store.tables import VIEWS
-
-    for name, select in VIEWS.items():
-        told = select.compile(connection, compile_kwargs={"literal_binds": True})
-        connection.execute(text(f"DROP VIEW IF EXISTS {name}"))
-        connection.execute(text(f"CREATE VIEW {name} AS {told}"))
-
-
 def alone(db: Database, migrate: Callable[[Connection], list[str]]) -> list[str]:
     """Runs `migrate` in a transaction while no other upgrade of the database is under way: by a lock file beside an
     SQLite file, by a server's own lock elsewhere.
