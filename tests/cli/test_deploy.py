@@ -364,6 +364,18 @@ def test_a_manager_that_does_not_run_is_left_to_a_person(place: Home, tmp_path: 
     assert done.code == 0
 
 
+def test_a_cron_that_does_not_run_is_told_before_its_table_is_written(
+    place: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake(tmp_path / "bin", "crontab", "")
+    environment = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    for running in (False, True, None):
+        monkeypatch.setattr("gengfu.services.deployment.runs", lambda _, running=running: running)
+        done = place.ask("deploy", "crontab", "--install", "--user", getpwuid(os.geteuid()).pw_name, **environment)
+        assert done.code == 0, done.err
+        assert done.out.startswith("cron does not run here, so files are all that is changed\n") is (running is False)
+
+
 # the BT panel
 
 

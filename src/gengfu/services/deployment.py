@@ -16,6 +16,7 @@ from gengfu.errors import GengfuError, UsageError
 from gengfu.language import tr
 from gengfu.ownership import name_of
 from gengfu.process.child import program
+from gengfu.services.doctor.checks_running import CRONS, runs
 from gengfu.services.json import object_of, to_json
 from gengfu.settings import Settings, load_settings
 from gengfu.store.address import sqlite_path
@@ -284,6 +285,8 @@ class Deployment:
         if remove:
             after = crontab.without_block(before, plan.folder)
         else:
+            if runs(CRONS) is False:
+                self._tell(tr("{name} does not run here, so files are all that is changed", name="cron"))
             placing.make_log_folder(plan.logs, plan.user, self._tell)
             after = crontab.with_block(before, plan.folder, crontab.block(plan))
         whose = tr("the crontab of {plan.user}", plan=plan)

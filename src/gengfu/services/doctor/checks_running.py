@@ -30,7 +30,7 @@ INSTALL = "gengfu deploy crontab --install, or run: gengfu up"
 def cron(context: DoctorContext) -> Iterator[Finding]:
     """Whether the lines for this folder can be run, and whether anybody runs them."""
     lines = _own_lines(context)
-    running = _running(CRONS)
+    running = runs(CRONS)
     home = context.settings.home
     many = tr("{number} lines for {home}", number=len(lines), home=home)
     count = many if lines[1:] else tr("1 line for {home}", home=home)
@@ -108,7 +108,7 @@ def autostart(context: DoctorContext) -> Iterator[Finding]:
     supervised = _files_for(home, root, SUPERVISED)
     if supervised:
         found.append(tr("supervisor ({supervised})", supervised=supervised))
-        if _running(("supervisord",)) is False:
+        if runs(("supervisord",)) is False:
             yield error("supervisor has a configuration for this folder and does not run", "systemctl start supervisor")
     shared = _files_for(home, root, CRONTABS)
     if shared:
@@ -154,7 +154,7 @@ def _inactive(units: Sequence[str], root: Path) -> Iterator[Finding]:
             )
 
 
-def _running(named: Sequence[str]) -> bool | None:
+def runs(named: Sequence[str]) -> bool | None:
     """Whether a process of one of these names runs; None where the system does not tell."""
     processes = list(Path("/proc").glob("[0-9]*"))
     if not processes:
