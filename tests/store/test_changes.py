@@ -26,7 +26,7 @@ def table_of(database: Database, source_id: int = 1) -> MirrorTable:
 
 
 def row(table: MirrorTable, key: int, since: datetime) -> tuple[Any, ...]:
-    moment = table.form.encode(since)
+    moment = table.codec.encode(since)
     return (key, *[None] * (len(DEVICE.columns) - 1), None, moment, moment, None, 1, 2)
 
 

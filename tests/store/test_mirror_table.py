@@ -31,7 +31,7 @@ def row(
 
 
 def encoded(table: MirrorTable, values: list[Any]) -> tuple[Any, ...]:
-    return tuple(table.form.encode(value) if isinstance(value, datetime) else value for value in values)
+    return tuple(table.codec.encode(value) if isinstance(value, datetime) else value for value in values)
 
 
 def write(database: Database, table: MirrorTable, *rows: list[Any]) -> None:
@@ -87,8 +87,8 @@ def test_an_existing_row_is_replaced_but_keeps_when_it_was_first_seen(database: 
 def test_a_heartbeat_writes_the_volatile_columns_alone(database: Database, table: MirrorTable) -> None:
     write(database, table, row(1, memo="stays", alive=True), row(2))
     moment = NOW + timedelta(minutes=5)
-    moment_form = table.form.encode(moment)
-    database.write(lambda c: table.touch(c, [(1, 77, moment_form, None), (2, 78, None, moment_form)]))
+    moment_encoded = table.codec.encode(moment)
+    database.write(lambda c: table.touch(c, [(1, 77, moment_encoded, None), (2, 78, None, moment_encoded)]))
     kept = stored(database, table, 1, 2)
     assert (kept[1]["row_hash"], kept[1]["last_alive_time"], kept[1]["memo"]) == (77, moment, "stays")
     assert (kept[2]["last_update_time"], kept[2]["content_hash"], kept[2]["updated_at"]) == (moment, 2, NOW)

@@ -15,7 +15,7 @@ from gengfu.mirror.device import DEVICE
 from gengfu.mirror.device_group import DEVICE_GROUP
 from gengfu.mirror.rows import RowReader, UnreadableRow
 from gengfu.mirror.values import MISSING
-from gengfu.store.rows import PYTHON, SQLITE, Form
+from gengfu.store.rows import PYTHON, SQLITE, Codec
 
 READER = RowReader(DEVICE, "Asia/Shanghai")
 
@@ -175,15 +175,15 @@ NAMES = (
 ROWS = st.lists(st.dictionaries(st.sampled_from(NAMES), ODD), max_size=12)
 
 
-@given(rows=ROWS, absent=st.sampled_from([MISSING, None]), form=st.sampled_from([PYTHON, SQLITE]))
-def test_rows_are_read_together_as_one_by_one(rows: list[dict[str, Any]], absent: Any, form: Form) -> None:
+@given(rows=ROWS, absent=st.sampled_from([MISSING, None]), codec=st.sampled_from([PYTHON, SQLITE]))
+def test_rows_are_read_together_as_one_by_one(rows: list[dict[str, Any]], absent: Any, codec: Codec) -> None:
     raws = [raw({**row, "id": number}) for number, row in enumerate(rows)]
-    together = RowReader(DEVICE, "Asia/Shanghai", form)
+    together = RowReader(DEVICE, "Asia/Shanghai", codec)
     keys = together.keys(raws)
     assert keys == [*range(len(rows))]
     for _ in range(2):  # what the first time has taught is used the second time
         read = together.rows(keys, raws, absent)
-        alone = [RowReader(DEVICE, "Asia/Shanghai", form) for _ in rows]
+        alone = [RowReader(DEVICE, "Asia/Shanghai", codec) for _ in rows]
         assert [_parsed(row) for row in read] == [
             _parsed(reader.rows([key], [one], absent)[0]) for reader, key, one in zip(alone, keys, raws, strict=True)
         ]

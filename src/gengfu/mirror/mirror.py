@@ -24,7 +24,7 @@ from gengfu.queue.job import JobContext
 from gengfu.settings import Settings
 from gengfu.store.changes import ChangeStore
 from gengfu.store.database import PATIENCE, Database, Transaction
-from gengfu.store.rows import MirrorTable, form_of
+from gengfu.store.rows import MirrorTable, codec_of
 from gengfu.store.run_rows import Decision, Run, RunState
 from gengfu.store.runs import RunStore
 from gengfu.store.table_check import TableCheck
@@ -154,7 +154,7 @@ class Mirror:
         if resource is None:
             raise RunError(tr("run {run.id} mirrors {run.resource!r}, which this program does not know", run=run))
         if resource.name not in self._readers:
-            self._readers[resource.name] = RowReader(resource, self._settings.api_timezone, form_of(self._db))
+            self._readers[resource.name] = RowReader(resource, self._settings.api_timezone, codec_of(self._db))
         volatile = [field.column for field in resource.volatile]
         return RunContext(
             db=self._db,

@@ -171,7 +171,7 @@ class RowWriter:
     def _take_new(self, arrived: Sequence[_Arrived]) -> None:
         keys, rows, row_hashes = _columns(arrived)
         self._since = self._since or self._context.clock()
-        moment = self._table.form.encode(self._since)
+        moment = self._table.codec.encode(self._since)
         own = (moment, moment, moment if self._confirms_gone else None)
         read = self._reader.rows(keys, rows, absent=None)
         found = zip(read, self._searches(read), row_hashes, self._reader.content_hashes(rows), strict=True)
@@ -259,7 +259,7 @@ class RowWriter:
     def _merged(self, connection: Transaction, now: datetime) -> tuple[list[tuple[Any, ...]], list[Difference]]:
         """The rows that are to be written, and what changed in those that were there. That a row returned is the last
         of its differences."""
-        encode = self._table.form.encode
+        encode = self._table.codec.encode
         stored = self._table.current(connection, self._changed)
         rows = list(self._new.values())
         differences: list[Difference] = []
@@ -297,7 +297,7 @@ class RowWriter:
             if value is not None and place in self._json:
                 new = msgspec.json.decode(value)
             elif value is not None and place in self._times:
-                new = self._table.form.decode(value)
+                new = self._table.codec.decode(value)
             elif value is not None and place in self._flags:
                 new = bool(value)
             else:

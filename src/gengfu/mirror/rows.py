@@ -16,7 +16,7 @@ from xxhash import xxh3_64_digest
 from gengfu.language import tr
 from gengfu.mirror.resource import Field, Kind, Resource
 from gengfu.mirror.values import MISSING, NOTHING, UNFIT, Readings, UnreadableRow, json_text, storable, strict_json
-from gengfu.store.rows import PYTHON, Form
+from gengfu.store.rows import PYTHON, Codec
 from gengfu.store.tables import json_value
 from gengfu.vendor.json_repair import cut_off
 
@@ -32,14 +32,14 @@ class RowReader:
     """Reads the rows of one resource, many at once. Values come in the order of its columns, in the form that the
     driver takes."""
 
-    def __init__(self, resource: Resource, zone: str, form: Form = PYTHON) -> None:
+    def __init__(self, resource: Resource, zone: str, codec: Codec = PYTHON) -> None:
         self.columns = resource.columns
         self._name = resource.key
         key = msgspec.defstruct("Key", [("id", int)], rename={"id": resource.key}, gc=False)
         self._key: msgspec.json.Decoder[Any] = msgspec.json.Decoder(key)
         self._keys: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[key])  # type: ignore[valid-type]
         self._resource = resource
-        self._readings = Readings(ZoneInfo(zone), form)
+        self._readings = Readings(ZoneInfo(zone), codec)
         self._columns = _Columns(resource, self._readings)
         self._volatile = _Volatile(resource.volatile, self._readings)
 

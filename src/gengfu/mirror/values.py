@@ -11,7 +11,7 @@ import msgspec
 
 from gengfu.language import tr
 from gengfu.mirror.resource import Kind
-from gengfu.store.rows import Form
+from gengfu.store.rows import Codec
 from gengfu.store.tables import json_value
 from gengfu.vendor.json_repair import levels
 
@@ -42,9 +42,9 @@ class Readings:
     """Reads values of each kind, in the form that a driver takes. Raises one of UNFIT where a value is not of that
     kind."""
 
-    def __init__(self, zone: ZoneInfo, form: Form) -> None:
-        self._moment = _Moments(zone, form)
-        self._flags = {spelling: form.flag(value) for value in (False, True) for spelling in _SPELLINGS[value]}
+    def __init__(self, zone: ZoneInfo, codec: Codec) -> None:
+        self._moment = _Moments(zone, codec)
+        self._flags = {spelling: codec.flag(value) for value in (False, True) for spelling in _SPELLINGS[value]}
         self.decoded: dict[Kind, Reading] = {
             Kind.TEXT: _text,
             Kind.FLAG: self._flag,
@@ -89,9 +89,9 @@ class _Moments:
     Where moments are kept as text and the offset is in whole hours, minutes and seconds stay as the vendor wrote them.
     """
 
-    def __init__(self, zone: ZoneInfo, form: Form) -> None:
+    def __init__(self, zone: ZoneInfo, codec: Codec) -> None:
         self._zone = zone
-        self._form = form
+        self._codec = codec
         self._offsets: dict[str, timedelta] = {}
         self._heads: dict[str, str] = {}
 
@@ -103,7 +103,7 @@ class _Moments:
         offset = self._offsets.get(value[:13])
         if offset is not None:
             try:
-                return self._form.encode(datetime.fromisoformat(value + "+00:00") - offset)
+                return self._codec.encode(datetime.fromisoformat(value + "+00:00") - offset)
             except ValueError:
                 pass
         return self._first_of_its_hour(value)
@@ -130,13 +130,13 @@ class _Moments:
     def _first_of_its_hour(self, value: str) -> Any:
         moment = datetime.fromisoformat(value)
         if moment.tzinfo is not None:
-            return self._form.encode(moment.astimezone(UTC))
+            return self._codec.encode(moment.astimezone(UTC))
         moment = moment.replace(tzinfo=self._zone)
-        encoded = self._form.encode(moment.astimezone(UTC))
+        encoded = self._codec.encode(moment.astimezone(UTC))
         offset = moment.utcoffset()
         if offset is not None and len(self._offsets) < _HOURS:
             self._offsets[value[:13]] = offset
-            if self._form.text and offset % timedelta(hours=1) == timedelta():
+            if self._codec.text and offset % timedelta(hours=1) == timedelta():
                 self._heads[value[:13]] = encoded[:13]
         return encoded
 

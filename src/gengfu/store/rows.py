@@ -45,8 +45,8 @@ class MirrorTable:
         self.columns = (*fields, *OWN_COLUMNS)
         self._volatile = tuple(volatile)
         self._json = {place for place, name in enumerate(self.columns) if isinstance(table.c[name].type, Json)}
-        self.form = form_of(db)
-        """How the driver takes values; rows are to hold them in that form."""
+        self.codec = codec_of(db)
+        """What the values of rows are to be encoded by."""
         if db.kind == "sqlite":
             # Else its driver asks each NULL in vain for a way to be adapted, which takes longer than to write it.
             sqlite3.register_adapter(type(None), lambda none: none)
@@ -186,7 +186,7 @@ class MirrorTable:
     ) -> None:
         """Records in `change`, with numbers after `before`, those of `keys`, all just written, whose rows are there
         since that moment."""
-        moment = self.form.encode(since)
+        moment = self.codec.encode(since)
         name = connection.dialect.identifier_preparer.quote(change.name)
         head = f"INSERT INTO {name} (seq, source_id, resource, row_id, run_id, kind, changed_at) SELECT"
         told = f"{self._source_id}, '{self.name}', %s, {run_id}, 'created'"
@@ -302,8 +302,8 @@ def _chunks(keys: Iterable[int], size: int) -> Iterator[list[int]]:
         yield chunk
 
 
-class Form(Protocol):
-    """How a driver takes moments and flags."""
+class Codec(Protocol):
+    """Turns moments and flags into what a driver takes, and back."""
 
     text: bool
     """Whether moments go as text: `YYYY-MM-DD HH:MM:SS.ffffff` in UTC."""
@@ -359,16 +359,16 @@ class _Sqlite:
         return int(value)
 
 
-PYTHON: Form = _Python()
+PYTHON: Codec = _Python()
 """Values as they are."""
 
-SQLITE: Form = _Sqlite()
+SQLITE: Codec = _Sqlite()
 """Values as SQLAlchemy writes them there."""
 
 
-def form_of(db: Database) -> Form:
+def codec_of(db: Database) -> Codec:
     """That of the database's driver."""
-    return _FORMS[db.kind]
+    return _CODECS[db.kind]
 
 
-_FORMS: dict[str, Form] = {"postgresql": PYTHON, "mysql": _MySql(), "sqlite": SQLITE}
+_CODECS: dict[str, Codec] = {"postgresql": PYTHON, "mysql": _MySql(), "sqlite": SQLITE}
