@@ -14,7 +14,6 @@ from enum import Enum
 from gengfu.errors import AnswerError
 from gengfu.language import joined, tr
 from gengfu.mirror import planning, reconcile
-from gengfu.mirror.read_strategy import strategy_of
 from gengfu.mirror.run_context import RunContext
 from gengfu.store import absences, retention
 from gengfu.store.changes import ChangeKind, Difference
@@ -139,7 +138,7 @@ class _Closing:
         self._scope = context.scope
         self._reader = context.reader
         self._run = context.run
-        self._strategy = strategy_of(context.listing)
+        self._strategy = planning.strategy_of(context.listing)
 
     def conclude(self, stop: threading.Event) -> Conclusion:
         """From the recorded pages to the verdict."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from gengfu.clock import monotonic
 from gengfu.errors import AnswerError, GengfuError
 from gengfu.language import tr
-from gengfu.mirror.prefetch import Batches
+from gengfu.mirror.planning import Batches
 from gengfu.mirror.reconcile import echoes
 from gengfu.mirror.row_writer import RowWriter
 from gengfu.mirror.run_context import RunContext
