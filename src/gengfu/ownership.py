@@ -36,7 +36,8 @@ def settle(home: Path, *, stays_root: bool = False, environ: Mapping[str, str] |
         ConfigError: the folder, its settings or its code belong to another account.
     """
     me = os.geteuid()
-    agreed = (os.environ if environ is None else environ).get(SAFE, "").split(":")
+    named = (os.environ if environ is None else environ).get(SAFE, "").split(":")
+    agreed = {os.path.realpath(folder) for folder in named if folder}
     others = {}
     if str(home) not in agreed and home.is_dir():
         others = {owner: path for path, owner in _owners(home) if owner not in (me, ROOT)}

@@ -137,6 +137,8 @@ def test_another_account_uses_the_folder_only_where_a_person_agreed(home: Theirs
     agreed = home.run_as(OTHER, "whoami", GENGFU_SAFE_DIRECTORY=f"/srv:{home.folder}")
     assert (agreed.code, agreed.out) == (0, f"{OTHER}\n"), agreed.err
     assert home.run_as(0, "whoami", GENGFU_SAFE_DIRECTORY=str(home.folder)).out == "0\n"
+    (link := home.folder.with_name("current")).symlink_to(home.folder)
+    assert home.run_as(OTHER, "whoami", GENGFU_SAFE_DIRECTORY=str(link)).out == f"{OTHER}\n"
 
 
 @as_root
