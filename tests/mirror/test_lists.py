@@ -151,6 +151,8 @@ def test_what_a_held_run_holds_back_is_told(devices: ListStore, database: Databa
     assert (number, ids(first)) == (2, [1])
     assert devices.held_back(8, 10) == (0, [])
     assert devices.missed_by(5) == 8
+    assert devices.absent() == (4, 3)
+    assert ListStore(database, device, 2).absent() == (0, 0)
     assert devices.missed_by(3) is None
 
 
