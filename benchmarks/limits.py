@@ -17,7 +17,7 @@ from gengfu.app import App
 from gengfu.mirror.device import DEVICE
 from gengfu.settings import Secret, Settings
 from gengfu.vendor.limits import AdaptiveLimit
-from gengfu.vendor.listing import Page
+from gengfu.vendor.paging import Page
 from gengfu_simulator.testing import Simulator
 
 LISTING = DEVICE.listing_of(DEVICE.scope("0"))

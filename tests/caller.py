@@ -20,7 +20,7 @@ from gengfu.store.database import Database
 from gengfu.store.logins import Logins, Token
 from gengfu.vendor.auth import AuthService
 from gengfu.vendor.client import VendorClient
-from gengfu.vendor.listing import Failure, Listing, Page
+from gengfu.vendor.paging import Failure, Listing, Page
 
 _FILTERS = (
     "accountId keyword imei groupId brand model deleteType operatingSystem softwareVersion phoneAppVersion "

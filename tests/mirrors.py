@@ -17,8 +17,7 @@ from gengfu.queue.job import JobContext
 from gengfu.settings import Secret, Settings
 from gengfu.store.run_rows import Run
 from gengfu.store.tables import change, job, sync_absence
-from gengfu.vendor.listing import Listing
-from gengfu.vendor.paging import Cursor, Link, Offset, PreviousId
+from gengfu.vendor.paging import Cursor, Link, Listing, Offset, PreviousId
 from gengfu_simulator.testing import Simulator
 from truth import assert_true_copy, mirrored
 

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from gengfu.schedule.policy import Overlap as Overlap
     from gengfu.schedule.policy import Schedule as Schedule
     from gengfu.services.export import read_csv as read_csv
-    from gengfu.vendor.listing import Listing as Listing
     from gengfu.vendor.paging import BareArray as BareArray
     from gengfu.vendor.paging import Cursor as Cursor
     from gengfu.vendor.paging import Link as Link
+    from gengfu.vendor.paging import Listing as Listing
     from gengfu.vendor.paging import Offset as Offset
     from gengfu.vendor.paging import PageIndex as PageIndex
     from gengfu.vendor.paging import PreviousId as PreviousId
@@ -55,8 +55,7 @@ _PUBLIC = {
     "gengfu.queue.job": "Job JobContext",
     "gengfu.schedule.policy": "CatchUp Overlap Schedule",
     "gengfu.services.export": "read_csv",
-    "gengfu.vendor.listing": "Listing",
-    "gengfu.vendor.paging": "BareArray Cursor Link Offset PageIndex PreviousId",
+    "gengfu.vendor.paging": "BareArray Cursor Link Listing Offset PageIndex PreviousId",
 }
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 __all__ = list(_MODULE_OF)

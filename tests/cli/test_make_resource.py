@@ -22,8 +22,7 @@ from gengfu.scaffold.probing import Sample, fields_of, key_of, kind_of, paging_o
 from gengfu.store import app_schema
 from gengfu.store.app_schema import revisions
 from gengfu.store.database import Database
-from gengfu.vendor.listing import Listing
-from gengfu.vendor.paging import Cursor, PageIndex
+from gengfu.vendor.paging import Cursor, Listing, PageIndex
 from gengfu_simulator.testing import Simulator
 from terminal import Home
 

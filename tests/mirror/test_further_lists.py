@@ -14,8 +14,7 @@ from gengfu.mirror.account import ACCOUNT
 from gengfu.mirror.device_group import DEVICE_GROUP
 from gengfu.mirror.resource import Resource
 from gengfu.store.run_rows import Verdict
-from gengfu.vendor.listing import Listing
-from gengfu.vendor.paging import Link, linked, next_link
+from gengfu.vendor.paging import Link, Listing, linked, next_link
 from mirrors import STYLES, TARGETS, World, context_of, friends
 
 ONE_AFTER_ANOTHER = [style for style in STYLES if style != "offset"]

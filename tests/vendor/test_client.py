@@ -25,7 +25,7 @@ from gengfu.store.database import Database
 from gengfu.vendor import http_loop, page_fetch, rate_limiter
 from gengfu.vendor.answers import DEAD_LOGIN_TEXT, AnswerKind, Expected, excerpt, judge, retry_after
 from gengfu.vendor.client import Counters
-from gengfu.vendor.listing import Page
+from gengfu.vendor.paging import Page
 from gengfu.vendor.rate_limiter import LOOK_EVERY
 from gengfu_simulator.testing import Simulator
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gengfu.mirror.resource import Field, Kind, Resource
-from gengfu.vendor.listing import Listing
+from gengfu.vendor.paging import Listing
 
 ACCOUNT = Resource(
     name="account",

@@ -19,7 +19,7 @@ from gengfu.store import absences, retention
 from gengfu.store.changes import ChangeKind, Difference
 from gengfu.store.database import PATIENCE, Transaction
 from gengfu.store.run_rows import Decision, PageRecord, Verdict
-from gengfu.vendor.listing import Failure
+from gengfu.vendor.paging import Failure
 
 log = logging.getLogger("gengfu.mirror")
 

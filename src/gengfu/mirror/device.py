@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gengfu.mirror.resource import Field, Kind, Resource, Scope
-from gengfu.vendor.listing import Listing
+from gengfu.vendor.paging import Listing
 
 _FILTERS = (
     "accountId keyword imei groupId brand model deleteType operatingSystem softwareVersion phoneAppVersion "

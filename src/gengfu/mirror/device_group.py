@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from gengfu.mirror.resource import Field, Kind, Resource
-from gengfu.vendor.listing import Listing
-from gengfu.vendor.paging import BareArray
+from gengfu.vendor.paging import BareArray, Listing
 
 DEVICE_GROUP = Resource(
     name="device_group",

@@ -17,8 +17,7 @@ from gengfu.mirror.run_context import RunContext
 from gengfu.store.database import Transaction
 from gengfu.store.run_rows import OPEN_END, PageRecord
 from gengfu.vendor.client import VendorClient
-from gengfu.vendor.listing import Failure, Listing, Page
-from gengfu.vendor.paging import Numbered
+from gengfu.vendor.paging import Failure, Listing, Numbered, Page
 
 Batches = Iterator[list[Page | Failure]]
 

@@ -13,7 +13,7 @@ from gengfu.mirror.reconcile import echoes
 from gengfu.mirror.row_writer import RowWriter
 from gengfu.mirror.run_context import RunContext
 from gengfu.store.run_rows import OPEN_END, Window
-from gengfu.vendor.listing import Failure, Page
+from gengfu.vendor.paging import Failure, Page
 
 COMMIT_ROWS = 4_000
 """Rows to be written after which a window commits, so that memory stays flat and further pages come in meanwhile. Where

@@ -13,8 +13,7 @@ from gengfu.errors import ConfigError
 from gengfu.language import tr
 from gengfu.mirror.names import column_name
 from gengfu.store.names import list_job, list_queue
-from gengfu.vendor.listing import Listing
-from gengfu.vendor.paging import Numbered
+from gengfu.vendor.paging import Listing, Numbered
 
 if TYPE_CHECKING:
     from gengfu.store.tables import ListTable

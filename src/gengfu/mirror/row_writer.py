@@ -23,7 +23,7 @@ from gengfu.store.changes import ChangeKind, Difference
 from gengfu.store.database import PATIENCE, Transaction
 from gengfu.store.rows import Known
 from gengfu.store.run_rows import PageRecord, Reject, Window
-from gengfu.vendor.listing import Page
+from gengfu.vendor.paging import Page
 
 _LOOKUP_ROWS = 1_000
 _HEAVY = 4_000

@@ -17,7 +17,7 @@ from gengfu.store.run_rows import Run
 from gengfu.store.runs import RunStore
 from gengfu.store.windows import WindowStore
 from gengfu.vendor.client import VendorClient
-from gengfu.vendor.listing import Listing
+from gengfu.vendor.paging import Listing
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,7 @@ class ScaffoldService:
         """
         from gengfu.mirror.resource import Resource
         from gengfu.scaffold import probing
-        from gengfu.vendor.listing import Listing
+        from gengfu.vendor.paging import Listing
 
         if name in known and not (self._settings.home / "app" / "resources" / f"{name}.py").exists():
             raise UsageError(tr("there is a list {name} already; choose another name", name=name))
@@ -193,8 +193,7 @@ class ScaffoldService:
         """Asks the vendor, by the rules and with the login that all calls share."""
         from gengfu.scaffold.probing import Sample
         from gengfu.store.tables import json_value
-        from gengfu.vendor.listing import Listing
-        from gengfu.vendor.paging import Unknown
+        from gengfu.vendor.paging import Listing, Unknown
 
         def ask(more: Sequence[tuple[str, str]]) -> Sample:
             given = dict(query) | dict(more)

@@ -14,9 +14,8 @@ from gengfu.language import tr
 from gengfu.settings import Settings
 from gengfu.vendor.answers import LONGEST_LIST, clean
 from gengfu.vendor.auth import AuthService
-from gengfu.vendor.listing import Failure, Listing, Page
 from gengfu.vendor.page_fetch import PageFetch
-from gengfu.vendor.paging import Numbered
+from gengfu.vendor.paging import Failure, Listing, Numbered, Page
 from gengfu.vendor.rate_limiter import RateLimiter, Totals
 from gengfu.vendor.requester import FetchSpec, Requester
 

@@ -15,7 +15,7 @@ from gengfu.language import tr
 from gengfu.vendor.answers import AnswerKind, Expected, PageAnswer
 from gengfu.vendor.http_loop import HttpLoop
 from gengfu.vendor.limits import backoff, full_jitter
-from gengfu.vendor.listing import Failure, Page
+from gengfu.vendor.paging import Failure, Page
 from gengfu.vendor.rate_limiter import RateLimiter
 from gengfu.vendor.requester import FetchSpec, Requester, Response
 

@@ -15,7 +15,7 @@ from gengfu.settings import Settings
 from gengfu.store.logins import Token
 from gengfu.vendor.answers import AnswerKind, Expected, PageAnswer, excerpt, judge, judge_error, retry_after, with_wait
 from gengfu.vendor.auth import AuthService
-from gengfu.vendor.listing import Listing
+from gengfu.vendor.paging import Listing
 from gengfu.vendor.rate_limiter import RateLimiter
 
 MOST_USELESS = 3
