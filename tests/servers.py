@@ -348,7 +348,7 @@ class SmallDisk:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir()
-        tried = self._run("mount", "-t", "tmpfs", "-o", "size=3m", "gengfu-test", str(folder))
+        tried = self._run("mount", "-t", "tmpfs", "-o", "size=3m,mode=700", "gengfu-test", str(folder))
         self.absence = tried.stderr.strip() if tried.returncode else None
         """Why it cannot be made here."""
 
