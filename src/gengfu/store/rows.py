@@ -116,16 +116,19 @@ class MirrorTable:
             return {}
         ordered = sorted(rows, key=itemgetter(0))
         write = {"sqlite": self._upsert_sqlite, "postgresql": self._upsert_postgresql, "mysql": self._upsert_mysql}
+        savepoint = connection.begin_nested()
         try:
-            with connection.begin_nested():
-                write[self._db.kind](connection, ordered)
+            write[self._db.kind](connection, ordered)
         except Exception as error:
             if not is_of_a_value(error):
+                # The savepoint may be gone with the whole transaction, as on a full disk or in a deadlock.
                 raise
+            savepoint.rollback()
             if len(rows) == 1:
                 return {rows[0][0]: " ".join(str(error).split())[:200]}
             half = len(rows) // 2
             return self.upsert(connection, ordered[:half]) | self.upsert(connection, ordered[half:])
+        savepoint.commit()
         return {}
 
     def touch(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
