@@ -144,21 +144,18 @@ class _Closing:
         """From the recorded pages to the verdict."""
         records = list(self._context.windows.page_records(self._run.id))
         latest = [record for number, record in records if number == self._run.pass_number]
-        is_counted = self._run.total_first is not None
-        repeated = reconcile.repetition((r.page, r.ids, r.total if is_counted else None) for r in latest)
         total = latest[-1].total
         if unread := self._unread(latest):
             return Conclusion(Verdict.PARTIAL, unread, total, {"total_last": total})
-        if repeated:
+        first_pass = self._run.pass_number == 1
+        shifted = self._run.shifted or (first_pass and self._run.windows > 1 and self._echoes_differ(latest, stop))
+        if first_pass and not shifted and (repeated := self._repetition(latest)):
             reason = tr(
                 "page {last} repeats page {earlier}: the server ignores which page is asked for",
                 last=repeated[0],
                 earlier=repeated[1],
             )
             return Conclusion(Verdict.PARTIAL, reason, total, {"total_last": total})
-        shifted = self._run.shifted or (
-            self._run.pass_number == 1 and self._run.windows > 1 and self._echoes_differ(latest, stop)
-        )
         seen = reconcile.distinct(record.ids for _, record in records)
         evidence = self._evidence(records, latest, len(seen), shifted)
         judgement = self._strategy.judge(evidence, [record.ids for record in latest])
@@ -180,6 +177,12 @@ class _Closing:
         if self._scope.confirms_gone:
             return Conclusion(Verdict.COMPLETE, judgement.reason, total, counts, gone=missing)
         return self._settle(evidence, judgement, missing, counts, stop)
+
+    def _repetition(self, latest: Sequence[PageRecord]) -> tuple[int, int] | None:
+        """A page that lists what another lists, with that other. In a list that shifts, two pages that were read at
+        different times may do so honestly."""
+        is_counted = self._run.total_first is not None
+        return reconcile.repetition((page.page, page.ids, page.total if is_counted else None) for page in latest)
 
     def _unread(self, latest: Sequence[PageRecord]) -> str:
         """Why the run is no witness of the list, if too much of it could not be read."""
