@@ -51,6 +51,8 @@ hypothesis.settings.load_profile("gengfu")
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         os.environ[RUN] = uuid.uuid4().hex
+    # What a shell starts in the background ignores it, and so would all that the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)

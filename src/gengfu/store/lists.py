@@ -188,7 +188,7 @@ class ListStore:
         found: list[StateSince] = []
         with self._db.read() as connection:
             # Joined in the database it takes minutes where a server knows nothing of its tables yet.
-            turns = dict(connection.execute(turned.group_by(row)).tuples().all())
+            turns = {told[0]: told[1] for told in connection.execute(turned.group_by(row))}
             keys = sorted(turns)
             for start in range(0, len(keys), _IN_ONE):
                 chosen = online.where(table.c.id.in_(keys[start : start + _IN_ONE]))
