@@ -16,9 +16,9 @@ from gengfu.errors import GengfuError, UsageError
 from gengfu.language import tr, worded
 
 QUESTIONS = {
-    "API_WECHAT_URL": "Address of the vendor's API",
-    "API_USERNAME": "User name",
-    "API_PASSWORD": "Password",
+    "API_WECHAT_URL": tr("Address of the vendor's API"),
+    "API_USERNAME": tr("User name"),
+    "API_PASSWORD": tr("Password"),
 }
 
 

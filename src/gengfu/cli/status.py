@@ -49,6 +49,8 @@ class Status(BaseCommand):
         return 0 if told.ok else 1
 
     def _show(self, told: Told) -> None:
+        from gengfu.services.health import NO_SCHEDULER
+
         schedule = next((part.text for part in told.health.components if part.name == "schedule"), None)
         up = tr(
             "{workers} workers, {schedulers} schedulers", workers=told.up("worker"), schedulers=told.up("scheduler")
@@ -66,6 +68,8 @@ class Status(BaseCommand):
                 tr("{moment} {entry}", moment=self.out.moment(tick.due_at), entry=tick.entry) for tick in told.next
             ]
             pairs.append((tr("next"), joined(", ", ticks)))
+        elif schedule == NO_SCHEDULER:
+            pairs.append((tr("next"), tr("nothing by itself; start it by: gengfu up, or gengfu deploy")))
         self.out.record(pairs)
         if told.runs:
             self.out.say()

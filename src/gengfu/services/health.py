@@ -36,6 +36,7 @@ PATIENCE = 5.0
 """Seconds for the database, and for Redis."""
 RENEWAL_OLD_AFTER = 10.0
 """Seconds after its last renewal for which a lease is looked at once more, to see it renewed."""
+NO_SCHEDULER = tr("not in use: no scheduler has been at work here yet")
 SCHEDULE_OLD_AFTER = 150.0
 """Seconds within which each minute's `schedule:run`, or a scheduler, must have been at work; an entry with a jitter is
 planned so much later."""
@@ -332,7 +333,7 @@ def name_of(process: Lease) -> str:
 def judge_schedule(snapshot: HealthSnapshot, alive: Sequence[Lease], observer: Observer) -> Component:
     """Whether somebody looks for due ticks of each entry: a scheduler that is up, or one that comes each minute."""
     if not snapshot.entries:
-        return Component("schedule", Condition.OK, "not in use: no scheduler has been at work here yet")
+        return Component("schedule", Condition.OK, NO_SCHEDULER)
     stalled = [
         seen
         for seen in snapshot.entries

@@ -83,8 +83,8 @@ class StatusService:
         return Status(to_do, health, devices, runs, self._queue().status(), self._next())
 
     def _next(self) -> list[DueTick]:
-        """When the next entries of the schedule are due."""
-        entries = [each for each in self._schedule.statuses() if each.row is None or each.row.paused_at is None]
+        """When the next entries of the schedule are due, of those that a scheduler has seen: no other would run."""
+        entries = [each for each in self._schedule.statuses() if each.row is not None and each.row.paused_at is None]
         due = [(each.next_due, each.entry.name) for each in entries if each.next_due is not None]
         return [DueTick(name, moment, self._zone) for moment, name in sorted(due)[:NEXT]]
 
