@@ -271,7 +271,8 @@ def test_processes_that_share_a_file_lose_no_line_while_it_rotates(tmp_path: Pat
     files = list(tmp_path.iterdir())
     written = [line for file in files for line in file.read_text().splitlines()]
     assert sorted(written) == [f"{name}-{number:05}-{'x' * 80}" for name in "abcd" for number in range(2_000)]
-    assert len(files) > 10
+    # Fewer than the sizes alone would give: who meets another that rotates goes on writing.
+    assert len(files) > 3
 
 
 def test_a_process_that_is_frozen_while_it_sets_a_file_aside_stops_no_other(tmp_path: Path) -> None:
