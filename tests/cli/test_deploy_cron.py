@@ -143,6 +143,7 @@ def test_cron_runs_the_lines_of_a_block_as_they_are_meant(
 ) -> None:
     program = folder / "bin dir" / "gengfu%"
     program.parent.mkdir()
+    program.parent.chmod(0o755)
     program.write_text('#!/bin/sh\nprintf "%s|%s\\n" "$PWD" "$*" >> ran\necho said\necho "wrong $1" >&2\n')
     program.chmod(0o755)
     (folder / "logs").mkdir()

@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if TICK in os.environ:
         sys.stdout, sys.stderr = _KeptOutput(sys.stdout), _KeptOutput(sys.stderr)
     # Data, logs, locks and whatever else is made is for its owner alone; what is to be read by others says so itself.
-    os.umask(0o077)
+    umask = os.umask(0o077)
     go_home()
     session = Session(as_json="--json" in arguments)
     # So that what a command has begun is cleared up; a worker has handlers of its own.
@@ -74,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = session.out.fail(FileError.__name__, unwritable(error), FileError.exit_code)
         finally:
             signal.signal(signal.SIGTERM, before)
+            os.umask(umask)
     return code
 
 
